@@ -1,0 +1,1 @@
+//! Which slot is this machine? Sightings, evidence and port names in normal form.

@@ -1,0 +1,1 @@
+//! Every decision and action with its evidence, append-only.

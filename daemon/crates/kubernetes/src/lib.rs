@@ -1,0 +1,1 @@
+//! The Kubernetes API: client, server-side apply, readiness.

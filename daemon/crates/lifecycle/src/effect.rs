@@ -1,0 +1,125 @@
+//! What the core wants done, as data.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use crate::{NodeName, RequestId, Ticket, View};
+
+/// One output of a step. In every list, what must be durable comes before what leaves the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// to be made durable in one transaction before any later output is acted on
+    Persist {
+        /// records that changed
+        writes: Vec<Write>,
+        /// decisions with their evidence
+        notes: Vec<Note>,
+    },
+    /// the new picture for everybody who only reads
+    Publish(Box<View>),
+    /// to be carried out
+    Start(Effect),
+}
+
+/// One record of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// `cluster`, or `node/NAME`
+    pub key: String,
+    /// versioned JSON
+    pub value: Value,
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// a node's name, or `cluster`
+    pub subject: String,
+    /// what was decided
+    pub what: String,
+    /// on what grounds
+    pub evidence: Vec<String>,
+}
+
+/// Something to be done in the world. At most one per node is in flight.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// tell a firmware what to boot
+    AnswerBoot {
+        /// the question
+        request: RequestId,
+        /// the answer
+        answer: BootAnswer,
+    },
+    /// look at a machine through its own API
+    Observe {
+        /// whose slot
+        node: NodeName,
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// where it can be, most likely first
+        candidates: Vec<IpAddr>,
+    },
+    /// push the node's config
+    Apply {
+        /// whose
+        node: NodeName,
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// the maintenance address
+        address: IpAddr,
+        /// the machine that was looked at; another one must not get the config
+        fingerprint: String,
+    },
+    /// does anybody answer for the virtual address?
+    ProbeVirtualAddress {
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// which
+        address: IpAddr,
+    },
+    /// call `Bootstrap`
+    Bootstrap {
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// on which node
+        node: NodeName,
+        /// where
+        address: IpAddr,
+    },
+    /// run one hand-over step
+    RunStep {
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// which
+        step: String,
+    },
+}
+
+/// What a firmware is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootAnswer {
+    /// Talos, to be installed into this slot
+    Deploy {
+        /// which slot
+        node: NodeName,
+    },
+    /// ask again
+    Retry {
+        /// after so many seconds
+        seconds: u32,
+        /// what is being waited for
+        reason: String,
+    },
+    /// boot what is installed
+    LocalDisk {
+        /// why nothing is served
+        reason: String,
+    },
+    /// stop here; a person must look
+    Refused {
+        /// at what
+        reason: String,
+    },
+}

@@ -1,0 +1,166 @@
+//! What the core is told.
+
+use std::net::IpAddr;
+
+use hardware::{MacAddr, SwitchPort};
+
+use crate::{ClusterPlan, Machine, NodeName, Observation, RequestId, Ticket};
+
+/// Everything that can happen to the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// a new site was accepted
+    PlanChanged(Box<ClusterPlan>),
+    /// somebody allows installing into one slot, or into every slot that holds no machine
+    PermitGranted {
+        /// the slot; `None` is every unfilled one
+        node: Option<NodeName>,
+        /// who
+        by: String,
+    },
+    /// a machine's firmware asks what to boot
+    BootAsked {
+        /// to be answered with this
+        request: RequestId,
+        /// who asks, as it says
+        machine: Machine,
+        /// from where
+        from: IpAddr,
+        /// how often it has asked in this boot, from 0
+        attempt: u32,
+        /// which slot the evidence gives it
+        identity: Identity,
+    },
+    /// evidence about a machine changed after it had asked
+    Identified {
+        /// who
+        machine: Machine,
+        /// which slot the evidence gives it
+        identity: Identity,
+    },
+    /// a machine was seen at an address
+    Located {
+        /// who
+        mac: MacAddr,
+        /// where
+        address: IpAddr,
+    },
+    /// a look at a machine ended
+    Observed {
+        /// whose slot
+        node: NodeName,
+        /// the effect it answers
+        ticket: Ticket,
+        /// what was seen
+        observation: Observation,
+    },
+    /// a config push ended
+    Applied {
+        /// whose slot
+        node: NodeName,
+        /// the effect it answers
+        ticket: Ticket,
+        /// how
+        outcome: ApplyOutcome,
+    },
+    /// the look for an owner of the virtual address ended
+    VirtualAddressProbed {
+        /// the effect it answers
+        ticket: Ticket,
+        /// who answered, in words; `None` when nobody did
+        owner: Option<String>,
+    },
+    /// a `Bootstrap` call ended
+    BootstrapAnswered {
+        /// the effect it answers
+        ticket: Ticket,
+        /// how
+        outcome: BootstrapOutcome,
+    },
+    /// a hand-over step ended
+    StepEnded {
+        /// the effect it answers
+        ticket: Ticket,
+        /// which
+        step: String,
+        /// how
+        outcome: StepOutcome,
+    },
+    /// the time of [`crate::Core::next_deadline`] has come
+    Tick,
+}
+
+/// Which slot a machine belongs to, as the evidence says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// one slot
+    Slot {
+        /// which
+        node: NodeName,
+        /// the port that named it
+        port: Option<SwitchPort>,
+        /// somebody else than the machine vouches for it
+        attested: bool,
+        /// in words
+        evidence: Vec<String>,
+    },
+    /// not enough evidence
+    Unknown {
+        /// what is missing
+        reason: String,
+    },
+    /// evidence that contradicts itself
+    Refused {
+        /// how
+        reason: String,
+    },
+}
+
+/// How a config push ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplyOutcome {
+    /// Talos took it, now or before
+    Accepted,
+    /// Talos said no; pushing the same again changes nothing until somebody mends the cause
+    Refused {
+        /// Talos's words
+        reason: String,
+    },
+    /// the connection broke: it may have arrived
+    Unknown {
+        /// how it broke
+        reason: String,
+    },
+}
+
+/// How a `Bootstrap` call ended (talos.md §9.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootstrapOutcome {
+    /// etcd restarts in bootstrap mode, or the data directory is already there
+    Accepted,
+    /// certainly nothing happened: asked too early, or not reachable
+    NotYet {
+        /// Talos's words
+        reason: String,
+    },
+    /// it may have happened
+    Unknown {
+        /// what was seen
+        reason: String,
+    },
+}
+
+/// How a hand-over step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// in place
+    Done {
+        /// what it changed, in words
+        summary: String,
+    },
+    /// to be tried again
+    Failed {
+        /// why
+        reason: String,
+    },
+}

@@ -1,0 +1,41 @@
+//! The hand-over: one step after the other, each recorded when it is in place.
+
+use crate::{Bootstrapped, Cluster, Core, Effect, StepOutcome, Ticket, Time};
+
+impl Core {
+    pub(crate) fn hand_over(&mut self, bootstrapped: Bootstrapped, done: Vec<String>, now: Time) {
+        if self.work.in_flight.is_some() || now < self.work.not_before {
+            return;
+        }
+        match self.plan.handover.iter().find(|step| !done.contains(step)).cloned() {
+            Some(step) => {
+                let ticket = self.ticket();
+                self.work.in_flight = Some(ticket);
+                self.start(Effect::RunStep { ticket, step });
+            }
+            None => {
+                let evidence = vec![format!("steps done: {}", done.join(", "))];
+                self.move_cluster(Cluster::HandedOver { bootstrapped, since: now }, evidence);
+            }
+        }
+    }
+
+    pub(crate) fn step_ended(&mut self, ticket: Ticket, step: String, outcome: StepOutcome, now: Time) {
+        if self.work.in_flight != Some(ticket) {
+            return;
+        }
+        self.work.in_flight = None;
+        let Cluster::HandingOver { bootstrapped, mut done } = self.cluster.clone() else { return };
+        match outcome {
+            StepOutcome::Done { summary } => {
+                self.note("cluster", format!("hand-over step {step} is in place"), vec![summary]);
+                done.push(step);
+                self.move_cluster(Cluster::HandingOver { bootstrapped, done }, Vec::new());
+            }
+            StepOutcome::Failed { reason } => {
+                self.work.not_before = now + self.plan.timing.retry;
+                self.wait_cluster(format!("hand-over step {step}: {reason}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The permission to install one machine, once.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// How many boots one permit pays for: an interrupted installation is tried again, a machine that
+/// never arrives does not netboot for ever.
+const BOOTS: u8 = 5;
+
+/// Permission to install the machine of one slot. It is used up when a new boot answers with the
+/// cluster's own CA; until then a repeated netboot goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permit {
+    /// tells one permit from the next in the journal
+    pub id: String,
+    /// who granted it: a user, or `site` for `deploy: auto`
+    pub by: String,
+    /// when it ends by itself
+    pub expires: Time,
+    /// boots it still pays for
+    pub boots_left: u8,
+}
+
+impl Permit {
+    pub(crate) fn new(id: String, by: String, now: Time, lasting: Duration) -> Self {
+        Self { id, by, expires: now + lasting, boots_left: BOOTS }
+    }
+
+    /// Why it permits nothing any more; `None` while it does.
+    pub(crate) fn refusal(&self, now: Time) -> Option<&'static str> {
+        (now >= self.expires).then_some("its install permit has expired")
+    }
+
+    /// Pays for one boot.
+    pub(crate) fn spend(&mut self, now: Time) -> Result<(), &'static str> {
+        if let Some(reason) = self.refusal(now) {
+            return Err(reason);
+        }
+        self.boots_left =
+            self.boots_left.checked_sub(1).ok_or("its install permit has paid for all its boots")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_pays_for_five_boots_and_not_after_its_end() {
+        let hour = Duration::from_secs(3600);
+        let mut permit = Permit::new("p".into(), "ann".into(), Time(0), hour);
+        for _ in 0..5 {
+            assert_eq!(permit.spend(Time(1)), Ok(()));
+        }
+        assert!(permit.spend(Time(1)).is_err());
+
+        let mut late = Permit::new("p".into(), "ann".into(), Time(0), hour);
+        assert!(late.spend(Time(0) + hour).is_err());
+        assert_eq!(late.boots_left, 5, "a refused boot costs nothing");
+    }
+}

@@ -1,0 +1,1 @@
+//! IEEE 802.1AB frames: parse, build, and a table of neighbours that ages.

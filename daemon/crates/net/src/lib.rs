@@ -1,0 +1,1 @@
+//! The only room with unsafe code: packet sockets, per-packet interface information, netlink, capabilities.

@@ -1,0 +1,1 @@
+//! The one task that owns the world: drains events, steps, commits, publishes, starts effects.

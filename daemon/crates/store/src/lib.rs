@@ -1,0 +1,1 @@
+//! Durable state, shaped like etcd: get, list, transactions with compare, watch. SQLite underneath.

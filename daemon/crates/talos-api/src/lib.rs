@@ -1,0 +1,1 @@
+//! The Talos machine API: own protocol files, generated code, and a client that knows whom it talks to.

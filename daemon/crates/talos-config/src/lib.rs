@@ -1,0 +1,1 @@
+//! Talos secrets, certificates, machine configs, patches and schematics, made natively.

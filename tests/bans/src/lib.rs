@@ -1,0 +1,1 @@
+//! Checks on the workspace itself: banned dependencies, pure crates, no stray files.

