@@ -1,1 +1,13 @@
 //! The only room with unsafe code: packet sockets, per-packet interface information, netlink, capabilities.
+//!
+//! `serve` opens its sockets here, the reconciler probes addresses, `daemon` keeps only the capabilities it
+//! needs. Everything is safe to call; each unsafe line stands alone with its reason.
+
+pub mod arp;
+pub mod capabilities;
+pub mod forwarding;
+pub mod frame;
+pub mod interface;
+pub mod namespace;
+mod netlink;
+pub mod udp;

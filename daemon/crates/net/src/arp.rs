@@ -1,0 +1,164 @@
+//! Does anybody use this address? One ARP probe (RFC 5227 §2.1.1).
+//!
+//! Asked before bootstrap for the cluster's virtual address: an answer means that a cluster is already there
+//! or somebody took the address. Needs `CAP_NET_RAW`.
+
+use std::{io, net::Ipv4Addr, time::Duration};
+
+use hardware::MacAddr;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::frame::{FrameError, FrameSocket};
+
+const ETHERTYPE_ARP: u16 = 0x0806;
+
+/// How many questions are asked (`PROBE_NUM`).
+const QUESTIONS: u32 = 3;
+
+/// The question could not be asked; nothing is known about the address.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// no packet socket
+    #[error(transparent)]
+    Open(#[from] FrameError),
+    /// the interface has no Ethernet address to ask from
+    #[error("cannot ask for {address} on {interface}: the interface has no Ethernet address")]
+    NotEthernet {
+        /// where
+        interface: String,
+        /// the address in question
+        address: Ipv4Addr,
+    },
+    /// nothing can be heard on an interface without a carrier, so silence would mean nothing
+    #[error("cannot ask for {address} on {interface}: the interface is down or has no carrier")]
+    Down {
+        /// where
+        interface: String,
+        /// the address in question
+        address: Ipv4Addr,
+    },
+    /// sending or receiving failed
+    #[error("cannot ask for {address} on {interface}")]
+    Socket {
+        /// where
+        interface: String,
+        /// the address in question
+        address: Ipv4Addr,
+        /// what the kernel said
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Asks three times within `timeout` who has `address` on `interface`, and returns the first machine that
+/// uses it or probes for it itself; `None` when nobody spoke up until the timeout. The host's own address
+/// counts as used.
+///
+/// # Errors
+/// When the question could not be asked.
+pub async fn probe(
+    interface: &str,
+    address: Ipv4Addr,
+    timeout: Duration,
+) -> Result<Option<MacAddr>, ProbeError> {
+    let socket = FrameSocket::open(interface, ETHERTYPE_ARP, &[])?;
+    let own = socket.interface();
+    let interface = own.name.clone();
+    let Some(mac) = own.mac else { return Err(ProbeError::NotEthernet { interface, address }) };
+    if !own.running {
+        return Err(ProbeError::Down { interface, address });
+    }
+    if own.addresses.iter().any(|net| net.addr() == address) {
+        return Ok(Some(mac));
+    }
+    let asked = async {
+        let start = Instant::now();
+        let question = question(mac, address);
+        for round in 0..QUESTIONS {
+            sleep_until(start + timeout * round / QUESTIONS).await;
+            socket.send(&question).await?;
+            let until = start + timeout * (round + 1) / QUESTIONS;
+            while let Ok(frame) = timeout_at(until, socket.recv()).await {
+                if let Some(user) = user_of(&frame?, address).filter(|user| *user != mac) {
+                    return Ok(Some(user));
+                }
+            }
+        }
+        Ok(None)
+    };
+    asked.await.map_err(|source| ProbeError::Socket { interface, address, source })
+}
+
+/// A broadcast ARP request with an all-zero sender protocol address, so that nobody's cache is changed.
+fn question(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(42);
+    frame.extend([0xff; 6]);
+    frame.extend(mac.0);
+    frame.extend(ETHERTYPE_ARP.to_be_bytes());
+    // RFC 826: hardware type 1, protocol type, their lengths, operation 1 (request)
+    frame.extend([0, 1, 0x08, 0, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend([0; 4]);
+    frame.extend([0; 6]);
+    frame.extend(address.octets());
+    frame
+}
+
+/// Who uses the address by this frame: its sender, or the machine that probes for the same address now
+/// (RFC 5227 §2.1.1 counts both as a conflict).
+fn user_of(frame: &[u8], address: Ipv4Addr) -> Option<MacAddr> {
+    let (header, packet) = frame.split_at_checked(14)?;
+    if !header.ends_with(&ETHERTYPE_ARP.to_be_bytes()) {
+        return None;
+    }
+    let (head, rest) = packet.split_first_chunk::<8>()?;
+    let [0, 1, 0x08, 0, 6, 4, 0, operation @ (1 | 2)] = *head else { return None };
+    let (mac, rest) = rest.split_first_chunk::<6>()?;
+    let (sender, rest) = rest.split_first_chunk::<4>()?;
+    let (_, rest) = rest.split_first_chunk::<6>()?;
+    let (target, _) = rest.split_first_chunk::<4>()?;
+    let probes = operation == 1 && *sender == [0; 4] && *target == address.octets();
+    (*sender == address.octets() || probes).then_some(MacAddr(*mac))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 29, 51, 9);
+    const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+    /// An answer (operation 2) by `OTHER`.
+    fn answer(sender: Ipv4Addr) -> Vec<u8> {
+        let mut frame = question(OTHER, ADDRESS);
+        frame[21] = 2;
+        frame[28..32].copy_from_slice(&sender.octets());
+        frame
+    }
+
+    #[test]
+    fn whoever_sends_from_the_address_or_probes_for_it_uses_it() {
+        assert_eq!(user_of(&answer(ADDRESS), ADDRESS), Some(OTHER));
+        assert_eq!(user_of(&question(OTHER, ADDRESS), ADDRESS), Some(OTHER));
+        assert_eq!(user_of(&answer(Ipv4Addr::new(172, 29, 51, 10)), ADDRESS), None);
+        assert_eq!(user_of(&question(OTHER, Ipv4Addr::new(172, 29, 51, 10)), ADDRESS), None);
+    }
+
+    #[test]
+    fn somebody_else_who_asks_for_the_address_does_not_use_it() {
+        let mut frame = question(OTHER, ADDRESS);
+        frame[28..32].copy_from_slice(&[172, 29, 51, 10]);
+        assert_eq!(user_of(&frame, ADDRESS), None);
+    }
+
+    #[test]
+    fn short_and_foreign_frames_say_nothing() {
+        let whole = answer(ADDRESS);
+        for length in 0..whole.len() {
+            assert_eq!(user_of(&whole[..length], ADDRESS), None, "{length}");
+        }
+        let mut other = whole;
+        other[12] = 0x86;
+        assert_eq!(user_of(&other, ADDRESS), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! Whole Ethernet frames of one type on one interface, without promiscuous mode (packet(7)).
+//!
+//! LLDP capture listens with it, ARP probes ask with it, and DHCP answers clients that have no address yet
+//! with it. Needs `CAP_NET_RAW`. The receive is cancel-safe: a frame is either returned or still queued.
+
+use std::{
+    io,
+    mem::{size_of, zeroed},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use hardware::MacAddr;
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, recvfrom, send, socket},
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::interface::{Interface, InterfaceError};
+
+/// The groups LLDP may be sent to (802.1AB-2016 §7.1): nearest bridge, nearest non-TPMR bridge, nearest
+/// customer bridge.
+pub const LLDP_GROUPS: [MacAddr; 3] = [
+    MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]),
+    MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x03]),
+    MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x00]),
+];
+
+/// The largest frame that is read whole: a jumbo frame with a VLAN tag. What is longer is cut, and the
+/// parser behind refuses it.
+const LONGEST: usize = 9_234;
+
+/// What the runtime watches the socket for.
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+
+/// A packet socket on one interface.
+#[derive(Debug)]
+pub struct FrameSocket {
+    socket: AsyncFd<OwnedFd>,
+    interface: Interface,
+}
+
+/// A packet socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// no such interface
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// the process may not open packet sockets
+    #[error(
+        "cannot listen for Ethernet frames on {interface}: the capability CAP_NET_RAW is missing; \
+         start the service by its systemd unit, or run: setcap cap_net_raw,cap_net_bind_service+ep PROGRAM"
+    )]
+    NotPermitted {
+        /// where
+        interface: String,
+    },
+    /// anything else
+    #[error("cannot listen for Ethernet frames on {interface}")]
+    Socket {
+        /// where
+        interface: String,
+        /// what the kernel said
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FrameSocket {
+    /// Receives frames of one type on an interface, those sent to the given groups among them.
+    ///
+    /// # Errors
+    /// When the interface does not exist, `CAP_NET_RAW` is missing, or the kernel refuses.
+    pub fn open(interface: &str, ethertype: u16, groups: &[MacAddr]) -> Result<Self, FrameError> {
+        let interface = Interface::named(interface)?;
+        let failed = |error: Errno| match error {
+            Errno::EPERM | Errno::EACCES => FrameError::NotPermitted { interface: interface.name.clone() },
+            other => FrameError::Socket { interface: interface.name.clone(), source: other.into() },
+        };
+        // protocol 0 receives nothing, so no frame of another interface slips in before bind
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None).map_err(failed)?;
+        bind(&socket, interface.index, ethertype).map_err(failed)?;
+        for group in groups {
+            join(&socket, interface.index, *group).map_err(failed)?;
+        }
+        #[allow(unsafe_code)]
+        // SAFETY: an OwnedFd keeps its one descriptor open until it is dropped.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }.map_err(|error| {
+            FrameError::Socket { interface: interface.name.clone(), source: error.into() }
+        })?;
+        Ok(Self { socket, interface })
+    }
+
+    /// Only sends frames on an interface, of whatever type their header says.
+    ///
+    /// # Errors
+    /// As [`FrameSocket::open`].
+    pub fn sender(interface: &str) -> Result<Self, FrameError> {
+        Self::open(interface, 0, &[])
+    }
+
+    /// The interface as it was when the socket was opened.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The next frame from its destination address on; the host's own outgoing frames are left out.
+    ///
+    /// # Errors
+    /// `NetworkDown` (once) when the interface went down: the socket goes on when it comes back, but must
+    /// be opened anew when the interface was deleted.
+    pub async fn recv(&self) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            // an error alone (the interface went down) does not count as readable
+            let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            let received = ready.try_io(|socket| {
+                recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer).map_err(io::Error::from)
+            });
+            match received {
+                Ok(Ok((_, Some(from)))) if from.pkttype() == libc::PACKET_OUTGOING => {}
+                Ok(Ok((length, _))) => return Ok(buffer.get(..length).unwrap_or_default().to_vec()),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Sends one frame, from its destination address on; the kernel adds the check sequence only.
+    ///
+    /// # Errors
+    /// What the kernel says: the interface is down, or the frame is longer than its MTU allows.
+    pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            let sent = ready
+                .try_io(|socket| send(socket.as_raw_fd(), frame, MsgFlags::empty()).map_err(io::Error::from));
+            match sent {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+/// Binds to one interface and frame type.
+fn bind(socket: &OwnedFd, index: u32, ethertype: u16) -> Result<(), Errno> {
+    #[allow(unsafe_code)]
+    // SAFETY: sockaddr_ll is plain numbers and an array of them; all zeros is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ethertype.to_be();
+    address.sll_ifindex = i32::try_from(index).map_err(|_| Errno::ENODEV)?;
+    #[allow(unsafe_code)]
+    // SAFETY: the pointer is to a live sockaddr_ll and the length is that type's; the kernel copies it.
+    let result = unsafe {
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Asks the interface to let a group address in.
+fn join(socket: &OwnedFd, index: u32, group: MacAddr) -> Result<(), Errno> {
+    let MacAddr([a, b, c, d, e, f]) = group;
+    let request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).map_err(|_| Errno::ENODEV)?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [a, b, c, d, e, f, 0, 0],
+    };
+    #[allow(unsafe_code)]
+    // SAFETY: the pointer is to a live packet_mreq and the length is that type's; the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            size_of::<libc::packet_mreq>() as u32,
+        )
+    };
+    Errno::result(result).map(drop)
+}

@@ -1,0 +1,198 @@
+//! The UDP socket DHCP needs: it knows on which interface a datagram came and says from where one goes.
+//!
+//! Broadcasts from clients without an address arrive here like any other; `serve` runs one such socket per
+//! port and network. A port below 1024 needs `CAP_NET_BIND_SERVICE`. Both directions are cancel-safe.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::AsRawFd,
+};
+
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::interface::{Interface, InterfaceError};
+
+/// The largest UDP payload over IPv4.
+const LONGEST: usize = 65_507;
+
+/// What the runtime watches the socket for.
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+
+/// A UDP socket on 0.0.0.0 with per-packet interface information (ip(7), `IP_PKTINFO`).
+#[derive(Debug)]
+pub struct DhcpSocket {
+    socket: AsyncFd<Socket>,
+    local: SocketAddrV4,
+}
+
+/// One datagram as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// the UDP payload
+    pub payload: Vec<u8>,
+    /// who sent it; 0.0.0.0:68 from a client without an address
+    pub source: SocketAddrV4,
+    /// the number of the interface it came in on
+    pub interface: u32,
+    /// the address it was sent to: one of ours or a broadcast address
+    pub destination: Ipv4Addr,
+    /// our address on that interface; unspecified when it has none
+    pub local: Ipv4Addr,
+}
+
+/// From where a datagram goes out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Via {
+    /// the number of the interface; 0 lets the routes decide
+    pub interface: u32,
+    /// our source address; `None` lets the kernel choose
+    pub source: Option<Ipv4Addr>,
+}
+
+/// The socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// no such interface
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// ports below 1024 are the administrator's
+    #[error(
+        "cannot listen on UDP port {port}: the capability CAP_NET_BIND_SERVICE is missing; \
+         start the service by its systemd unit, or run: setcap cap_net_raw,cap_net_bind_service+ep PROGRAM"
+    )]
+    NotPermitted {
+        /// the port
+        port: u16,
+    },
+    /// somebody else listens there
+    #[error(
+        "cannot listen on UDP port {port}: another program does already; `ss -ulnp sport = {port}` shows which"
+    )]
+    InUse {
+        /// the port
+        port: u16,
+    },
+    /// anything else
+    #[error("cannot listen on UDP port {port}")]
+    Socket {
+        /// the port
+        port: u16,
+        /// what the kernel said
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DhcpSocket {
+    /// Listens on a port of every address, on one interface or on all. Port 0 takes any free one.
+    ///
+    /// # Errors
+    /// When the interface does not exist, the port needs a capability or is taken, or the kernel refuses.
+    pub fn bind(port: u16, interface: Option<&str>) -> Result<Self, BindError> {
+        if let Some(name) = interface {
+            Interface::named(name)?;
+        }
+        Self::try_bind(port, interface).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => BindError::NotPermitted { port },
+            io::ErrorKind::AddrInUse => BindError::InUse { port },
+            _ => BindError::Socket { port, source },
+        })
+    }
+
+    fn try_bind(port: u16, interface: Option<&str>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+        // several networks are several sockets on one port, told apart by their interface
+        socket.set_reuse_address(true)?;
+        socket.set_broadcast(true)?;
+        if let Some(name) = interface {
+            socket.bind_device(Some(name.as_bytes()))?;
+        }
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+        let local = socket.local_addr()?.as_socket_ipv4();
+        let local = local.ok_or_else(|| io::Error::other("the socket has no IPv4 address"))?;
+        #[allow(unsafe_code)]
+        // SAFETY: a Socket keeps its one descriptor open until it is dropped.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }?;
+        Ok(Self { socket, local })
+    }
+
+    /// 0.0.0.0 and the port.
+    pub fn local_address(&self) -> SocketAddrV4 {
+        self.local
+    }
+
+    /// The next datagram.
+    ///
+    /// # Errors
+    /// What the kernel says; an error belongs to one packet (such as an ICMP answer), the socket goes on.
+    pub async fn recv(&self) -> io::Result<Datagram> {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            // an error alone (an ICMP answer) does not count as readable
+            let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            match ready.try_io(|socket| receive(socket.get_ref(), &mut buffer)) {
+                Ok(Ok(Some(datagram))) => return Ok(datagram),
+                // without interface information there is nobody to answer
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Sends one datagram out of the given interface and address.
+    ///
+    /// # Errors
+    /// What the kernel says: no route, the interface is down, the source address is not ours.
+    pub async fn send_to(&self, payload: &[u8], destination: SocketAddrV4, via: Via) -> io::Result<()> {
+        let info = libc::in_pktinfo {
+            ipi_ifindex: i32::try_from(via.interface).map_err(io::Error::other)?,
+            ipi_spec_dst: libc::in_addr { s_addr: via.source.map_or(0, |source| u32::from(source).to_be()) },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let to = SockaddrIn::from(destination);
+        loop {
+            let mut ready = self.socket.writable().await?;
+            let sent = ready.try_io(|socket| {
+                let parts = [IoSlice::new(payload)];
+                let control = [ControlMessage::Ipv4PacketInfo(&info)];
+                sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))
+                    .map_err(io::Error::from)
+            });
+            match sent {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    let mut control = nix::cmsg_space!(libc::in_pktinfo);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message =
+        recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let info = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
+        _ => None,
+    });
+    let (source, length) = (message.address, message.bytes);
+    let (Some(info), Some(source)) = (info, source) else { return Ok(None) };
+    Ok(Some(Datagram {
+        // the buffer takes the largest datagram there can be; what is kept is as long as it came
+        payload: buffer.get(..length).unwrap_or_default().to_vec(),
+        source: SocketAddrV4::new(source.ip(), source.port()),
+        interface: u32::try_from(info.ipi_ifindex).unwrap_or_default(),
+        destination: Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)),
+        local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)),
+    }))
+}
