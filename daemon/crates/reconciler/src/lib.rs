@@ -1,1 +1,26 @@
-//! The one task that owns the world: drains events, steps, commits, publishes, starts effects.
+//! The one task that owns the world: drain events → step → one transaction → durable → publish → start.
+//!
+//! Everybody else either reads the published picture or sends an input through a [`Handle`].
+//! Effects run as tasks of this room; each ends as an event in the same queue. Cancelling the token
+//! ends the loop between two turns; effects under way are dropped and observed again at the next start.
+
+mod checkpoint;
+mod clock;
+mod handle;
+mod publish;
+mod restore;
+mod run;
+mod sightings;
+mod turn;
+mod world;
+
+pub use checkpoint::Checkpoints;
+pub use clock::Clock;
+pub use handle::{AskError, BootQuestion, DeployError, Handle};
+pub use publish::{Published, boot_view};
+pub use restore::RestoreError;
+pub use run::{Reconciler, RunError};
+pub use world::{
+    World,
+    talos::{Cluster, Talos},
+};

@@ -1,0 +1,187 @@
+//! The listening side. Owns one task a connection; all end when the token is cancelled.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures_util::{Stream, StreamExt as _};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use serde::Deserialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::wire::{Deploy, Deployed, Event, Problem, Reloaded, Status};
+
+/// A client that has not sent its request line by then is not one of ours.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a shutdown waits for requests that are being answered.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What stands behind the API.
+pub trait Backend: Send + Sync + 'static {
+    /// The picture of the world.
+    fn status(&self) -> impl Future<Output = Status> + Send;
+    /// Grants install permits.
+    fn deploy(&self, request: Deploy) -> impl Future<Output = Result<Deployed, Refusal>> + Send;
+    /// Reads the site's files again and goes on with them if they have no faults.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
+    /// The journal from `from` on, oldest first; with `follow` it does not end.
+    fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static;
+}
+
+/// A request that was understood and not done, with the reason for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// The socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// somebody answers there
+    #[error("{path} is in use by a running ichord: stop it, or give --socket another path")]
+    InUse {
+        /// the socket
+        path: PathBuf,
+    },
+    /// the file system says no
+    #[error("the admin socket {path} cannot be opened: {source}")]
+    Io {
+        /// the socket
+        path: PathBuf,
+        /// why
+        source: io::Error,
+    },
+}
+
+/// A bound socket that does not serve yet. Its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Binds the socket with mode 0660. A left-over file of a daemon that died is replaced.
+    pub async fn bind(path: &Path) -> Result<Self, ListenError> {
+        let io = |source| ListenError::Io { path: path.to_owned(), source };
+        match UnixStream::connect(path).await {
+            Ok(_) => return Err(ListenError::InUse { path: path.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io)?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path).map_err(io)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(io)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves until cancelled.
+    pub async fn serve<B: Backend>(self, backend: Arc<B>, stop: CancellationToken) {
+        let service = TowerToHyperService::new(router(backend, stop.clone()));
+        let graceful = GracefulShutdown::new();
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    // out of file descriptors, mostly: one lost connection, not the end
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection to the admin socket could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an admin connection ended early");
+                }
+            });
+        }
+        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+            tracing::debug!("admin connections were still open at shutdown");
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+struct Served<B> {
+    backend: Arc<B>,
+    stop: CancellationToken,
+}
+
+fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<B>))
+        .route("/v1/deploy", post(deploy::<B>))
+        .route("/v1/reload", post(reload::<B>))
+        .route("/v1/events", get(events::<B>))
+        .with_state(Arc::new(Served { backend, stop }))
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (StatusCode::CONFLICT, Json(Problem { error: self.0 })).into_response()
+    }
+}
+
+async fn status<B: Backend>(State(served): State<Arc<Served<B>>>) -> Json<Status> {
+    Json(served.backend.status().await)
+}
+
+async fn deploy<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(request): Json<Deploy>,
+) -> Result<Json<Deployed>, Refusal> {
+    served.backend.deploy(request).await.map(Json)
+}
+
+async fn reload<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Reloaded>, Refusal> {
+    served.backend.reload().await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct From {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    follow: bool,
+}
+
+/// One JSON object a line (NDJSON).
+async fn events<B: Backend>(State(served): State<Arc<Served<B>>>, Query(query): Query<From>) -> Response {
+    let lines = served.backend.events(query.from, query.follow).map(|event| {
+        serde_json::to_vec(&event).map(|mut line| {
+            line.push(b'\n');
+            line
+        })
+    });
+    let stop = served.stop.clone();
+    let body = Body::from_stream(lines.take_until(async move { stop.cancelled().await }));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}

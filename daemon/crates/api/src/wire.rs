@@ -1,0 +1,67 @@
+//! What goes over the socket.
+
+use std::path::PathBuf;
+
+use lifecycle::View;
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// the site's name
+    pub site: String,
+    /// the daemon's version
+    pub version: String,
+    /// set when the daemon runs on the last accepted site because the files have faults
+    pub site_fault: Option<String>,
+    /// machines and the cluster
+    #[serde(flatten)]
+    pub view: View,
+}
+
+/// `POST /v1/deploy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deploy {
+    /// one slot; `null` is every unfilled one
+    pub node: Option<String>,
+    /// who asks, for the journal
+    pub by: String,
+}
+
+/// The answer to [`Deploy`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// slots that now have a permit
+    pub nodes: Vec<String>,
+}
+
+/// The answer to `POST /v1/reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// the folder that was read
+    pub site: PathBuf,
+    /// warnings that did not stop it
+    pub warnings: Vec<String>,
+}
+
+/// One line of `GET /v1/events`: a decision with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// its place in the journal
+    pub sequence: u64,
+    /// milliseconds since the Unix epoch
+    pub at: u64,
+    /// a node, or `cluster`
+    pub subject: String,
+    /// what was decided
+    pub what: String,
+    /// on what grounds
+    pub evidence: Vec<String>,
+}
+
+/// An error, as the socket carries it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    pub(crate) error: String,
+}

@@ -1,0 +1,100 @@
+//! Client and server over a real socket.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+use std::{path::Path, sync::Arc};
+
+use api::{
+    Backend, CallError, Client, Deploy, Deployed, Event, ListenError, Listener, Refusal, Reloaded, Status,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+
+struct Fake;
+
+fn event(sequence: u64) -> Event {
+    Event {
+        sequence,
+        at: 1,
+        subject: "mini01".into(),
+        what: "vacant → netbooting".into(),
+        evidence: vec!["sw1/Eth1/1".into()],
+    }
+}
+
+impl Backend for Fake {
+    async fn status(&self) -> Status {
+        let view = lifecycle::View::default();
+        Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view }
+    }
+
+    async fn deploy(&self, request: Deploy) -> Result<Deployed, Refusal> {
+        match request.node.as_deref() {
+            Some("mini01") => Ok(Deployed { nodes: vec!["mini01".into()] }),
+            _ => Err(Refusal("mini09 is not in the site".into())),
+        }
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
+        Ok(Reloaded { site: "site".into(), warnings: Vec::new() })
+    }
+
+    fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static {
+        let past = stream::iter((from..3).map(event));
+        if follow { past.chain(stream::pending()).boxed() } else { past.boxed() }
+    }
+}
+
+async fn served(path: &Path) -> (Client, CancellationToken, tokio::task::JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let listener = Listener::bind(path).await.unwrap();
+    let task = tokio::spawn(listener.serve(Arc::new(Fake), stop.clone()));
+    (Client::new(path), stop, task)
+}
+
+#[tokio::test]
+async fn every_call_and_its_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, stop, task) = served(&dir.path().join("s")).await;
+    assert_eq!(client.status().await.unwrap().site, "home-ops");
+    let granted = client.deploy(&Deploy { node: Some("mini01".into()), by: "ann".into() }).await.unwrap();
+    assert_eq!(granted.nodes, ["mini01"]);
+    let refused = client.deploy(&Deploy { node: Some("mini09".into()), by: "ann".into() }).await;
+    assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("mini09")));
+    assert!(client.reload().await.unwrap().warnings.is_empty());
+    let events: Vec<Event> = client.events(1, false).await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(events, [event(1), event(2)]);
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_does_not_hold_up_the_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let (client, stop, task) = served(&path).await;
+    let mut events = Box::pin(client.events(2, true).await.unwrap());
+    assert_eq!(events.next().await.unwrap().unwrap(), event(2));
+    stop.cancel();
+    task.await.unwrap();
+    assert!(!path.exists(), "the socket's file is gone");
+    while let Some(Ok(_)) = events.next().await {}
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_and_a_dead_ones_socket_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let (_client, stop, task) = served(&path).await;
+    assert!(matches!(Listener::bind(&path).await, Err(ListenError::InUse { .. })));
+    stop.cancel();
+    task.await.unwrap();
+
+    // what a killed daemon leaves behind
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let (client, stop, task) = served(&path).await;
+    client.status().await.unwrap();
+    stop.cancel();
+    task.await.unwrap();
+
+    assert!(matches!(Client::new(&path).status().await, Err(CallError::NotRunning { .. })));
+}

@@ -1,0 +1,35 @@
+//! The published picture: the core's own, and the part of it that DHCP reads.
+
+use std::net::IpAddr;
+
+use boot::{BootView, KnownMachine, Offer};
+use lifecycle::View;
+
+/// What everybody may read without asking.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Published {
+    /// for people
+    pub view: View,
+    /// for DHCP
+    pub boot: BootView,
+}
+
+impl From<View> for Published {
+    fn from(view: View) -> Self {
+        Self { boot: boot_view(&view), view }
+    }
+}
+
+/// What DHCP may say to whom. An old picture costs a machine one spare start of iPXE.
+pub fn boot_view(view: &View) -> BootView {
+    let offer = |netboot| if netboot { Offer::Netboot } else { Offer::Nothing };
+    let mut boot = BootView { revision: view.revision, unknown: offer(view.identify), ..BootView::default() };
+    for (name, node) in &view.nodes {
+        let IpAddr::V4(address) = node.address else { continue };
+        for &mac in &node.macs {
+            let known = KnownMachine { node: name.0.clone(), address, offer: offer(node.netboot) };
+            boot.known.insert(mac, known);
+        }
+    }
+    boot
+}

@@ -1,0 +1,260 @@
+//! The loop. One turn: drain the queue, step the core, commit once, publish, start effects.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use lifecycle::{BootAnswer, Core, Effect, Event, NodeName, NodeState, RequestId, Time};
+use site::Site;
+use store::Store;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Checkpoints, Clock, DeployError, Handle, Published, RestoreError, World,
+    handle::Input,
+    restore::restore,
+    sightings::Evidence,
+    turn::{Turn, effect_name},
+    world::failure,
+};
+
+/// Inputs waiting for a turn. Senders wait when it is full: a flood of sightings slows its source.
+const QUEUE: usize = 4096;
+
+/// How many inputs one transaction may answer for.
+const BATCH: usize = 256;
+
+/// After a failed commit, before the core is rebuilt from the store.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// The reconciler cannot go on; the daemon ends and its supervisor starts it anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// the state cannot be read back after a failed commit
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+/// The owner of the world.
+pub struct Reconciler<W> {
+    store: Store,
+    world: Arc<W>,
+    clock: Clock,
+    checkpoints: Checkpoints,
+    site: Arc<Site>,
+    core: Core,
+    evidence: Evidence,
+    queue: mpsc::Receiver<Input>,
+    published: watch::Sender<Published>,
+    questions: HashMap<RequestId, oneshot::Sender<BootAnswer>>,
+    last_question: u64,
+    effects: JoinSet<(String, Event)>,
+}
+
+/// Answers that must wait for the transaction.
+#[derive(Default)]
+struct Waiting {
+    deployed: Vec<(oneshot::Sender<Result<Vec<NodeName>, DeployError>>, Vec<NodeName>)>,
+    reloaded: Vec<oneshot::Sender<()>>,
+}
+
+impl<W: World> Reconciler<W> {
+    /// Restores the core from the store.
+    pub async fn new(
+        site: Arc<Site>,
+        store: Store,
+        world: Arc<W>,
+        clock: Clock,
+        checkpoints: Checkpoints,
+    ) -> Result<(Self, Handle), RestoreError> {
+        let core = restore(&store, site.plan()).await?;
+        let (inputs, queue) = mpsc::channel(QUEUE);
+        let (published, reader) = watch::channel(Published::from(core.view(clock.now())));
+        let reconciler = Self {
+            evidence: Evidence::new(site.slots()),
+            store,
+            world,
+            clock,
+            checkpoints,
+            site,
+            core,
+            queue,
+            published,
+            questions: HashMap::new(),
+            last_question: 0,
+            effects: JoinSet::new(),
+        };
+        Ok((reconciler, Handle { inputs, published: reader }))
+    }
+
+    /// Runs until cancelled.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
+        self.turn(vec![Input::Tick]).await?;
+        loop {
+            let until = self.core.next_deadline().map(|deadline| deadline.since(self.clock.now()));
+            let first = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                input = self.queue.recv() => match input {
+                    Some(input) => input,
+                    None => return Ok(()),
+                },
+                Some(ended) = self.effects.join_next() => match ended {
+                    Ok((name, event)) => {
+                        self.checkpoints.reach(|| format!("after effect: {name}"));
+                        Input::Effect(event)
+                    }
+                    // effects catch their own panics; what is left is cancellation, and only we cancel
+                    Err(error) => {
+                        tracing::error!(%error, "an effect's task ended without a word");
+                        Input::Tick
+                    }
+                },
+                () = sleep(until.unwrap_or_default()), if until.is_some() => Input::Tick,
+            };
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(next) = self.queue.try_recv()
+            {
+                batch.push(next);
+            }
+            self.turn(batch).await?;
+        }
+    }
+
+    async fn turn(&mut self, batch: Vec<Input>) -> Result<(), RunError> {
+        let now = self.clock.now();
+        let mut turn = Turn::default();
+        let mut waiting = Waiting::default();
+        for input in batch {
+            if let Some(event) = self.receive(input, now, &mut waiting) {
+                turn.take(self.core.step(event, now));
+            }
+        }
+        if let Some(transaction) = turn.transaction(now) {
+            self.checkpoints.reach(|| format!("before commit: {}", turn.name()));
+            if let Err(error) = self.store.commit(transaction).await {
+                return self.abandon(&turn, waiting, &error).await;
+            }
+            self.checkpoints.reach(|| format!("after commit: {}", turn.name()));
+            turn.log();
+        }
+        if let Some(view) = turn.view {
+            self.published.send_replace(Published::from(*view));
+        }
+        for (answer, nodes) in waiting.deployed {
+            answer.send(Ok(nodes)).ok();
+        }
+        for taken in waiting.reloaded {
+            taken.send(()).ok();
+        }
+        for effect in turn.effects {
+            self.start(effect);
+        }
+        Ok(())
+    }
+
+    /// Turns an input into the core's event.
+    fn receive(&mut self, input: Input, now: Time, waiting: &mut Waiting) -> Option<Event> {
+        match input {
+            Input::Tick => Some(Event::Tick),
+            Input::Effect(event) => Some(event),
+            Input::Boot { question, answer } => {
+                let (machine, identity) = self.evidence.of_question(&question, now);
+                tracing::info!(%machine, from = %question.from, attempt = question.attempt, ?identity, "boot question");
+                self.last_question += 1;
+                let request = RequestId(self.last_question);
+                self.questions.insert(request, answer);
+                let (from, attempt) = (question.from, question.attempt);
+                Some(Event::BootAsked { request, machine, from, attempt, identity })
+            }
+            Input::Sighting(sighting) => {
+                let (machine, identity) = self.evidence.of_sighting(sighting, now);
+                Some(Event::Identified { machine, identity })
+            }
+            Input::Located { mac, address } => Some(Event::Located { mac, address }),
+            Input::Deploy { node, by, answer } => match self.deployable(node.as_ref(), now) {
+                Ok(nodes) => {
+                    waiting.deployed.push((answer, nodes));
+                    Some(Event::PermitGranted { node, by })
+                }
+                Err(error) => {
+                    answer.send(Err(error)).ok();
+                    None
+                }
+            },
+            Input::Site { site, taken } => {
+                self.evidence.replace_slots(site.slots());
+                self.site = site;
+                waiting.reloaded.push(taken);
+                Some(Event::PlanChanged(Box::new(self.site.plan())))
+            }
+        }
+    }
+
+    /// Which slots a permit would go to.
+    fn deployable(&self, node: Option<&NodeName>, now: Time) -> Result<Vec<NodeName>, DeployError> {
+        let view = self.core.view(now);
+        let Some(name) = node else {
+            let vacant = view.nodes.keys().filter(|name| matches!(self.core.node(name), Some(NodeState::Vacant { .. })));
+            let vacant: Vec<NodeName> = vacant.cloned().collect();
+            return if vacant.is_empty() { Err(DeployError::NothingUnfilled) } else { Ok(vacant) };
+        };
+        match (view.nodes.get(name), self.core.node(name)) {
+            (Some(_), Some(state)) if state.is_configured() => {
+                let machine = state.claim().map(|claim| claim.machine.to_string()).unwrap_or_default();
+                Err(DeployError::Installed { node: name.clone(), machine })
+            }
+            (Some(_), _) => Ok(vec![name.clone()]),
+            (None, _) => {
+                let known = view.nodes.keys().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ");
+                Err(DeployError::UnknownNode { node: name.clone(), known })
+            }
+        }
+    }
+
+    fn start(&mut self, effect: Effect) {
+        let name = effect_name(&effect);
+        self.checkpoints.reach(|| format!("before effect: {name}"));
+        if let Effect::AnswerBoot { request, answer } = effect {
+            if let Some(question) = self.questions.remove(&request) {
+                // whoever asked may be gone; the decision stands and is found again at the next boot
+                question.send(answer).ok();
+            }
+            self.checkpoints.reach(|| format!("after effect: {name}"));
+        } else {
+            let world = Arc::clone(&self.world);
+            self.effects.spawn(async move {
+                let fallback = effect.clone();
+                // a panic in one effect must not leave its node waiting for ever
+                match tokio::spawn(world.carry_out(effect)).await {
+                    Ok(event) => (name, event),
+                    Err(error) => (name, failure(&fallback, &format!("internal error: {error}"))),
+                }
+            });
+        }
+    }
+
+    /// The store did not take the transaction: nothing of the turn has happened. The core is rebuilt
+    /// from what the store does hold, and firmwares are asked to come back.
+    async fn abandon(
+        &mut self,
+        turn: &Turn,
+        waiting: Waiting,
+        error: &store::CommitError,
+    ) -> Result<(), RunError> {
+        tracing::error!(%error, turn = turn.name(), "the state could not be stored; nothing of this was done. Is the disk full?");
+        for (answer, _) in waiting.deployed {
+            answer.send(Err(DeployError::NotStored)).ok();
+        }
+        for (_, question) in self.questions.drain() {
+            let reason = "the daemon could not store its decision".to_owned();
+            question.send(BootAnswer::Retry { seconds: 5, reason }).ok();
+        }
+        sleep(AFTER_FAILURE).await;
+        self.core = restore(&self.store, self.site.plan()).await?;
+        Ok(())
+    }
+}
