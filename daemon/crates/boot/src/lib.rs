@@ -1,1 +1,14 @@
 //! The boot decision and the view it reads, iPXE scripts, and the catalogue of images.
+//!
+//! On the road this stands between DHCP, which only asks [`view`] whether a machine may netboot, and
+//! the machine's kernel: [`ask`] reads what iPXE says about the machine, [`script`] writes what iPXE
+//! is told to do, [`catalogue`] knows the files and their digests.
+
+pub mod ask;
+pub mod catalogue;
+pub mod script;
+pub mod view;
+
+pub use ask::{Ask, AskError, LldpReport};
+pub use catalogue::{Asset, AssetName, AssetNameError, Catalogue, CatalogueError, Image};
+pub use view::{BootView, KnownMachine, Offer};
