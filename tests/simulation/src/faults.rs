@@ -1,0 +1,40 @@
+//! What may go wrong in a run, and how often. Zero is never.
+
+/// How often each fault strikes: once in so many chances.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// the daemon dies between two outputs of a step
+    pub crash: u64,
+    /// the reply of an effect never comes: the core hears that its outcome is unknown
+    pub lost_reply: u64,
+    /// the reply of an effect comes twice
+    pub doubled_reply: u64,
+    /// a request never arrives
+    pub lost_request: u64,
+    /// a machine loses power when it changes its stage
+    pub power_loss: u64,
+    /// a machine that gets power back gets another machine's old address from the pool
+    pub swapped_address: u64,
+    /// after this time, in milliseconds, nothing fails any more, so that every run can end
+    pub until: u64,
+}
+
+impl Faults {
+    /// Everything goes well.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Everything goes wrong for the first two minutes.
+    pub fn all() -> Self {
+        Self {
+            crash: 25,
+            lost_reply: 12,
+            doubled_reply: 12,
+            lost_request: 12,
+            power_loss: 30,
+            swapped_address: 2,
+            until: 120_000,
+        }
+    }
+}
