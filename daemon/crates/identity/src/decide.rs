@@ -1,0 +1,273 @@
+//! The decision: which slot a machine is, on what evidence, or why that cannot be said.
+//!
+//! Called by the reconciler with the operator's slots after it has recorded the machine's own sighting. It
+//! refuses whenever two readings are possible: two machines for one slot, two slots for one machine, sources that
+//! contradict each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hardware::SwitchPort;
+
+use crate::{
+    Attestor, Marks, Port, Sighting, Sightings, Slot,
+    selector::{Fit, explain, fit},
+    table::Cluster,
+};
+
+/// Which slot a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// exactly this one
+    Identified {
+        /// the slot's name
+        slot: String,
+        /// the port that said so, as the operator wrote it; `None` when only MAC, UUID or serial did
+        port: Option<SwitchPort>,
+        /// whether somebody else than the machine vouches for it
+        attested: bool,
+        /// what it rests on, for people
+        evidence: Vec<String>,
+    },
+    /// nothing says so yet
+    Unknown {
+        /// why, and what a person can do
+        reason: String,
+    },
+    /// the evidence contradicts itself; nothing may be given to this machine
+    Refused {
+        /// why, and what a person can do
+        reason: String,
+        /// both sides
+        evidence: Vec<String>,
+    },
+}
+
+/// One reason to take the machine for a slot.
+struct Vote {
+    port: Option<SwitchPort>,
+    attested: bool,
+    evidence: String,
+}
+
+/// Decides which slot `machine` is. Sightings whose time is over at `now` (milliseconds since the Unix epoch)
+/// do not count.
+///
+/// Record what the machine said before asking: two machines that want one slot are told apart only when both
+/// were seen.
+pub fn decide(slots: &[Slot], sightings: &Sightings, machine: &Marks, now: u64) -> Decision {
+    let cluster = sightings.cluster(machine, Some(now));
+    let seen = sightings.sightings(&cluster.ids);
+    if let Some(refused) = contradictions(&cluster, &seen, now) {
+        return refused;
+    }
+    let votes = match votes(slots, &cluster.marks, &seen, now) {
+        Ok(votes) => votes,
+        Err(refused) => return refused,
+    };
+    let mut by_slot = votes.into_iter().filter_map(|(index, votes)| Some((slots.get(index)?, votes)));
+    let Some((slot, votes)) = by_slot.next() else {
+        return Decision::Unknown { reason: unknown(slots, sightings, &cluster.marks, &seen, now) };
+    };
+    if let Some((other, more)) = by_slot.next() {
+        return Decision::Refused {
+            reason: format!(
+                "the machine is {} by one piece of evidence and {} by another; correct the cabling or the site file",
+                slot.name, other.name
+            ),
+            evidence: votes.into_iter().chain(more).map(|vote| vote.evidence).collect(),
+        };
+    }
+    let rivals = rivals(slot, sightings, &cluster, now);
+    if !rivals.is_empty() {
+        return Decision::Refused {
+            reason: format!(
+                "{} could be this machine or another one; unplug the one that does not belong there (evidence of a \
+                 machine that is gone ends by itself)",
+                slot.name
+            ),
+            evidence: votes.into_iter().map(|vote| vote.evidence).chain(rivals).collect(),
+        };
+    }
+    Decision::Identified {
+        slot: slot.name.clone(),
+        port: votes.iter().find_map(|vote| vote.port.clone()),
+        attested: votes.iter().any(|vote| vote.attested),
+        evidence: votes.into_iter().map(|vote| vote.evidence).collect(),
+    }
+}
+
+/// What is wrong with the evidence by itself, whatever the slots are.
+fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Decision> {
+    if cluster.uuids.len() > 1 {
+        let uuids: Vec<String> = cluster.uuids.iter().map(ToString::to_string).collect();
+        return Some(Decision::Refused {
+            reason: format!(
+                "two machines share a MAC address: it was seen with the UUIDs {}; unplug one of them",
+                uuids.join(" and ")
+            ),
+            evidence: seen.iter().map(|sighting| line(sighting, now)).collect(),
+        });
+    }
+    let placed: Vec<(&Sighting, &Port)> =
+        seen.iter().filter_map(|sighting| sighting.port.as_ref().map(|port| (*sighting, port))).collect();
+    placed.iter().enumerate().find_map(|(index, (one, here))| {
+        let elsewhere = |(other, there): &&(&Sighting, &Port)| {
+            one.nic.is_some() && one.nic == other.nic && here.is_on_same_switch(there) && !here.is_same(there)
+        };
+        let (other, _) = placed.get(index + 1..)?.iter().find(elsewhere)?;
+        Some(Decision::Refused {
+            reason:
+                "the sources do not agree on the machine's port; if its cable was moved, restart the machine \
+                     so that it is seen anew"
+                    .to_owned(),
+            evidence: vec![line(one, now), line(other, now)],
+        })
+    })
+}
+
+/// The reasons for each slot (by its place in the list), or the contradiction among them.
+fn votes(
+    slots: &[Slot],
+    marks: &Marks,
+    seen: &[&Sighting],
+    now: u64,
+) -> Result<BTreeMap<usize, Vec<Vote>>, Decision> {
+    let mut votes: BTreeMap<usize, Vec<Vote>> = BTreeMap::new();
+    for (index, slot) in slots.iter().enumerate() {
+        match fit(slot, marks) {
+            Fit::Whole { attested } => {
+                let evidence = explain(slot, marks);
+                votes.entry(index).or_default().push(Vote { port: None, attested, evidence });
+            }
+            Fit::Contradicts => {
+                return Err(Decision::Refused {
+                    reason: format!("the machine is only in part what the site file says of {}", slot.name),
+                    evidence: vec![explain(slot, marks)],
+                });
+            }
+            Fit::Part | Fit::Not | Fit::Silent => {}
+        }
+    }
+    for sighting in seen {
+        let Some(port) = &sighting.port else { continue };
+        let mut named: Option<&Slot> = None;
+        for (index, slot) in slots.iter().enumerate() {
+            let Some(written) = slot.ports.iter().find(|written| port.is(written)) else { continue };
+            if let Some(first) = named {
+                return Err(Decision::Refused {
+                    reason: format!(
+                        "the port belongs to both {} and {}; write each port of the switch once",
+                        first.name, slot.name
+                    ),
+                    evidence: vec![line(sighting, now)],
+                });
+            }
+            named = Some(slot);
+            if fit(slot, marks) == Fit::Not {
+                return Err(Decision::Refused {
+                    reason: format!(
+                        "the machine is in the port of {} but is not the machine that the site file names there",
+                        slot.name
+                    ),
+                    evidence: vec![line(sighting, now), explain(slot, marks)],
+                });
+            }
+            votes.entry(index).or_default().push(Vote {
+                port: Some(written.clone()),
+                attested: sighting.attestor != Attestor::Machine,
+                evidence: line(sighting, now),
+            });
+        }
+    }
+    Ok(votes)
+}
+
+/// The other machines that the slot could be, each with its evidence.
+fn rivals(slot: &Slot, sightings: &Sightings, ours: &Cluster, now: u64) -> Vec<String> {
+    let mut ids = sightings.ids_of(&slot.macs, slot.uuid, slot.serial.as_deref(), now);
+    for port in &slot.ports {
+        ids.extend(sightings.ids_on_port(port, now));
+    }
+    let mut known: BTreeSet<u64> = ours.ids.clone();
+    let mut rivals = Vec::new();
+    for id in ids {
+        let Some(sighting) = sightings.get(id).filter(|_| known.insert(id)) else { continue };
+        let other = sightings.cluster(&sighting.machine, Some(now));
+        if is_one_by_the_operator(slot, ours, &other) {
+            continue;
+        }
+        known.extend(&other.ids);
+        rivals.push(format!("another machine, {}: {}", other.marks, line(sighting, now)));
+    }
+    rivals
+}
+
+/// The operator listed addresses of both under one slot, and nothing shows that they are two machines.
+fn is_one_by_the_operator(slot: &Slot, ours: &Cluster, other: &Cluster) -> bool {
+    let is_listed = |marks: &Marks| !marks.macs.is_disjoint(&slot.macs);
+    let differ = ours.uuids.union(&other.uuids).count() > 1;
+    is_listed(&ours.marks) && is_listed(&other.marks) && !differ
+}
+
+/// Why nothing is known, and what a person can do.
+fn unknown(slots: &[Slot], sightings: &Sightings, marks: &Marks, seen: &[&Sighting], now: u64) -> String {
+    for slot in slots {
+        if fit(slot, marks) == Fit::Part {
+            return format!(
+                "not all that the site file says of {} can be compared: {}; a machine tells it when it boots from \
+                 the network",
+                slot.name,
+                explain(slot, marks)
+            );
+        }
+    }
+    let ports: BTreeSet<String> =
+        seen.iter().filter_map(|sighting| sighting.port.as_ref()).map(Port::to_string).collect();
+    if !ports.is_empty() {
+        let ports: Vec<String> = ports.into_iter().collect();
+        return format!(
+            "the machine is on {}, which the site file gives to no node; add it under machines, as \
+             NAME: {{ port: SWITCH/PORT }}",
+            ports.join(" and ")
+        );
+    }
+    let old = sightings.about(marks).into_iter().find_map(|sighting| {
+        sighting.port.as_ref().filter(|_| !sighting.holds(now)).map(|port| (sighting, port))
+    });
+    if let Some((sighting, port)) = old {
+        return format!(
+            "the machine was last seen on {port} {} ago, which is too old to count; restart it so that it is seen anew",
+            age(sighting.at, now)
+        );
+    }
+    if seen.is_empty() {
+        return format!(
+            "nothing has been seen of {marks} and the site file does not name it; check that it boots from the network"
+        );
+    }
+    format!(
+        "no source has told the switch port of {marks}, and the site file does not name its MAC address, UUID or \
+         serial number; turn LLDP on at the switch, or add it under machines, as NAME: {{ mac: MAC }}"
+    )
+}
+
+/// One sighting as a line for people.
+fn line(sighting: &Sighting, now: u64) -> String {
+    let place = sighting.port.as_ref().map_or_else(|| "no port told".to_owned(), |port| format!("on {port}"));
+    let who = sighting.nic.map_or_else(|| sighting.machine.to_string(), |nic| nic.to_string());
+    let mut text =
+        format!("{}: {who} {place}, {} ago ({})", sighting.source, age(sighting.at, now), sighting.attestor);
+    if !sighting.raw.is_empty() {
+        text.push_str(&format!(", heard {}", sighting.raw));
+    }
+    text
+}
+
+fn age(at: u64, now: u64) -> String {
+    let seconds = now.saturating_sub(at) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

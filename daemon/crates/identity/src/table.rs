@@ -1,0 +1,311 @@
+//! The sightings that still count, found by machine and by port.
+//!
+//! Lives in memory only: after a restart everything is seen again. The reconciler records what it is sent and
+//! forgets what has ended; `decide` and `ichord explain` read it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use hardware::{MacAddr, SwitchPort, SystemUuid};
+
+use crate::{Marks, Port, PortName, Sighting, Source};
+
+/// The most sightings that are kept, far above any real site (a few per machine): who floods the network with
+/// made-up addresses must not fill the memory.
+const CAPACITY: usize = 65_536;
+
+/// What a new sighting meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// something not known before: worth a decision
+    New,
+    /// known already, now for longer
+    Refreshed,
+    /// the source saw the machine's interface elsewhere before: worth a decision
+    Moved,
+    /// earlier evidence no longer holds: worth a decision
+    Withdrawn,
+    /// nothing changed: it withdraws what was not there, is older than what is known, or names nobody
+    Nothing,
+    /// the table is full; the sighting was dropped
+    Full,
+}
+
+/// The table. See the module's head.
+#[derive(Debug, Clone, Default)]
+pub struct Sightings {
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    by_mac: HashMap<MacAddr, BTreeSet<u64>>,
+    by_uuid: HashMap<SystemUuid, BTreeSet<u64>>,
+    by_serial: HashMap<String, BTreeSet<u64>>,
+    by_port: HashMap<PortName, BTreeSet<u64>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    sighting: Sighting,
+    ports: Vec<PortName>,
+}
+
+impl Sightings {
+    /// Takes in a sighting. A newer one of the same source about the same interface replaces the older; on
+    /// another port it moves it.
+    pub fn record(&mut self, mut sighting: Sighting) -> Recorded {
+        sighting.machine.macs.extend(sighting.nic);
+        // no interface has these, though firmware has been seen to report them
+        sighting.machine.macs.retain(|mac| !mac.is_multicast() && *mac != MacAddr([0; 6]));
+        if sighting.machine.is_empty() {
+            return match &sighting.port {
+                Some(port) if sighting.lifetime.is_zero() => self.empty_port(port, sighting.at),
+                _ => Recorded::Nothing,
+            };
+        }
+        let mut older = Vec::new();
+        let (mut moved, mut refreshed) = (false, false);
+        for id in self.of_machine(&sighting.machine) {
+            let Some(known) = self.get(id) else { continue };
+            if known.source != sighting.source || !is_same_subject(known, &sighting) {
+                continue;
+            }
+            match relation(known, &sighting) {
+                Relation::Same if known.at > sighting.at => return Recorded::Nothing,
+                Relation::Same => refreshed = true,
+                Relation::MovedFrom => moved = true,
+                Relation::Beside => continue,
+            }
+            older.push(id);
+        }
+        for id in &older {
+            self.remove(*id);
+        }
+        if sighting.lifetime.is_zero() {
+            return if older.is_empty() { Recorded::Nothing } else { Recorded::Withdrawn };
+        }
+        if self.entries.len() >= CAPACITY && self.forget(sighting.at) == 0 {
+            return Recorded::Full;
+        }
+        self.insert(sighting);
+        match (moved, refreshed) {
+            (true, _) => Recorded::Moved,
+            (false, true) => Recorded::Refreshed,
+            (false, false) => Recorded::New,
+        }
+    }
+
+    /// Drops what no longer holds, and says how many that were.
+    pub fn forget(&mut self, now: u64) -> usize {
+        let ended: Vec<u64> =
+            self.entries.iter().filter(|(_, entry)| !entry.sighting.holds(now)).map(|(id, _)| *id).collect();
+        for id in &ended {
+            self.remove(*id);
+        }
+        ended.len()
+    }
+
+    /// Everything in the table about a machine, the newest first; what no longer holds is among it until it
+    /// is forgotten.
+    pub fn about(&self, machine: &Marks) -> Vec<&Sighting> {
+        let mut found = self.sightings(&self.cluster(machine, None).ids);
+        found.sort_by_key(|sighting| std::cmp::Reverse(sighting.at));
+        found
+    }
+
+    /// Everything that holds about a port of the operator's, the newest first.
+    pub fn on_port(&self, port: &SwitchPort, now: u64) -> Vec<&Sighting> {
+        let mut found = self.sightings(&self.ids_on_port(port, now));
+        found.sort_by_key(|sighting| std::cmp::Reverse(sighting.at));
+        found
+    }
+
+    /// Every machine that is seen now, each with all it is known by.
+    pub fn machines(&self, now: u64) -> Vec<Marks> {
+        let mut done = BTreeSet::new();
+        let mut machines = Vec::new();
+        for (id, entry) in &self.entries {
+            if entry.sighting.holds(now) && !done.contains(id) {
+                let cluster = self.cluster(&entry.sighting.machine, Some(now));
+                done.extend(cluster.ids);
+                machines.push(cluster.marks);
+            }
+        }
+        machines
+    }
+
+    /// Whether nothing is known at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many sightings are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Everything that is surely the same machine, followed from sighting to sighting: what holds at `now`,
+    /// or everything.
+    pub(crate) fn cluster(&self, machine: &Marks, now: Option<u64>) -> Cluster {
+        let mut cluster = Cluster { marks: machine.clone(), ids: BTreeSet::new(), uuids: BTreeSet::new() };
+        cluster.uuids.extend(machine.distinctive_uuid());
+        let mut open: Vec<u64> = self.of_machine(machine).into_iter().collect();
+        while let Some(id) = open.pop() {
+            let Some(sighting) = self.get(id) else { continue };
+            if now.is_some_and(|now| !sighting.holds(now)) || !cluster.ids.insert(id) {
+                continue;
+            }
+            open.extend(self.of_machine(&sighting.machine));
+            cluster.marks.absorb(&sighting.machine);
+            cluster.uuids.extend(sighting.machine.distinctive_uuid());
+        }
+        cluster
+    }
+
+    /// The sightings with these numbers.
+    pub(crate) fn sightings(&self, ids: &BTreeSet<u64>) -> Vec<&Sighting> {
+        ids.iter().filter_map(|id| self.get(*id)).collect()
+    }
+
+    /// The sighting with this number.
+    pub(crate) fn get(&self, id: u64) -> Option<&Sighting> {
+        self.entries.get(&id).map(|entry| &entry.sighting)
+    }
+
+    /// Sightings that hold and whose port is the operator's.
+    pub(crate) fn ids_on_port(&self, port: &SwitchPort, now: u64) -> BTreeSet<u64> {
+        let Some(ids) = self.by_port.get(&PortName::normal(&port.port)) else { return BTreeSet::new() };
+        let is_there = |id: &u64| {
+            self.get(*id).is_some_and(|sighting| {
+                sighting.holds(now) && sighting.port.as_ref().is_some_and(|seen| seen.is_on(&port.switch))
+            })
+        };
+        ids.iter().copied().filter(is_there).collect()
+    }
+
+    /// Sightings that hold and name one of these addresses, the UUID or the serial number.
+    pub(crate) fn ids_of(
+        &self,
+        macs: &BTreeSet<MacAddr>,
+        uuid: Option<SystemUuid>,
+        serial: Option<&str>,
+        now: u64,
+    ) -> BTreeSet<u64> {
+        let by_mac = macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        let by_uuid = uuid.and_then(|uuid| self.by_uuid.get(&uuid));
+        let by_serial = serial.and_then(|serial| self.by_serial.get(serial));
+        let holds = |id: &u64| self.get(*id).is_some_and(|sighting| sighting.holds(now));
+        by_mac.chain(by_uuid).chain(by_serial).flatten().copied().filter(holds).collect()
+    }
+
+    /// Sightings that share an address or a distinctive UUID with the machine.
+    fn of_machine(&self, machine: &Marks) -> BTreeSet<u64> {
+        let by_mac = machine.macs.iter().filter_map(|mac| self.by_mac.get(mac));
+        let by_uuid = machine.distinctive_uuid().and_then(|uuid| self.by_uuid.get(&uuid));
+        by_mac.chain(by_uuid).flatten().copied().collect()
+    }
+
+    fn empty_port(&mut self, port: &Port, at: u64) -> Recorded {
+        let names = port.names();
+        let there = names.iter().filter_map(|name| self.by_port.get(name)).flatten().copied();
+        let gone: BTreeSet<u64> = there
+            .filter(|id| {
+                self.get(*id).is_some_and(|known| {
+                    known.at <= at && known.port.as_ref().is_some_and(|seen| seen.is_on_same_switch(port))
+                })
+            })
+            .collect();
+        for id in &gone {
+            self.remove(*id);
+        }
+        if gone.is_empty() { Recorded::Nothing } else { Recorded::Withdrawn }
+    }
+
+    fn insert(&mut self, sighting: Sighting) {
+        let id = self.next;
+        self.next += 1;
+        let ports = sighting.port.as_ref().map(Port::names).unwrap_or_default();
+        for mac in &sighting.machine.macs {
+            self.by_mac.entry(*mac).or_default().insert(id);
+        }
+        if let Some(uuid) = sighting.machine.distinctive_uuid() {
+            self.by_uuid.entry(uuid).or_default().insert(id);
+        }
+        if let Some(serial) = &sighting.machine.serial {
+            self.by_serial.entry(serial.clone()).or_default().insert(id);
+        }
+        for name in &ports {
+            self.by_port.entry(name.clone()).or_default().insert(id);
+        }
+        self.entries.insert(id, Entry { sighting, ports });
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(Entry { sighting, ports }) = self.entries.remove(&id) else { return };
+        for mac in &sighting.machine.macs {
+            take_out(&mut self.by_mac, mac, id);
+        }
+        if let Some(uuid) = sighting.machine.distinctive_uuid() {
+            take_out(&mut self.by_uuid, &uuid, id);
+        }
+        if let Some(serial) = &sighting.machine.serial {
+            take_out(&mut self.by_serial, serial, id);
+        }
+        for name in &ports {
+            take_out(&mut self.by_port, name, id);
+        }
+    }
+}
+
+/// One machine as all sightings about it together describe it.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// everything it is known by
+    pub(crate) marks: Marks,
+    /// the sightings
+    pub(crate) ids: BTreeSet<u64>,
+    /// every distinctive UUID; more than one means that two machines share an address
+    pub(crate) uuids: BTreeSet<SystemUuid>,
+}
+
+fn take_out<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<u64>>, key: &K, id: u64) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Whether both speak of the same interface, or of the same machine where no interface is told.
+fn is_same_subject(known: &Sighting, new: &Sighting) -> bool {
+    match (known.nic, new.nic) {
+        (Some(known), Some(new)) => known == new,
+        (None, None) => known.machine.is_same_machine(&new.machine),
+        _ => false,
+    }
+}
+
+enum Relation {
+    Same,
+    MovedFrom,
+    Beside,
+}
+
+/// What a new sighting says about an older one of the same source and interface.
+fn relation(known: &Sighting, new: &Sighting) -> Relation {
+    match (&known.port, &new.port) {
+        (Some(known), Some(new)) if known.is_same(new) => Relation::Same,
+        // told in the same breath: neighbours flooded by an unmanaged switch, or several interfaces
+        (Some(_), Some(_)) if known.at >= new.at => Relation::Beside,
+        // an address is in the table of every bridge on the way, each with its own port
+        (Some(there), Some(here))
+            if new.source == Source::ForwardingTable && !there.is_on_same_switch(here) =>
+        {
+            Relation::Beside
+        }
+        // a withdrawal is about the port it names
+        (Some(_), Some(_)) if new.lifetime.is_zero() => Relation::Beside,
+        (Some(_), Some(_)) => Relation::MovedFrom,
+        // nothing was heard this time; what was heard before ages by itself
+        (Some(_), None) => Relation::Beside,
+        (None, _) => Relation::Same,
+    }
+}
