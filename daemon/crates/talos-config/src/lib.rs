@@ -1,1 +1,24 @@
 //! Talos secrets, certificates, machine configs, patches and schematics, made natively.
+//!
+//! The site hands over what people wrote (talconfig, secrets bundle), this crate turns it into the machine config a node is
+//! given, and into the certificates with which the daemon talks to the node afterwards. Everything is a function of values:
+//! files are read by the caller, and where a certificate needs the time, the caller passes it in.
+//!
+//! * [`versions`]: Talos versions, config contracts and which Kubernetes goes with them;
+//! * [`secrets`]: the secrets bundle (`secrets.yaml`, `talsecret.yaml`);
+//! * [`pki`]: certificates, `talosconfig` and kubeconfig made from it;
+//! * [`config`]: a machine config as documents, and its YAML;
+//! * [`generate`]: the base config of a control plane or a worker;
+//! * [`documents`]: the other documents the generator and the site write themselves;
+//! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
+
+pub mod config;
+pub mod documents;
+pub mod generate;
+mod keys;
+pub mod pem;
+pub mod pki;
+pub mod secret;
+pub mod secrets;
+pub mod versions;
+pub mod yaml;
