@@ -1,0 +1,257 @@
+// Command validate answers questions about machine configs with Talos's own code: the generator, the strict decoder, the
+// validation of `talosctl validate --strict --mode metal`, the patcher and the secrets bundle of pkg/machinery.
+//
+// It reads one JSON question a line on standard input and answers one JSON line each on standard output, so that a test can ask
+// thousands of questions of one process. The crate talos-config builds and asks it (tests/oracle there). The first build takes
+// about 45 seconds on two cores, later ones one second.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/siderolabs/talos/pkg/machinery/config"
+	"github.com/siderolabs/talos/pkg/machinery/config/configloader"
+	"github.com/siderolabs/talos/pkg/machinery/config/configpatcher"
+	"github.com/siderolabs/talos/pkg/machinery/config/encoder"
+	"github.com/siderolabs/talos/pkg/machinery/config/generate"
+	"github.com/siderolabs/talos/pkg/machinery/config/generate/secrets"
+	"github.com/siderolabs/talos/pkg/machinery/config/machine"
+	"github.com/siderolabs/talos/pkg/machinery/config/types/v1alpha1"
+	"github.com/siderolabs/talos/pkg/machinery/config/validation"
+)
+
+type question struct {
+	Ask string `json:"ask"` // generate, check, decode, patch, secrets, new-secrets
+
+	Config  string   `json:"config"`
+	Patches []string `json:"patches"`
+	Secrets string   `json:"secrets"`
+
+	Contract   string              `json:"contract"`
+	Type       string              `json:"type"`
+	Cluster    string              `json:"cluster"`
+	Endpoint   string              `json:"endpoint"`
+	Kubernetes string              `json:"kubernetes"`
+	SANs       []string            `json:"sans"`
+	Port       int                 `json:"port"`
+	DNSDomain  string              `json:"dns_domain"`
+	Disk       string              `json:"disk"`
+	Image      string              `json:"image"`
+	KernelArgs []string            `json:"kernel_args"`
+	Sysctls    map[string]string   `json:"sysctls"`
+	Mirrors    map[string][]string `json:"mirrors"`
+	Scheduling bool                `json:"scheduling"`
+	Discovery  *bool               `json:"discovery"`
+	KubeSpan   *bool               `json:"kubespan"`
+	Debug      bool                `json:"debug"`
+	CNI        string              `json:"cni"`
+	CNIURLs    []string            `json:"cni_urls"`
+}
+
+type answer struct {
+	Text     string   `json:"text"`
+	Warnings []string `json:"warnings"`
+	Error    string   `json:"error"`
+}
+
+// metal is the mode of a bare-metal machine.
+type metal struct{}
+
+func (metal) String() string        { return "metal" }
+func (metal) RequiresInstall() bool { return true }
+func (metal) InContainer() bool     { return false }
+
+func main() {
+	questions := json.NewDecoder(bufio.NewReaderSize(os.Stdin, 1<<20))
+	answers := json.NewEncoder(os.Stdout)
+
+	for {
+		var q question
+
+		if err := questions.Decode(&q); err != nil {
+			return // end of input
+		}
+
+		a, err := reply(q)
+		if err != nil {
+			a.Error = err.Error()
+		}
+
+		if err = answers.Encode(a); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func reply(q question) (a answer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+
+	switch q.Ask {
+	case "generate":
+		return generated(q)
+	case "check":
+		return checked(q)
+	case "decode":
+		cfg, err := configloader.NewFromBytes([]byte(q.Config))
+		if err != nil {
+			return a, err
+		}
+
+		return text(cfg)
+	case "patch":
+		return patched(q)
+	case "secrets":
+		bundle, err := loadSecrets(q.Secrets)
+		if err != nil {
+			return a, err
+		}
+
+		return a, bundle.Validate()
+	case "new-secrets":
+		contract, err := config.ParseContractFromVersion(q.Contract)
+		if err != nil {
+			return a, err
+		}
+
+		bundle, err := secrets.NewBundle(secrets.NewFixedClock(time.Now()), contract)
+		if err != nil {
+			return a, err
+		}
+
+		raw, err := yaml.Marshal(bundle)
+		a.Text = string(raw)
+
+		return a, err
+	default:
+		return a, errors.New("unknown question " + q.Ask)
+	}
+}
+
+func generated(q question) (a answer, err error) {
+	contract, err := config.ParseContractFromVersion(q.Contract)
+	if err != nil {
+		return a, err
+	}
+
+	bundle, err := loadSecrets(q.Secrets)
+	if err != nil {
+		return a, err
+	}
+
+	options := []generate.Option{
+		generate.WithVersionContract(contract),
+		generate.WithSecretsBundle(bundle),
+		generate.WithAdditionalSubjectAltNames(q.SANs),
+		generate.WithLocalAPIServerPort(q.Port),
+		generate.WithInstallDisk(q.Disk),
+		generate.WithInstallImage(q.Image),
+		generate.WithInstallExtraKernelArgs(q.KernelArgs),
+		generate.WithSysctls(q.Sysctls),
+		generate.WithAllowSchedulingOnControlPlanes(q.Scheduling),
+		generate.WithDebug(q.Debug),
+	}
+
+	if q.DNSDomain != "" {
+		options = append(options, generate.WithDNSDomain(q.DNSDomain))
+	}
+
+	if q.CNI != "" {
+		options = append(options, generate.WithClusterCNIConfig(&v1alpha1.CNIConfig{CNIName: q.CNI, CNIUrls: q.CNIURLs}))
+	}
+
+	for host, endpoints := range q.Mirrors {
+		options = append(options, generate.WithRegistryMirror(host, endpoints...))
+	}
+
+	if q.Discovery != nil {
+		options = append(options, generate.WithClusterDiscovery(*q.Discovery))
+	}
+
+	if q.KubeSpan != nil {
+		options = append(options, generate.WithKubeSpanEnabled(*q.KubeSpan))
+	}
+
+	input, err := generate.NewInput(q.Cluster, q.Endpoint, q.Kubernetes, options...)
+	if err != nil {
+		return a, err
+	}
+
+	kind, err := machine.ParseType(q.Type)
+	if err != nil {
+		return a, err
+	}
+
+	cfg, err := input.Config(kind)
+	if err != nil {
+		return a, err
+	}
+
+	return text(cfg)
+}
+
+func checked(q question) (a answer, err error) {
+	cfg, err := configloader.NewFromBytes([]byte(q.Config))
+	if err != nil {
+		return a, err
+	}
+
+	a.Warnings, err = cfg.Validate(metal{}, validation.WithLocal(), validation.WithStrict())
+
+	return a, err
+}
+
+func patched(q question) (a answer, err error) {
+	patches := make([]configpatcher.Patch, 0, len(q.Patches))
+
+	for _, raw := range q.Patches {
+		patch, err := configpatcher.LoadPatch([]byte(raw))
+		if err != nil {
+			return a, err
+		}
+
+		patches = append(patches, patch)
+	}
+
+	out, err := configpatcher.Apply(configpatcher.WithBytes([]byte(q.Config)), patches)
+	if err != nil {
+		return a, err
+	}
+
+	// decoded once more, so that both kinds of patches answer in the same form
+	raw, err := out.Bytes()
+	if err != nil {
+		return a, err
+	}
+
+	cfg, err := configloader.NewFromBytes(raw)
+	if err != nil {
+		return a, err
+	}
+
+	return text(cfg)
+}
+
+func loadSecrets(text string) (*secrets.Bundle, error) {
+	bundle := &secrets.Bundle{Clock: secrets.NewClock()}
+
+	return bundle, yaml.Unmarshal([]byte(text), bundle)
+}
+
+func text(cfg config.Provider) (a answer, err error) {
+	raw, err := cfg.EncodeBytes(encoder.WithComments(encoder.CommentsDisabled))
+	a.Text = string(raw)
+
+	return a, err
+}
