@@ -45,7 +45,9 @@ pub struct Ask {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// without a hardware address nobody asks
-    #[error("the boot question names no machine: mac is missing or is not a MAC address such as 64-4b-f0-00-00-03")]
+    #[error(
+        "the boot question names no machine: mac is missing or is not a MAC address such as 64-4b-f0-00-00-03"
+    )]
     NoMac,
     /// several hardware addresses, or several UUIDs: which of them would it be?
     #[error("the boot question gives {0} twice")]

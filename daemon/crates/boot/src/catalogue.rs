@@ -121,8 +121,8 @@ impl Catalogue {
             if file == SUMS || !path.is_file() {
                 continue;
             }
-            let name =
-                AssetName::ipxe(&file).map_err(|source| CatalogueError::Name { path: path.clone(), source })?;
+            let name = AssetName::ipxe(&file)
+                .map_err(|source| CatalogueError::Name { path: path.clone(), source })?;
             self.add(name, path, sums.get(&file).copied())?;
         }
         Ok(())
@@ -154,7 +154,12 @@ impl Catalogue {
         Ok(())
     }
 
-    fn add(&mut self, name: AssetName, path: PathBuf, expected: Option<[u8; 32]>) -> Result<(), CatalogueError> {
+    fn add(
+        &mut self,
+        name: AssetName,
+        path: PathBuf,
+        expected: Option<[u8; 32]>,
+    ) -> Result<(), CatalogueError> {
         let (size, sha256, modified) = digest(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => CatalogueError::Missing { path: path.clone() },
             _ => CatalogueError::Read { path: path.clone(), source },

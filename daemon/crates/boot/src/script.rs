@@ -62,7 +62,9 @@ pub fn entry(base: Base, lldp_wait: u32) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CmdlineError {
     /// iPXE would expand it, and there is no way to stop it
-    #[error("the kernel command line has \"${{\" in {0:?}: iPXE would put its own variables there; write the value itself")]
+    #[error(
+        "the kernel command line has \"${{\" in {0:?}: iPXE would put its own variables there; write the value itself"
+    )]
     Variable(String),
     /// iPXE would end the command there
     #[error("the kernel command line has the word {0:?}: to iPXE that ends the command")]

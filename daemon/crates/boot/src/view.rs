@@ -68,7 +68,11 @@ mod tests {
             address: Ipv4Addr::new(172, 29, 51, 11),
             offer: Offer::Nothing,
         };
-        BootView { revision: 7, known: [(MacAddr([2, 0, 0, 0, 0, 1]), machine)].into(), unknown: Offer::Netboot }
+        BootView {
+            revision: 7,
+            known: [(MacAddr([2, 0, 0, 0, 0, 1]), machine)].into(),
+            unknown: Offer::Netboot,
+        }
     }
 
     #[test]
@@ -83,7 +87,11 @@ mod tests {
     #[test]
     fn a_view_can_be_shown_and_read_back() {
         let text = serde_json::to_string(&view()).unwrap();
-        assert!(text.contains(r#""02:00:00:00:00:01":{"node":"mini01","address":"172.29.51.11","offer":"nothing"}"#));
+        assert!(
+            text.contains(
+                r#""02:00:00:00:00:01":{"node":"mini01","address":"172.29.51.11","offer":"nothing"}"#
+            )
+        );
         assert_eq!(serde_json::from_str::<BootView>(&text).unwrap(), view());
     }
 }

@@ -12,7 +12,9 @@ pub struct AssetName(String);
 
 /// The text names no boot file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} cannot be the name of a boot file: expected ipxe/FILE or SCHEMATIC/VERSION/FILE, each of letters, digits and . _ - +")]
+#[error(
+    "{0:?} cannot be the name of a boot file: expected ipxe/FILE or SCHEMATIC/VERSION/FILE, each of letters, digits and . _ - +"
+)]
 pub struct AssetNameError(pub String);
 
 impl AssetName {
@@ -91,7 +93,8 @@ mod tests {
 
     #[test]
     fn nothing_leads_out() {
-        let odd = ["", "a", "a/b", "a/b/c/d", "/a/b", "a//c", "ipxe/..", "../b/c", "a/../c", "a/b/.c", "a/b/c d"];
+        let odd =
+            ["", "a", "a/b", "a/b/c/d", "/a/b", "a//c", "ipxe/..", "../b/c", "a/../c", "a/b/.c", "a/b/c d"];
         for text in odd.into_iter().chain(["a/b/${c}", "a/b/%2e%2e", "a/b/\u{e4}", "a/b/c\n"]) {
             assert!(text.parse::<AssetName>().is_err(), "{text}");
         }

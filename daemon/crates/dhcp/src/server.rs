@@ -1,0 +1,225 @@
+//! The authority over the addresses of one subnet (RFC 2131 §4.3), and over what its machines boot.
+//!
+//! A pure function of packets and time: [`Server::handle`] changes the table in memory and says what
+//! to store and what to send. The caller stores first; when that fails it calls [`Server::undo`] and
+//! stays silent, and the client asks again.
+//!
+//! Two kinds of address: a *reservation* is the slot address of a known machine, has no end and needs
+//! no state here; a *lease* comes from the pool and goes to machines that netboot, and to whatever
+//! runs on them afterwards.
+
+mod address;
+mod boot_file;
+mod config;
+mod note;
+mod proxy;
+mod reply;
+mod request;
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
+
+use dhcproto::v4::MessageType;
+use hardware::MacAddr;
+
+use crate::{
+    client::Client,
+    lease::{Changes, Lease, Table},
+    wire::Packet,
+};
+
+pub use config::{Config, Mode, PoolFor, Timing};
+pub use note::Note;
+
+/// So many machines are remembered without a lease; one that is forgotten asks as firmware again.
+const MOST_REMEMBERED: usize = 65_536;
+
+/// What the rest of the daemon knows about machines.
+pub trait Machines {
+    /// The slot address of this machine.
+    fn reservation(&self, mac: MacAddr) -> Option<Ipv4Addr>;
+    /// Whether the address is some machine's slot address.
+    fn is_reserved(&self, address: Ipv4Addr) -> bool;
+    /// Whether this machine is offered a boot file now.
+    fn may_netboot(&self, mac: MacAddr) -> bool;
+}
+
+/// How a packet came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// who sent it
+    pub source: SocketAddrV4,
+    /// on which of our ports: 67, or 4011 in proxy mode
+    pub port: u16,
+}
+
+/// Where a reply goes (RFC 2131 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// to the relay, on its server port
+    Relay(Ipv4Addr),
+    /// to an address the client answers ARP for
+    Client(Ipv4Addr),
+    /// to everybody on the interface
+    Broadcast,
+    /// to an address the client does not have yet: the frame must name its hardware address itself
+    Frame {
+        /// chaddr
+        mac: MacAddr,
+        /// yiaddr
+        address: Ipv4Addr,
+    },
+    /// back to where the request came from, from the port it came to
+    Asker(SocketAddrV4),
+}
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// the message
+    pub packet: Packet,
+    /// where it goes
+    pub destination: Destination,
+}
+
+/// What follows from one packet: store `changes`, then send `reply`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// must be durable before the reply leaves
+    pub changes: Changes,
+    /// silence is an answer too
+    pub reply: Option<Reply>,
+    /// the address the client has from now on
+    pub bound: Option<(MacAddr, Ipv4Addr)>,
+    /// why, for people and counters
+    pub note: Option<Note>,
+}
+
+/// The authority of one subnet.
+#[derive(Debug, Clone)]
+pub struct Server {
+    config: Config,
+    leases: Table,
+    /// addresses waiting for their request
+    offers: BTreeMap<MacAddr, Offered>,
+    /// until when a machine that netbooted gets addresses whatever asks
+    netbooted: BTreeMap<MacAddr, u64>,
+    /// where the search for a free address goes on
+    next: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Offered {
+    address: Ipv4Addr,
+    until: u64,
+}
+
+/// One packet with all that is known about it.
+struct Request<'a, M> {
+    packet: &'a Packet,
+    received: &'a Received,
+    client: Client,
+    machines: &'a M,
+    now: u64,
+}
+
+impl Server {
+    /// A server that goes on with the leases stored before.
+    pub fn new(config: Config, leases: impl IntoIterator<Item = Lease>) -> Self {
+        let mut table = Table::default();
+        for lease in leases {
+            table.put(lease, &mut Changes::default());
+        }
+        Self { config, leases: table, offers: BTreeMap::new(), netbooted: BTreeMap::new(), next: None }
+    }
+
+    /// The network it serves.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Goes on with another configuration: leases stay, and end in their time.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+        self.offers.clear();
+        self.next = None;
+    }
+
+    /// The leases as they are.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter()
+    }
+
+    /// Takes the changes of an answer back, because they could not be stored.
+    pub fn undo(&mut self, changes: &Changes) {
+        self.leases.undo(changes);
+    }
+
+    /// Decides about one packet.
+    pub fn handle(
+        &mut self,
+        packet: &Packet,
+        received: &Received,
+        machines: &impl Machines,
+        now: u64,
+    ) -> Answer {
+        if packet.op != 1 {
+            return Note::NotARequest.into();
+        }
+        let Some(kind) = packet.message_type() else { return Note::Bootp.into() };
+        let Some(client) = Client::of(packet) else { return Note::NoHardwareAddress.into() };
+        if !packet.giaddr.is_unspecified() && !self.config.subnet.contains(&packet.giaddr) {
+            return Note::ForeignRelay { relay: packet.giaddr }.into();
+        }
+        let request = Request { packet, received, client, machines, now };
+        match self.config.mode {
+            Mode::Authoritative => self.answer(kind, &request),
+            Mode::Proxy => self.proxy(kind, &request),
+            Mode::Off => Note::NotServing.into(),
+        }
+    }
+
+    fn answer<M: Machines>(&mut self, kind: MessageType, request: &Request<'_, M>) -> Answer {
+        self.forget(request.now);
+        self.remember(&request.client, request.now);
+        match kind {
+            MessageType::Discover => self.discover(request),
+            MessageType::Request => self.request(request),
+            MessageType::Decline => self.decline(request),
+            MessageType::Release => self.release(request),
+            MessageType::Inform => self.inform(request),
+            _ => Note::NotARequest.into(),
+        }
+    }
+
+    fn remember(&mut self, client: &Client, now: u64) {
+        let room = self.netbooted.len() < MOST_REMEMBERED || self.netbooted.contains_key(&client.mac);
+        if client.netboots() && room {
+            self.netbooted.insert(client.mac, now.saturating_add(millis(self.config.timing.remember)));
+        }
+    }
+
+    /// Drops what has run out.
+    fn forget(&mut self, now: u64) {
+        self.offers.retain(|_, offer| now < offer.until);
+        if self.netbooted.len() >= MOST_REMEMBERED {
+            self.netbooted.retain(|_, until| now < *until);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<Note> for Answer {
+    fn from(note: Note) -> Self {
+        Self { note: Some(note), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

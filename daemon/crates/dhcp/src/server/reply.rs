@@ -1,0 +1,116 @@
+//! How a reply looks and where it goes.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+
+use super::{Answer, Destination, Machines, Note, Reply, Request, Server, boot_file::BootFile};
+use crate::wire::Packet;
+
+/// RFC 2131 §3.3: a lease without an end.
+const INFINITE: u32 = u32::MAX;
+
+impl Server {
+    /// An OFFER or ACK of an address. `seconds` is `None` for a reservation.
+    pub(super) fn grant<M: Machines>(
+        &self,
+        request: &Request<'_, M>,
+        kind: MessageType,
+        address: Ipv4Addr,
+        seconds: Option<u32>,
+    ) -> Answer {
+        let mut packet = self.reply_packet(request, kind);
+        packet.yiaddr = address;
+        if kind == MessageType::Ack {
+            packet.ciaddr = request.packet.ciaddr;
+        }
+        packet.options.set(&DhcpOption::AddressLeaseTime(seconds.unwrap_or(INFINITE)));
+        if let Some(seconds) = seconds {
+            // RFC 2131 §4.4.5: half and seven eighths
+            packet.options.set(&DhcpOption::Renewal(seconds / 2));
+            packet.options.set(&DhcpOption::Rebinding(seconds - seconds / 8));
+        }
+        let file = self.put_parameters(request, &mut packet);
+        let note = match (&file, file.name()) {
+            (BootFile::NoneFits, _) => Note::UnknownFirmware { firmware: request.client.firmware },
+            (_, Some(name)) => Note::Booting { address, file: name.to_owned() },
+            (_, None) => Note::AddressOnly { address },
+        };
+        let destination = destination(request, &packet);
+        Answer { reply: Some(Reply { packet, destination }), ..note.into() }
+    }
+
+    /// The options without an address, for a client that has one.
+    pub(super) fn parameters<M: Machines>(&self, request: &Request<'_, M>) -> Answer {
+        let mut packet = self.reply_packet(request, MessageType::Ack);
+        packet.ciaddr = request.packet.ciaddr;
+        self.put_parameters(request, &mut packet);
+        let destination = destination(request, &packet);
+        let note = Note::Informed { address: request.packet.ciaddr };
+        Answer { reply: Some(Reply { packet, destination }), ..note.into() }
+    }
+
+    /// A NAK goes to everybody: the client has no address that is right (RFC 2131 §4.3.2).
+    pub(super) fn refuse<M: Machines>(&self, request: &Request<'_, M>, wanted: Ipv4Addr) -> Answer {
+        let mut packet = self.reply_packet(request, MessageType::Nak);
+        let destination = if packet.giaddr.is_unspecified() {
+            Destination::Broadcast
+        } else {
+            packet.set_broadcast();
+            Destination::Relay(packet.giaddr)
+        };
+        Answer { reply: Some(Reply { packet, destination }), ..Note::Refused { wanted }.into() }
+    }
+
+    pub(super) fn reply_packet<M>(&self, request: &Request<'_, M>, kind: MessageType) -> Packet {
+        let mut packet = Packet::reply_to(request.packet);
+        packet.options.set(&DhcpOption::MessageType(kind));
+        // firmware silently drops an offer without it
+        packet.options.set(&DhcpOption::ServerIdentifier(self.config.server));
+        // RFC 6842, PXE 2.1 §2.2.1, RFC 3046 §2.2: given back as they came
+        for code in [
+            OptionCode::ClientIdentifier,
+            OptionCode::ClientMachineIdentifier,
+            OptionCode::RelayAgentInformation,
+        ] {
+            if let Some(value) = request.packet.options.raw(code) {
+                packet.options.set_raw(code, value.to_vec());
+            }
+        }
+        packet
+    }
+
+    fn put_parameters<M: Machines>(&self, request: &Request<'_, M>, packet: &mut Packet) -> BootFile {
+        let config = &self.config;
+        packet.options.set(&DhcpOption::SubnetMask(config.subnet.netmask()));
+        packet.options.set(&DhcpOption::BroadcastAddr(config.subnet.broadcast()));
+        if let Some(gateway) = config.gateway {
+            packet.options.set(&DhcpOption::Router(vec![gateway]));
+        }
+        if !config.dns.is_empty() {
+            packet.options.set(&DhcpOption::DomainNameServer(config.dns.clone()));
+        }
+        if let Some(domain) = &config.domain {
+            packet.options.set(&DhcpOption::DomainName(domain.clone()));
+        }
+        if !config.ntp.is_empty() {
+            packet.options.set(&DhcpOption::NtpServers(config.ntp.clone()));
+        }
+        let file = BootFile::of(request, config);
+        file.put(packet, config);
+        file
+    }
+}
+
+/// RFC 2131 §4.1, in its order.
+fn destination<M>(request: &Request<'_, M>, reply: &Packet) -> Destination {
+    if !request.packet.giaddr.is_unspecified() {
+        Destination::Relay(request.packet.giaddr)
+    } else if !request.packet.ciaddr.is_unspecified() {
+        Destination::Client(request.packet.ciaddr)
+    } else if request.packet.wants_broadcast() {
+        Destination::Broadcast
+    } else {
+        Destination::Frame { mac: request.client.mac, address: reply.yiaddr }
+    }
+}
