@@ -1,0 +1,186 @@
+//! Whom do we see there? One TLS handshake tells, without a certificate of ours and without a request: the server
+//! shows its certificate first. Who signed it decides; nothing that the machine *says* is asked.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::{Authority, Fingerprint, ProbeError, certificate::Shown, dial::dial, tls};
+
+/// Who answers at an address (talos.md §6.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Its certificate is from our authority: a configured machine of this cluster. Whether the certificate is
+    /// good today and names the address is not asked here; [`Client::configured`](crate::Client::configured)
+    /// asks.
+    Ours,
+    /// A machine without a config (Talos 1.13 and later). Nobody vouches for it.
+    Maintenance {
+        /// of its public key, to hold on to; new at every boot
+        fingerprint: Fingerprint,
+    },
+    /// Anybody else, another cluster's machines among them: not to be touched.
+    Foreign {
+        /// of its certificate
+        subject: String,
+    },
+}
+
+/// Looks at who answers. `within` bounds the whole of it. Neither a certificate of ours nor a request is sent.
+pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> Result<Peer, ProbeError> {
+    let deadline = Instant::now() + within;
+    let stream = dial(address, within).await?;
+
+    let observer = Arc::new(Observer::new());
+    let config = observing(Arc::clone(&observer))
+        .map_err(|error| ProbeError::NotTls { address, reason: error.to_string() })?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let handshake =
+        timeout_at(deadline, handshake).await.map_err(|_| ProbeError::TimedOut { address, within })?;
+
+    // A configured machine may well end the handshake because we showed no certificate. Its own was shown and
+    // proved before that, and that is all we came for.
+    match (observer.proved(), handshake) {
+        (Some(chain), _) => judge(&chain, ours, observer.algorithms).map_err(|reason| ProbeError::NotTls {
+            address,
+            reason: format!("unreadable certificate: {reason}"),
+        }),
+        (None, Err(error)) => Err(ProbeError::from_handshake(address, &error)),
+        (None, Ok(_)) => {
+            Err(ProbeError::NotTls { address, reason: "the server showed no certificate".to_owned() })
+        }
+    }
+}
+
+fn judge(
+    chain: &[CertificateDer<'static>],
+    ours: &Authority,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> Result<Peer, String> {
+    let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
+    let shown = Shown::read(leaf)?;
+    let parsed = ParsedCertificate::try_from(leaf).map_err(|error| error.to_string())?;
+    let signed_by_us = |now| {
+        verify_server_cert_signed_by_trust_anchor(&parsed, ours.roots(), intermediates, now, algorithms.all)
+    };
+    let signed = match signed_by_us(UnixTime::now()) {
+        // Ours with a clock that is off, or one that was away too long, is still ours and no stranger.
+        Err(Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        )) => signed_by_us(UnixTime::since_unix_epoch(Duration::from_secs(shown.good_at))),
+        result => result,
+    };
+    Ok(match signed {
+        Ok(()) => Peer::Ours,
+        Err(_) if shown.maintenance => Peer::Maintenance { fingerprint: shown.fingerprint },
+        Err(_) => Peer::Foreign { subject: shown.subject },
+    })
+}
+
+/// No ALPN, so that a foreign server which speaks no HTTP/2 shows its certificate too.
+fn observing(observer: Arc<Observer>) -> Result<ClientConfig, Error> {
+    let mut config = ClientConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(observer)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Lets every certificate pass and remembers the one whose key signed the handshake; a certificate that is only
+/// shown, by somebody without its key, does not count.
+#[derive(Debug)]
+struct Observer {
+    algorithms: WebPkiSupportedAlgorithms,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    chain: Vec<CertificateDer<'static>>,
+    proved: bool,
+}
+
+impl Observer {
+    fn new() -> Self {
+        let algorithms = tls::provider().signature_verification_algorithms;
+        Self { algorithms, seen: Mutex::default() }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn proved(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.with(|seen| seen.proved.then(|| std::mem::take(&mut seen.chain)))
+    }
+
+    fn note(
+        &self,
+        signature: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if signature.is_ok() {
+            self.with(|seen| seen.proved = true);
+        }
+        signature
+    }
+}
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+        self.with(|seen| *seen = Seen { chain, proved: false });
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.note(verify_tls12_signature(message, certificate, signed, &self.algorithms))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.note(verify_tls13_signature(message, certificate, signed, &self.algorithms))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
