@@ -1,0 +1,312 @@
+//! Text to [`TalConfig`]: parse, substitute, decode, inherit, read the files it names.
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use document::{Both, Document, Finding, Findings, Keys, Place, Position, SubstituteError, substitute};
+use hardware::{Architecture, DiskSelector};
+use serde_json::Value;
+
+use super::{
+    DEFAULT_TALOS, Install, Node, NodeConfigs, Patch, Sources, TalConfig, check,
+    inherit::{inherit, joined},
+    wire::{File, NodeFile},
+};
+use crate::{
+    schematic::Schematic,
+    versions::{Contract, TalosVersion},
+};
+
+/// What to do about a file of SOPS.
+const DECRYPT: &str = "decrypt it with `sops decrypt` and keep the plain file out of Git";
+
+/// Reads a talconfig.yaml; `file` is its name for people. `None` when an error leaves nothing to work with;
+/// the findings tell every fault found either way.
+pub fn load(file: &str, text: &str, sources: &Sources<'_>) -> (Option<TalConfig>, Findings) {
+    let mut document = match Document::parse(file, text) {
+        Ok(document) => document,
+        Err(finding) => return (None, finding.into()),
+    };
+    if document.root().entry("sops").is_some() {
+        let place = document.place().name("sops");
+        let finding = place.error("sops", "the file is encrypted with SOPS, which is not read yet");
+        return (None, finding.fix(DECRYPT).into());
+    }
+    let mut findings = document.substitute(sources.environment);
+    let (wire, faults) = document.decode::<File>(Keys::Go);
+    findings.extend(faults);
+    let Some(wire) = wire else { return (None, findings) };
+    let mut loader = Loader { document: &document, sources, contract: None, findings };
+    let config = loader.config(wire);
+    let mut findings = loader.findings;
+    if let Some(config) = &config {
+        findings.extend(check::cluster(config));
+    }
+    (config, findings)
+}
+
+struct Loader<'a> {
+    document: &'a Document,
+    sources: &'a Sources<'a>,
+    contract: Option<Contract>,
+    findings: Findings,
+}
+
+/// A group and its lists that are joined with a node's.
+struct Group {
+    configs: NodeConfigs,
+    patches: Vec<Patch>,
+    extra_manifests: Vec<Patch>,
+}
+
+impl<'a> Loader<'a> {
+    fn config(&mut self, wire: File) -> Option<TalConfig> {
+        let root = self.document.place();
+        check::file(&wire, root, &mut self.findings);
+        let talos_text = if wire.talos_version.is_empty() { DEFAULT_TALOS } else { &wire.talos_version };
+        let talos = check::talos(talos_text, root.key("talosVersion"), &mut self.findings);
+        self.contract = talos.as_ref().map(|talos| talos.contract);
+        let kubernetes = check::kubernetes(&wire.kubernetes_version, talos.as_ref(), root, &mut self.findings);
+        let endpoint_host = check::endpoint(&wire.endpoint, root, &mut self.findings);
+
+        let control_plane = self.group(wire.control_plane, root.key("controlPlane"));
+        let worker = self.group(wire.worker, root.key("worker"));
+        let list = root.key("nodes");
+        let count = list.node().map_or(0, |nodes| nodes.items().len());
+        let nodes = (0..count)
+            .filter_map(|index| self.node(index, list.item(index), [&worker, &control_plane], talos.as_ref()))
+            .collect();
+        let mut inline_manifests = Vec::new();
+        for (index, manifest) in wire.inline_manifests.into_iter().enumerate() {
+            let place = root.key("inlineManifests").item(index).key("contents");
+            if let Some(contents) = self.content(manifest.contents, !manifest.skip_envsubst, place) {
+                inline_manifests.push((manifest.name, contents));
+            }
+        }
+        let patches = self.patches(&wire.patches, root.key("patches"));
+        Some(TalConfig {
+            cluster_name: wire.cluster_name,
+            talos: talos?,
+            kubernetes: kubernetes?,
+            endpoint: wire.endpoint,
+            endpoint_host: endpoint_host?,
+            domain: Some(wire.domain).filter(|domain| !domain.is_empty()),
+            allow_scheduling: wire.allow_scheduling_on_masters || wire.allow_scheduling_on_control_planes,
+            machine_cert_sans: wire.additional_machine_cert_sans,
+            api_server_cert_sans: wire.additional_api_server_cert_sans,
+            inline_manifests,
+            pod_nets: wire.cluster_pod_nets,
+            service_nets: wire.cluster_svc_nets,
+            cni: wire.cni_config,
+            patches,
+            nodes,
+            registry: match wire.image_factory.registry_url {
+                url if url.is_empty() => "factory.talos.dev".to_owned(),
+                url => url,
+            },
+            document: self.document.clone(),
+        })
+    }
+
+    fn group(&mut self, configs: NodeConfigs, place: Place<'a>) -> Group {
+        let patches = self.patches(configs.patches.as_deref().unwrap_or_default(), place.key("patches"));
+        let extra_manifests = self.extra_manifests(&configs, place);
+        Group { configs, patches, extra_manifests }
+    }
+
+    fn node(
+        &mut self,
+        index: usize,
+        place: Place<'a>,
+        [worker, control_plane]: [&Group; 2],
+        talos: Option<&TalosVersion>,
+    ) -> Option<Node> {
+        let (value, faults) = self.document.decode_node::<Both<NodeFile, NodeConfigs>>(place.node()?, Keys::Go);
+        self.findings.extend(faults);
+        let Both(own, configs) = value?;
+        let (group, key) = if own.control_plane { (control_plane, "controlPlane") } else { (worker, "worker") };
+        let group_place = self.document.place().key(key);
+        let written = |key: &str| {
+            let own = place.key(key);
+            if own.node().is_some() || group_place.key(key).node().is_none() { own } else { group_place.key(key) }
+        };
+
+        let patches = configs.patches.as_deref().map(|patches| self.patches(patches, place.key("patches")));
+        let patches = joined(patches.as_deref(), &group.patches, own.override_patches, true);
+        let extra = configs.extra_manifests.is_some().then(|| self.extra_manifests(&configs, place));
+        let extra_manifests =
+            joined(extra.as_deref(), &group.extra_manifests, own.override_extra_manifests, false);
+        let group_sans = group.configs.cert_sans.as_deref().unwrap_or_default();
+        let cert_sans = joined(configs.cert_sans.as_deref(), group_sans, own.override_machine_cert_sans, false);
+
+        let mut configs = inherit(configs, &group.configs);
+        configs.cert_sans = Some(cert_sans);
+        for (at, file) in configs.machine_files.iter_mut().flatten().enumerate() {
+            let place = written("machineFiles").item(at).key("content");
+            let content = std::mem::take(&mut file.content);
+            file.content = self.content(content, !file.skip_envsubst, place).unwrap_or_default();
+        }
+        check::node(&own, &configs, talos, place, &written, &mut self.findings);
+        let install = self.install(&own, place);
+        let schematic = self.schematic(configs.schematic.as_ref(), written("schematic"));
+        let boot_schematic = match &configs.image_schematic {
+            Some(image) => self.schematic(Some(image), written("imageSchematic")),
+            None => schematic.clone(),
+        };
+        let addresses: Vec<_> =
+            own.ip_address.split(',').filter_map(|address| address.trim().parse().ok()).collect();
+        if addresses.is_empty() || own.hostname.is_empty() {
+            return None;
+        }
+        Some(Node {
+            hostname: own.hostname,
+            addresses,
+            control_plane: own.control_plane,
+            install: install?,
+            ignore_hostname: own.ignore_hostname,
+            patches,
+            extra_manifests,
+            schematic: schematic?,
+            boot_schematic: boot_schematic?,
+            architecture: check::architecture(&configs.machine_spec.arch).unwrap_or(Architecture::Amd64),
+            configs,
+            index,
+        })
+    }
+
+    fn install(&mut self, own: &NodeFile, place: Place<'_>) -> Option<Install> {
+        let Some(value) = &own.install_disk_selector else {
+            return (!own.install_disk.is_empty()).then(|| Install::Disk(own.install_disk.clone()));
+        };
+        let selector = place.key("installDiskSelector");
+        // stricter than talhelper: a key that selects nothing would let Talos take the first disk it finds
+        let (parsed, faults) = self.document.decode_node::<DiskSelector>(selector.node()?, Keys::Strict);
+        self.findings.extend(faults);
+        let parsed = parsed?;
+        if parsed == DiskSelector::default() {
+            let finding = selector.error("install-disk", "the disk selector selects nothing");
+            self.findings.push(finding.fix("say what the disk is like, for example `model: APPLE SSD*`"));
+            return None;
+        }
+        Some(Install::Selector(Box::new(parsed), value.clone()))
+    }
+
+    fn schematic(&mut self, value: Option<&Value>, place: Place<'_>) -> Option<Schematic> {
+        let Some(value) = value else { return Some(Schematic::default()) };
+        match Schematic::from_value(value) {
+            Ok(schematic) => Some(schematic),
+            Err(error) => {
+                self.findings.push(place.error("schematic", error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Resolves `@file`; the texts of the list have been substituted with the whole document.
+    fn patches(&mut self, texts: &[String], place: Place<'a>) -> Vec<Patch> {
+        let mut patches = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let place = place.item(index);
+            let (patch, scalar) = match text.strip_prefix('@') {
+                None => {
+                    let file = self.document.file().to_owned();
+                    (Patch { text: text.clone(), file, at: place.position() }, place.node())
+                }
+                Some(path) => match self.read(path.trim(), true, place) {
+                    // talhelper skips an empty file
+                    Some((_, text)) if text.trim().is_empty() => continue,
+                    Some((file, text)) => (Patch { text, file, at: Position::START }, None),
+                    None => continue,
+                },
+            };
+            let inline = scalar.map(|scalar| (self.document, scalar));
+            check::patch(&patch, inline, self.contract, &mut self.findings);
+            patches.push(patch);
+        }
+        patches
+    }
+
+    fn extra_manifests(&mut self, configs: &NodeConfigs, place: Place<'a>) -> Vec<Patch> {
+        let place = place.key("extraManifests");
+        let mut manifests = Vec::new();
+        for (index, path) in configs.extra_manifests.iter().flatten().enumerate() {
+            let path = path.strip_prefix('@').unwrap_or(path).trim();
+            // talhelper substitutes no variables here
+            if let Some((file, text)) = self.read(path, false, place.item(index)) {
+                let patch = Patch { text, file, at: Position::START };
+                check::patch(&patch, None, self.contract, &mut self.findings);
+                manifests.push(patch);
+            }
+        }
+        manifests
+    }
+
+    /// A text, or what the file `@…` contains.
+    fn content(&mut self, text: String, variables: bool, place: Place<'_>) -> Option<String> {
+        match text.strip_prefix('@') {
+            None => Some(text),
+            Some(path) => self.read(path.trim(), variables, place).map(|(_, text)| text),
+        }
+    }
+
+    /// Reads a file next to the talconfig; gives its name for people, too.
+    fn read(&mut self, path: &str, variables: bool, place: Place<'_>) -> Option<(String, String)> {
+        if path.is_empty() {
+            self.findings.push(place.error("file", "there is no file name after `@`"));
+            return None;
+        }
+        let full = self.sources.directory.join(path);
+        let text = match (self.sources.read)(&full) {
+            Ok(text) => text,
+            Err(error) => {
+                let finding = place.error("file", format!("{} cannot be read: {error}", full.display()));
+                self.findings.push(match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        finding.fix("create the file, or correct the path; it is relative to the talconfig")
+                    }
+                    _ => finding,
+                });
+                return None;
+            }
+        };
+        let name = Path::new(self.document.file()).with_file_name(path).display().to_string();
+        if is_encrypted(&text) {
+            let message = format!("{} is encrypted with SOPS, which is not read yet", full.display());
+            self.findings.push(place.error("sops", message).fix(DECRYPT));
+            return None;
+        }
+        if !variables {
+            return Some((name, text));
+        }
+        match substitute_lines(&text, self.sources.environment) {
+            Ok(text) => Some((name, text)),
+            Err((line, error)) => {
+                let at = Position { line, column: 1 };
+                let finding = Finding::error(&name, at, "variable", error.to_string());
+                let fix = "set it in talenv.yaml or the environment, or write $$ for a dollar sign";
+                self.findings.push(finding.fix(fix));
+                None
+            }
+        }
+    }
+}
+
+/// SOPS writes its metadata as a top-level key.
+fn is_encrypted(text: &str) -> bool {
+    text.contains("ENC[AES256_GCM") && text.lines().any(|line| line.trim_end() == "sops:")
+}
+
+/// Substitutes line by line and leaves comments alone, which talhelper strips before it substitutes.
+fn substitute_lines(
+    text: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<String, (u32, SubstituteError)> {
+    let mut result = String::with_capacity(text.len());
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if line.trim_start().starts_with('#') {
+            result.push_str(line);
+        } else {
+            result.push_str(&substitute(line, environment).map_err(|error| (number, error))?);
+        }
+    }
+    Ok(result)
+}
