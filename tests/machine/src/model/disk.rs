@@ -1,0 +1,40 @@
+//! What is on the machine's disks: it survives the power and is the only thing that does.
+
+use super::{etcd::DataDirectory, hardware::Image};
+
+/// The contents of the disks. Serialisable, so that a process can end and come back as a power cycle.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Storage {
+    /// Talos on its system disk; `None` is a blank machine
+    pub system: Option<SystemDisk>,
+}
+
+/// A system disk: META is there, so Talos is installed (talos.md §7.5).
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SystemDisk {
+    /// `/dev/nvme0n1`
+    pub dev_path: String,
+    /// what the boot loader starts
+    pub image: Image,
+    /// STATE: the machine config
+    pub state: Option<String>,
+    /// EPHEMERAL, as far as etcd wrote it
+    pub etcd: Option<DataDirectory>,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // STATE holds secrets
+        match &self.system {
+            None => f.write_str("blank"),
+            Some(system) => write!(
+                f,
+                "Talos {} on {}{}{}",
+                system.image.version,
+                system.dev_path,
+                if system.state.is_some() { ", configured" } else { "" },
+                if system.etcd.is_some() { ", etcd data" } else { "" }
+            ),
+        }
+    }
+}

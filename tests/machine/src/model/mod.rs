@@ -1,0 +1,36 @@
+//! The pure model of a Talos machine: hardware, firmware, installer, machine API, etcd and trustd as a
+//! function of calls and time. No clock, no socket, no thread: `now` is milliseconds and comes in;
+//! what the machine does to the outside goes out as [`Happening`]s. The simulation drives it in memory
+//! ([`Rack`]), `crate::wire` puts the same model on a network, so that there is one Talos and not two.
+//!
+//! Section numbers in this folder are those of the project's Talos reference (`talos.md`); the file
+//! `tests/checklist.rs` holds the model to them, one test a fact.
+
+mod api;
+mod config;
+mod disk;
+mod etcd;
+mod exchange;
+mod hardware;
+mod life;
+mod machine;
+mod membership;
+mod node;
+mod pace;
+mod peers;
+mod rack;
+mod request;
+mod resources;
+mod services;
+mod status;
+
+pub use config::{Authority, Config, InstallDisk, Role, fingerprint};
+pub use disk::{Storage, SystemDisk};
+pub use etcd::{Cluster, DataDirectory, Member};
+pub use exchange::{NodeReport, PeerAnswer, PeerCall, PeerRefusal};
+pub use hardware::{BootOrder, Factory, Hardware, Image};
+pub use machine::{Counters, Happening, Instruction, Machine, Stage};
+pub use pace::Pace;
+pub use rack::Rack;
+pub use request::{ApplyMode, Request, Resource, Response, Service};
+pub use status::{Caller, Code, ServerIdentity, Status};
