@@ -1,2 +1,45 @@
 //! The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
-fn main() {}
+//!
+//! `lab up` builds what it starts, leaves the machine's network, lays the wires, starts everything, and follows the
+//! machines down the whole road. It is the first of the two commands in the README.
+
+mod args;
+mod daemon;
+mod folder;
+mod kill;
+mod machines;
+mod plan;
+mod process;
+mod programs;
+mod qemu;
+mod rack;
+mod report;
+mod shell;
+mod site;
+mod space;
+mod summary;
+mod switch;
+mod up;
+mod wires;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Up(up) => up::run(&up),
+        Command::Hold(hold) => shell::hold(&hold).map(|()| true),
+        Command::Enter(enter) => shell::enter(&enter).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

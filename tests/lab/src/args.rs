@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::shell;
+
+/// The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Builds the network, starts the daemon and the machines, and follows them until the cluster is handed over
+    Up(Up),
+    /// Keeps a machine's network alive (the lab starts this itself)
+    #[command(hide = true)]
+    Hold(shell::Hold),
+    /// Becomes a program inside the lab (the lab starts this itself)
+    #[command(hide = true)]
+    Enter(shell::Enter),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Up {
+    /// Machines that become control planes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) control_planes: u8,
+    /// Machines that become workers
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=40))]
+    pub(crate) workers: u8,
+    /// Leave everything running at the end, and say how to look inside
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// One JSON object a line instead of a table; the last line is the summary
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seed of everything random: the machines' pace and the moments of `--kill random`
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Real firmware under QEMU instead of simulated machines: one UEFI and one BIOS machine (needs root)
+    #[arg(long, conflicts_with_all = ["control_planes", "workers"])]
+    pub(crate) qemu: bool,
+    /// Kill the daemon: `points` (once before and after every commit and effect) or `random:N`
+    #[arg(long, value_name = "HOW")]
+    pub(crate) kill: Option<Kill>,
+    /// Give up after so many seconds without the end of the road (default: 180; 600 with --kill, 900 with --qemu)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Take `ichord` and `machine` from beside the lab's own program instead of building them
+    #[arg(long)]
+    pub(crate) no_build: bool,
+}
+
+impl Up {
+    /// After how long the lab gives up.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(match (self.qemu, self.kill) {
+            (true, _) => 900,
+            (false, None) => 180,
+            (false, Some(_)) => 600,
+        }))
+    }
+}
+
+/// When the daemon is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kill {
+    /// by itself, once at every checkpoint
+    Points,
+    /// by the lab, so many times
+    Random(u32),
+}
+
+impl FromStr for Kill {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "points" => Ok(Self::Points),
+            Some(("random", count)) => count
+                .parse()
+                .ok()
+                .filter(|count| (1..=1000).contains(count))
+                .map(Self::Random)
+                .ok_or_else(|| format!("{count:?} is not a number from 1 to 1000")),
+            _ => Err("expected `points` or `random:N`".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_kill() {
+        assert_eq!("points".parse(), Ok(Kill::Points));
+        assert_eq!("random:20".parse(), Ok(Kill::Random(20)));
+        for wrong in ["random", "random:0", "random:many", "points:1", ""] {
+            assert!(wrong.parse::<Kill>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

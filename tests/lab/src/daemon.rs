@@ -1,0 +1,135 @@
+//! The daemon under test: the real `ichord`, started, watched, killed and started again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::{Client, Status};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{Launcher, Process, Start, last_lines};
+
+/// Names its log.
+pub(crate) const NAME: &str = "ichord";
+/// From start to the first answer on the admin socket.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks for the answer.
+const LOOK: Duration = Duration::from_millis(50);
+/// One answer on a local socket.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The daemon and what it works on.
+pub(crate) struct Daemon {
+    launcher: Launcher,
+    program: PathBuf,
+    site: PathBuf,
+    state: PathBuf,
+    ledger: Option<PathBuf>,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Not started yet. With `ledger` it dies once at every checkpoint that the file does not name.
+    pub(crate) fn new(
+        launcher: Launcher,
+        program: PathBuf,
+        site: PathBuf,
+        state: PathBuf,
+        ledger: Option<PathBuf>,
+    ) -> Self {
+        Self { launcher, program, site, state, ledger, process: None }
+    }
+
+    /// `ichord secrets new` and `ichord check`, as a user does before the first start.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        self.command(&["secrets", "new"]).await?;
+        self.command(&["check"]).await
+    }
+
+    async fn command(&self, words: &[&str]) -> Result<()> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .arg(&self.site)
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        if !output.status.success() {
+            bail!(
+                "`ichord {} {}` failed ({}):\n{}{}",
+                words.join(" "),
+                self.site.display(),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts the process; it is not ready yet.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let path = |path: &Path| path.display().to_string();
+        let mut environment = Vec::new();
+        if let Some(ledger) = &self.ledger {
+            environment.push(("ICHORD_CRASH_LEDGER".to_owned(), path(ledger)));
+        }
+        let command = vec![
+            path(&self.program),
+            "serve".to_owned(),
+            path(&self.site),
+            "--state".to_owned(),
+            path(&self.state),
+            "--socket".to_owned(),
+            path(&self.socket()),
+            "--log".to_owned(),
+            "json".to_owned(),
+        ];
+        let start = Start { name: NAME.to_owned(), network: None, command, environment };
+        self.process = Some(self.launcher.start(start, None)?);
+        Ok(())
+    }
+
+    /// Waits until it answers on its admin socket.
+    pub(crate) async fn ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while self.status().await.is_none() {
+            if let Some(status) = self.process()?.has_ended()? {
+                bail!("ichord ended before it was ready ({status}); its last words:\n{}", self.last_words());
+            }
+            if Instant::now() > deadline {
+                bail!("ichord did not answer within {} s", READY_WITHIN.as_secs());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// What it says now; nothing while it does not answer.
+    pub(crate) async fn status(&self) -> Option<Status> {
+        let client = Client::new(&self.socket());
+        timeout(ANSWER, client.status()).await.ok()?.ok()
+    }
+
+    /// The running process.
+    pub(crate) fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("ichord was not started")
+    }
+
+    /// Where it listens for `ichord status`.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.state.join("ichord.sock")
+    }
+
+    /// Checkpoints at which it died so far.
+    pub(crate) fn checkpoints(&self) -> Vec<String> {
+        let ledger = self.ledger.as_ref().and_then(|ledger| fs::read_to_string(ledger).ok());
+        ledger.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        last_lines(&self.launcher.log(NAME), 15).join("\n")
+    }
+}

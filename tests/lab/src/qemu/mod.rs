@@ -1,0 +1,5 @@
+//! Real firmware under QEMU.
+mod archive;
+mod disk;
+mod guest;
+mod packages;

@@ -1,0 +1,311 @@
+//! `lab up`: everything is built, started, followed to the end of the road, judged, and removed.
+//!
+//! One task, one loop ([`Lab::follow`]): what the machines say, what the daemon says, the daemon's deaths, Ctrl-C.
+//! The children end with the lab in any case; in an orderly end each is asked first.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::future::pending;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Kill, Up};
+use crate::daemon::{self, Daemon};
+use crate::folder::Folder;
+use crate::kill::Killer;
+use crate::machines::Machines;
+use crate::plan;
+use crate::process::{Launcher, last_lines};
+use crate::programs::Programs;
+use crate::report::{Event, Report};
+use crate::summary::{Counted, HANDED_OVER, Summary};
+use crate::wires::Wires;
+use crate::{rack, space, switch};
+
+/// Between two looks at the daemon's status.
+const LOOK: Duration = Duration::from_millis(200);
+/// How many lines of each log a failure shows.
+const LAST_LINES: usize = 15;
+
+/// Runs the lab. True when everything ended as it must.
+pub(crate) fn run(up: &Up) -> Result<bool> {
+    let programs = if up.no_build { Programs::already_built()? } else { Programs::build()? };
+    space::leave_the_machine()?;
+    // one thread: the children's lives hang on the thread that started them (PR_SET_PDEATHSIG)
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(begin(up, &programs))
+}
+
+async fn begin(up: &Up, programs: &Programs) -> Result<bool> {
+    let mut folder = Folder::make(&env::temp_dir())?;
+    let place = |name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
+    };
+    let (site, state, logs) = (place("site")?, place("state")?, place("logs")?);
+    let launcher = Launcher { lab: programs.lab.clone(), logs };
+    let interrupts = Interrupts::listen()?;
+
+    let plan = plan::machines(usize::from(up.control_planes), usize::from(up.workers));
+    let mut report = Report::new(up.json, &plan);
+    let wires = Wires::open()?;
+    wires.lay_bridge().await?;
+    let (lines, said) = mpsc::unbounded_channel();
+    let mut machines = Machines::new(launcher.clone(), lines);
+    rack::simulated(&mut machines, &plan, programs, &wires, &site, &place("machines")?, up.seed).await?;
+    let stop = CancellationToken::new();
+    let _switch_stops = stop.clone().drop_guard();
+    switch::speak(&plan, &wires, &stop).await?;
+    report.tell(&Event::Lab {
+        what: format!("{} machines are plugged into switch {}", plan.len(), plan::SWITCH),
+    });
+
+    let points = up.kill == Some(Kill::Points);
+    let ledger = points.then(|| folder.path().join("ledger"));
+    let mut lab = Lab {
+        daemon: Daemon::new(launcher.clone(), programs.ichord.clone(), site, state, ledger),
+        daemon_dies_at: None,
+        killer: Killer::new(up.kill, up.seed),
+        points,
+        machines,
+        said,
+        interrupts,
+        report,
+        summary: Summary::default(),
+        nodes: BTreeMap::new(),
+        deadline: Instant::now() + up.patience(),
+    };
+    let faults = match lab.road().await {
+        Ok(cycled) => lab.summary.faults(&cycled),
+        Err(error) => {
+            let mut faults = vec![format!("{error:#}")];
+            faults.extend(lab.summary.faults(&BTreeMap::new()));
+            faults
+        }
+    };
+    lab.summary.checkpoints = lab.daemon.checkpoints();
+    if !faults.is_empty() {
+        lab.show_logs(&launcher);
+    }
+    lab.report.end(&lab.summary, &faults);
+    if up.keep {
+        lab.stay(folder.path()).await;
+    }
+    if !faults.is_empty() {
+        lab.report.aside(&format!("logs and state are kept in {}", folder.path().display()));
+        folder.keep();
+    }
+    lab.tear_down().await;
+    Ok(faults.is_empty())
+}
+
+/// A running lab.
+struct Lab {
+    daemon: Daemon,
+    /// when the lab kills the daemon that runs now
+    daemon_dies_at: Option<Instant>,
+    killer: Killer,
+    /// whether the daemon kills itself at its checkpoints
+    points: bool,
+    machines: Machines,
+    said: mpsc::UnboundedReceiver<(String, String)>,
+    interrupts: Interrupts,
+    report: Report,
+    summary: Summary,
+    /// what the daemon last said of each machine
+    nodes: BTreeMap<String, (String, Option<String>)>,
+    deadline: Instant,
+}
+
+impl Lab {
+    /// The whole road, and power cycles at its end. Returns who was power-cycled, with what each had counted before.
+    async fn road(&mut self) -> Result<BTreeMap<String, Counted>> {
+        self.daemon.prepare().await?;
+        self.start_daemon()?;
+        if self.daemon_dies_at.is_none() && !self.points {
+            self.daemon.ready().await?;
+            self.report.tell(&Event::Daemon { what: "ready".to_owned() });
+        }
+        for name in self.machines.names() {
+            self.machines.power_on(&name)?;
+        }
+        self.follow("the cluster to be handed over", |lab| {
+            lab.summary.state() == Some(HANDED_OVER) && lab.daemon_dies_at.is_none() && lab.machines_run()
+        })
+        .await?;
+
+        let mut cycled = BTreeMap::new();
+        for name in self.machines.to_power_cycle() {
+            self.report.tell(&Event::Lab { what: format!("switching {name} off and on") });
+            cycled.insert(name.clone(), self.summary.machine(&name).counted);
+            self.machines.power_off(&name).await?;
+            // nothing it said before may count as coming back
+            while let Ok((machine, line)) = self.said.try_recv() {
+                self.machine_said(&machine, &line);
+            }
+            self.summary.machine(&name).is("off", self.report.elapsed());
+            self.machines.power_on(&name)?;
+        }
+        let before = cycled.clone();
+        self.follow("the machines to come back from their own disks", move |lab| {
+            let back = |(name, before): (&String, &Counted)| {
+                lab.summary.machines.get(name).is_some_and(|seen| seen.counted.booted_own_disk_since(*before))
+            };
+            before.iter().all(back) && lab.machines_run() && lab.summary.state() == Some(HANDED_OVER)
+        })
+        .await?;
+        Ok(cycled)
+    }
+
+    fn machines_run(&self) -> bool {
+        let names = self.machines.names();
+        names.iter().all(|name| self.summary.machines.get(name).is_some_and(Machines::runs))
+    }
+
+    fn start_daemon(&mut self) -> Result<()> {
+        self.daemon.start()?;
+        self.summary.daemon_starts += 1;
+        self.daemon_dies_at = self.killer.life().map(|life| Instant::now() + life);
+        Ok(())
+    }
+
+    /// Takes in everything that happens until the goal is reached.
+    async fn follow(&mut self, goal: &str, reached: impl Fn(&Self) -> bool) -> Result<()> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !reached(self) {
+            let dies_at = self.daemon_dies_at;
+            let killing = async move {
+                match dies_at {
+                    Some(moment) => sleep_until(moment).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some((machine, line)) = self.said.recv() => self.machine_said(&machine, &line),
+                _ = look.tick() => {
+                    self.machines.none_ended()?;
+                    self.look_at_daemon().await;
+                }
+                ended = self.daemon.process()?.ended() => self.daemon_ended(&ended?.to_string())?,
+                () = killing => self.kill_daemon().await?,
+                () = sleep_until(self.deadline) => bail!("gave up waiting for {goal}"),
+                () = self.interrupts.next() => bail!("interrupted while waiting for {goal}"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn kill_daemon(&mut self) -> Result<()> {
+        self.daemon.process()?.crash().await?;
+        self.summary.kills += 1;
+        self.report
+            .tell(&Event::Daemon { what: format!("killed by the lab, {} to come", self.killer.left()) });
+        self.start_daemon()
+    }
+
+    /// The daemon may end by itself in one way only: at a checkpoint that was not in the ledger before.
+    fn daemon_ended(&mut self, status: &str) -> Result<()> {
+        let known = self.summary.checkpoints.len();
+        let now = self.daemon.checkpoints();
+        if now.len() <= known {
+            bail!("ichord ended by itself ({status}); its last words:\n{}", self.daemon.last_words());
+        }
+        for point in now.iter().skip(known) {
+            self.report.tell(&Event::Daemon { what: format!("died at {point}") });
+        }
+        self.summary.kills += 1;
+        self.summary.checkpoints = now;
+        self.start_daemon()
+    }
+
+    async fn look_at_daemon(&mut self) {
+        // it may be dead or not up yet; the process is watched elsewhere
+        let Some(status) = self.daemon.status().await else { return };
+        let cluster = status.view.cluster;
+        if self.summary.cluster_is(&cluster.state, self.report.elapsed()) {
+            self.report.tell(&Event::Cluster { state: cluster.state, waiting: cluster.waiting });
+        }
+        for (name, node) in status.view.nodes {
+            let said = (node.state, node.waiting);
+            if self.nodes.get(&name.0) != Some(&said) {
+                let (state, waiting) = said.clone();
+                self.nodes.insert(name.0.clone(), said);
+                self.report.tell(&Event::Node { machine: name.0, state, waiting });
+            }
+        }
+    }
+
+    fn machine_said(&mut self, machine: &str, line: &str) {
+        let at = self.report.elapsed();
+        if let Some(what) = Machines::understand(line, at, self.summary.machine(machine)) {
+            self.report.tell(&Event::Machine { machine: machine.to_owned(), what });
+        }
+    }
+
+    fn show_logs(&self, launcher: &Launcher) {
+        for name in [daemon::NAME.to_owned()].into_iter().chain(self.machines.names()) {
+            self.report.aside(&format!("--- the last lines of {name}:"));
+            for line in last_lines(&launcher.log(&name), LAST_LINES) {
+                self.report.aside(&line);
+            }
+        }
+    }
+
+    /// `--keep`: tells how to look inside, and waits for Ctrl-C.
+    async fn stay(&mut self, folder: &Path) {
+        let enter = |pid: u32| format!("nsenter --target {pid} --user --net --mount --preserve-credentials");
+        self.report.aside(&format!("\nthe lab stays up until Ctrl-C; its folder is {}", folder.display()));
+        self.report
+            .aside(&format!("  the daemon:  ichord status --socket {}", self.daemon.socket().display()));
+        self.report.aside(&format!("  the network: {}", enter(std::process::id())));
+        for (name, network) in self.machines.networks() {
+            self.report.aside(&format!("  {name}: {}", enter(network)));
+        }
+        self.interrupts.next().await;
+    }
+
+    /// Everybody is asked to end; who does not is reported, and dies with the lab.
+    async fn tear_down(mut self) {
+        if let Ok(daemon) = self.daemon.process()
+            && let Err(error) = daemon.stop().await
+        {
+            self.report.aside(&format!("lab: {error:#}"));
+        }
+        for name in self.machines.names() {
+            if let Err(error) = self.machines.power_off(&name).await {
+                self.report.aside(&format!("lab: {error:#}"));
+            }
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM: both end the lab in order.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
