@@ -9,6 +9,7 @@
 //! * [`pki`]: certificates, `talosconfig` and kubeconfig made from it;
 //! * [`config`]: a machine config as documents, and its YAML;
 //! * [`generate`]: the base config of a control plane or a worker;
+//! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
 //! * [`documents`]: the other documents the generator and the site write themselves;
 //! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
 
@@ -18,6 +19,7 @@ pub mod generate;
 mod keys;
 pub mod pem;
 pub mod pki;
+pub mod schematic;
 pub mod secret;
 pub mod secrets;
 pub mod versions;
