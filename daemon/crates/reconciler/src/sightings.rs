@@ -1,6 +1,6 @@
 //! Evidence in memory, and what it says about one machine.
 
-use identity::{Attestor, Decision, Marks, Port, Sighting, Sightings, Slot, Source};
+use identity::{Decision, Marks, Port, Sighting, Sightings, Slot, Source};
 use lifecycle::{Identity, Machine, NodeName, Time};
 
 use crate::BootQuestion;
@@ -65,13 +65,11 @@ impl Evidence {
 }
 
 fn sighting(question: &BootQuestion, port: Option<Port>, now: Time) -> Sighting {
-    Sighting {
-        machine: question.machine.clone(),
-        port,
-        source: Source::Ipxe,
-        attestor: Attestor::Machine,
-        at: now.0,
-        until: None,
-        raw: format!("boot question from {}", question.from),
+    let raw = format!("boot question from {}", question.from);
+    let sighting = Sighting { raw, ..Sighting::new(Source::Ipxe, question.machine.clone(), now.0) };
+    match port {
+        // iPXE's script reports the interface it boots from
+        Some(port) => sighting.on(question.machine.macs.first().copied(), port),
+        None => sighting,
     }
 }

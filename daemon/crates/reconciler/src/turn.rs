@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lifecycle::{BootAnswer, Effect, Note, Output, Time, View};
 use serde_json::Value;
-use store::Transaction;
+use store::{LogLine, Transaction};
 
 /// Outputs that wait for their transaction. Later records of one key replace earlier ones, the view
 /// is the last one; effects keep their order.
@@ -36,13 +36,12 @@ impl Turn {
             return None;
         }
         let line = |note: &Note| {
-            let entry = journal::Entry {
+            LogLine::from(&journal::Entry {
                 at: now.0,
                 subject: note.subject.clone(),
                 what: note.what.clone(),
                 evidence: note.evidence.clone(),
-            };
-            entry.line()
+            })
         };
         Some(Transaction {
             put: self.writes.clone().into_iter().collect(),

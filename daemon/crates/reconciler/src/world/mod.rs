@@ -1,5 +1,6 @@
 //! Effects carried out for real. Each ends as the one event the core waits for, whatever happens.
 
+mod step;
 pub(crate) mod talos;
 
 use std::{future::Future, sync::Arc};

@@ -1,0 +1,521 @@
+//! The core through its public face: one slot, one event at a time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use hardware::{Disk, DiskSelector, Inventory, Link, MacAddr};
+use lifecycle::{
+    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, DeployPolicy, Effect, EtcdMember,
+    EtcdObservation, Event, Identity, InstallDisk, LinkNeed, Machine, NodeName, NodePlan, NodeState,
+    Observation, Output, Progress, Records, RequestId, Role, Stage, StepOutcome, Ticket, Time, Timing, Trust,
+};
+
+const DISK: &str = "/dev/nvme0n1";
+
+fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
+    let nodes = nodes.iter().zip(11u8..).map(|(&(name, role), last)| {
+        let plan = NodePlan {
+            role,
+            address: IpAddr::from([10, 0, 0, last]),
+            install_disk: InstallDisk::Path(DISK.into()),
+            links: Vec::new(),
+        };
+        (NodeName::from(name), plan)
+    });
+    ClusterPlan {
+        cluster_id: "c1".into(),
+        nodes: nodes.collect(),
+        virtual_address: Some(IpAddr::from([10, 0, 0, 10])),
+        deploy: DeployPolicy::Ask,
+        trust: Trust::Attested,
+        handover: vec!["namespaces".into()],
+        timing: Timing::default(),
+    }
+}
+
+fn machine(last: u8) -> Machine {
+    Machine { macs: BTreeSet::from([MacAddr([2, 0, 0, 0, 0, last])]), uuid: None, serial: None }
+}
+
+fn inventory(last: u8) -> Inventory {
+    Inventory {
+        links: vec![Link { name: "eth0".into(), mac: MacAddr([2, 0, 0, 0, 0, last]), up: true }],
+        disks: vec![Disk {
+            dev_path: DISK.into(),
+            transport: "nvme".into(),
+            model: "M1".into(),
+            ..Disk::default()
+        }],
+        ..Inventory::default()
+    }
+}
+
+/// A core with its store and the effects that are in flight.
+struct Bench {
+    core: Core,
+    records: Records,
+    flying: Vec<Effect>,
+    now: u64,
+    questions: u64,
+}
+
+impl Bench {
+    fn new(plan: ClusterPlan) -> Self {
+        let core = Core::restore(plan, &Records::default(), 1).unwrap();
+        Self { core, records: Records::default(), flying: Vec::new(), now: 1_000, questions: 0 }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.now += 1;
+        for output in self.core.step(event, Time(self.now)) {
+            match output {
+                Output::Persist { writes, .. } => {
+                    for write in writes {
+                        match write.key.strip_prefix("node/") {
+                            Some(name) => self.records.nodes.insert(name.into(), write.value),
+                            None => self.records.cluster.replace(write.value),
+                        };
+                    }
+                }
+                Output::Publish(_) => {}
+                Output::Start(effect) => self.flying.push(effect),
+            }
+        }
+    }
+
+    fn ask(&mut self, last: u8, node: &str, attested: bool) -> BootAnswer {
+        let identity =
+            Identity::Slot { node: node.into(), port: None, attested, evidence: vec!["a test".into()] };
+        self.ask_as(last, identity, 0)
+    }
+
+    fn ask_as(&mut self, last: u8, identity: Identity, attempt: u32) -> BootAnswer {
+        self.questions += 1;
+        let request = RequestId(self.questions);
+        let from = IpAddr::from([10, 0, 0, 100 + last]);
+        self.step(Event::BootAsked { request, machine: machine(last), from, attempt, identity });
+        let position =
+            self.flying.iter().position(|effect| matches!(effect, Effect::AnswerBoot { .. })).unwrap();
+        match self.flying.remove(position) {
+            Effect::AnswerBoot { answer, .. } => answer,
+            _ => unreachable!(),
+        }
+    }
+
+    fn permit(&mut self, node: &str) {
+        self.step(Event::PermitGranted { node: Some(node.into()), by: "ann".into() });
+    }
+
+    /// Answers the look that is in flight for a node.
+    fn look(&mut self, node: &str, observation: Observation) {
+        self.now += 60_000;
+        self.step(Event::Tick);
+        let ticket = self.take(|effect| match effect {
+            Effect::Observe { node: observed, ticket, .. } if observed.0 == node => Some(*ticket),
+            _ => None,
+        });
+        self.step(Event::Observed { node: node.into(), ticket, observation });
+    }
+
+    fn take<T>(&mut self, pick: impl Fn(&Effect) -> Option<T>) -> T {
+        let position = self.flying.iter().position(|effect| pick(effect).is_some());
+        let position = position.unwrap_or_else(|| panic!("not in flight: {:?}", self.flying));
+        pick(&self.flying.remove(position)).unwrap()
+    }
+
+    fn state(&self, node: &str) -> &NodeState {
+        self.core.node(&node.into()).unwrap()
+    }
+
+    fn waiting(&self, node: &str) -> String {
+        self.core.view(Time(self.now)).nodes[&NodeName::from(node)].waiting.clone().unwrap_or_default()
+    }
+
+    fn cluster_waiting(&self) -> String {
+        self.core.view(Time(self.now)).cluster.waiting.unwrap_or_default()
+    }
+
+    fn is_applying(&self) -> bool {
+        self.flying.iter().any(|effect| matches!(effect, Effect::Apply { .. }))
+    }
+
+    /// From vacant to configured, in the boot `after`.
+    fn configure(&mut self, last: u8, node: &str, etcd: EtcdObservation) {
+        self.permit(node);
+        assert!(matches!(self.ask(last, node, true), BootAnswer::Deploy { .. }));
+        self.look(node, maintenance(last, "before"));
+        let ticket = self.applying(node);
+        self.step(Event::Applied { node: node.into(), ticket, outcome: ApplyOutcome::Accepted });
+        self.look(node, configured(last, "after", etcd));
+    }
+
+    fn applying(&mut self, node: &str) -> Ticket {
+        self.take(|effect| match effect {
+            Effect::Apply { node: told, ticket, .. } if told.0 == node => Some(*ticket),
+            _ => None,
+        })
+    }
+
+    fn bootstrapping(&mut self) -> (Ticket, String) {
+        self.take(|effect| match effect {
+            Effect::Bootstrap { ticket, node, .. } => Some((*ticket, node.0.clone())),
+            _ => None,
+        })
+    }
+
+    fn nobody_has_the_virtual_address(&mut self) {
+        let ticket = self.take(|effect| match effect {
+            Effect::ProbeVirtualAddress { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        self.step(Event::VirtualAddressProbed { ticket, owner: None });
+    }
+
+    /// The process dies; the next one has the store and nothing else.
+    fn restart(&mut self) {
+        self.core = Core::restore(self.plan(), &self.records, self.now).unwrap();
+        self.flying.clear();
+        self.step(Event::Tick);
+    }
+
+    fn plan(&self) -> ClusterPlan {
+        plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)])
+    }
+}
+
+fn maintenance(last: u8, boot_id: &str) -> Observation {
+    Observation::Maintenance {
+        address: IpAddr::from([10, 0, 0, 100 + last]),
+        fingerprint: format!("key of {last}"),
+        boot_id: boot_id.into(),
+        inventory: inventory(last),
+    }
+}
+
+fn configured(last: u8, boot_id: &str, etcd: EtcdObservation) -> Observation {
+    Observation::Configured {
+        address: IpAddr::from([10, 0, 0, 10 + last]),
+        boot_id: boot_id.into(),
+        stage: Stage::Running,
+        inventory: inventory(last),
+        etcd,
+    }
+}
+
+fn members(names: &[&str]) -> EtcdObservation {
+    let member = |name: &&str| EtcdMember { name: (*name).into(), id: format!("id-{name}"), learner: false };
+    EtcdObservation::Members(names.iter().map(member).collect())
+}
+
+fn two_control_planes() -> Bench {
+    Bench::new(plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)]))
+}
+
+#[test]
+fn nothing_is_installed_without_a_permit() {
+    let mut bench = two_control_planes();
+    assert!(
+        matches!(bench.ask(1, "cp1", true), BootAnswer::Retry { reason, .. } if reason.contains("ichord deploy cp1"))
+    );
+    assert!(matches!(bench.state("cp1"), NodeState::Vacant { permit: None }));
+    bench.permit("cp1");
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { node } if node.0 == "cp1"));
+}
+
+#[test]
+fn a_permit_pays_for_five_netboots_of_one_machine() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    for _ in 0..5 {
+        assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }));
+    }
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::LocalDisk { .. }));
+}
+
+#[test]
+fn an_expired_permit_lets_nothing_pass() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.now += 25 * 60 * 60 * 1000;
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Retry { .. }));
+
+    bench.permit("cp1");
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }));
+    bench.now += 25 * 60 * 60 * 1000;
+    bench.look("cp1", maintenance(1, "before"));
+    assert!(!bench.is_applying());
+    assert!(bench.waiting("cp1").contains("expired"), "{}", bench.waiting("cp1"));
+}
+
+#[test]
+fn a_control_plane_needs_a_witness_and_a_worker_does_not() {
+    let mut bench = Bench::new(plan(&[("cp1", Role::ControlPlane), ("w1", Role::Worker)]));
+    bench.permit("cp1");
+    bench.permit("w1");
+    assert!(
+        matches!(bench.ask(1, "cp1", false), BootAnswer::Retry { reason, .. } if reason.contains("second witness"))
+    );
+    assert!(matches!(bench.ask(2, "w1", false), BootAnswer::Deploy { .. }));
+
+    let mut trusting =
+        Bench::new(ClusterPlan { trust: Trust::Machine, ..plan(&[("cp1", Role::ControlPlane)]) });
+    trusting.permit("cp1");
+    assert!(matches!(trusting.ask(1, "cp1", false), BootAnswer::Deploy { .. }));
+}
+
+#[test]
+fn one_machine_one_slot() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.permit("cp2");
+    bench.ask(1, "cp1", true);
+    assert!(
+        matches!(bench.ask(1, "cp2", true), BootAnswer::Refused { reason } if reason.contains("holds cp1"))
+    );
+    assert!(
+        matches!(bench.ask(2, "cp1", true), BootAnswer::Refused { reason } if reason.contains("is held by"))
+    );
+}
+
+#[test]
+fn who_is_unknown_asks_again_and_then_boots_its_own_disk() {
+    let mut bench = two_control_planes();
+    let unknown = || Identity::Unknown { reason: "no port yet".into() };
+    assert!(matches!(bench.ask_as(1, unknown(), 0), BootAnswer::Retry { .. }));
+    assert!(matches!(bench.ask_as(1, unknown(), 1000), BootAnswer::LocalDisk { .. }));
+}
+
+#[test]
+fn only_the_claimed_machine_gets_the_config() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", maintenance(2, "before"));
+    assert!(!bench.is_applying(), "a stranger at the address gets nothing");
+    assert!(bench.waiting("cp1").contains("was expected"));
+    bench.look("cp1", maintenance(1, "before"));
+    assert!(bench.is_applying());
+}
+
+#[test]
+fn a_foreign_machine_is_never_touched() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look(
+        "cp1",
+        Observation::Foreign { address: IpAddr::from([10, 0, 0, 101]), subject: "O=other".into() },
+    );
+    assert!(!bench.is_applying());
+    assert!(bench.waiting("cp1").contains("not touched"));
+}
+
+#[test]
+fn exactly_one_disk_and_every_link_or_it_waits_with_the_reason() {
+    let selector = DiskSelector { model: Some("M*".into()), ..DiskSelector::default() };
+    let base = plan(&[("cp1", Role::ControlPlane)]);
+    let with = |change: &dyn Fn(&mut NodePlan)| {
+        let mut plan = base.clone();
+        plan.nodes.values_mut().for_each(change);
+        plan
+    };
+    let two_disks = |inventory: &mut Inventory| {
+        let second = Disk { dev_path: "/dev/nvme1n1".into(), ..inventory.disks[0].clone() };
+        inventory.disks.push(second);
+    };
+    type Change = Box<dyn Fn(&mut Inventory)>;
+    let cases: [(ClusterPlan, Change, &str); 5] = [
+        (base.clone(), Box::new(|_| ()), ""),
+        (base.clone(), Box::new(|inventory| inventory.disks.clear()), "no disk matches /dev/nvme0n1"),
+        (
+            with(&|node| node.install_disk = InstallDisk::Selector(selector.clone())),
+            Box::new(two_disks),
+            "several disks",
+        ),
+        (
+            with(&|node| node.links = vec![LinkNeed::Name("enp9s0".into())]),
+            Box::new(|_| ()),
+            "names the link enp9s0",
+        ),
+        (with(&|node| node.links = vec![LinkNeed::Mac(MacAddr([2, 0, 0, 0, 0, 1]))]), Box::new(|_| ()), ""),
+    ];
+    for (plan, change, expected) in cases {
+        let mut bench = Bench::new(plan);
+        bench.permit("cp1");
+        bench.ask(1, "cp1", true);
+        let mut observation = maintenance(1, "before");
+        if let Observation::Maintenance { inventory, .. } = &mut observation {
+            change(inventory);
+        }
+        bench.look("cp1", observation);
+        assert_eq!(bench.is_applying(), expected.is_empty(), "{expected}: {}", bench.waiting("cp1"));
+        assert!(bench.waiting("cp1").contains(expected), "{expected}: {}", bench.waiting("cp1"));
+    }
+}
+
+#[test]
+fn the_boot_that_was_told_does_not_prove_the_installation() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", maintenance(1, "before"));
+    let ticket = bench.applying("cp1");
+    bench.step(Event::Applied { node: "cp1".into(), ticket, outcome: ApplyOutcome::Accepted });
+    bench.look("cp1", configured(1, "before", EtcdObservation::Waiting));
+    assert!(matches!(bench.state("cp1"), NodeState::Deploying { progress: Progress::Installing { .. }, .. }));
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(matches!(bench.state("cp1"), NodeState::Configured { .. }));
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::LocalDisk { .. }), "no second install");
+}
+
+#[test]
+fn a_reply_to_an_older_effect_is_dropped() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.step(Event::Observed {
+        node: "cp1".into(),
+        ticket: Ticket(42),
+        observation: maintenance(1, "before"),
+    });
+    assert!(!bench.is_applying());
+}
+
+#[test]
+fn the_bootstrap_needs_every_control_plane_and_a_free_virtual_address() {
+    let mut bench = patient();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    assert!(bench.cluster_waiting().contains("cp2 is vacant"), "{}", bench.cluster_waiting());
+    bench.configure(2, "cp2", EtcdObservation::Unknown { reason: "?".into() });
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("cp2 has not shown"), "{}", bench.cluster_waiting());
+    bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
+
+    let ticket = bench.take(|effect| match effect {
+        Effect::ProbeVirtualAddress { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    bench.step(Event::VirtualAddressProbed { ticket, owner: Some("aa:bb answers".into()) });
+    assert!(bench.cluster_waiting().contains("a cluster may already exist"));
+    assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Bootstrap { .. })));
+}
+
+#[test]
+fn a_cluster_that_we_did_not_found_is_not_founded_again() {
+    let mut bench = patient();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.configure(2, "cp2", members(&["cp2"]));
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("did not bootstrap"), "{}", bench.cluster_waiting());
+    assert!(bench.flying.iter().all(|effect| matches!(effect, Effect::Observe { .. })));
+}
+
+/// Patience long enough that looks a minute apart count as fresh.
+fn patient() -> Bench {
+    let mut plan = plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)]);
+    plan.timing.observe = std::time::Duration::from_secs(60);
+    Bench::new(plan)
+}
+
+fn bootstrapped() -> Bench {
+    let mut bench = patient();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.configure(2, "cp2", EtcdObservation::Waiting);
+    bench.nobody_has_the_virtual_address();
+    bench
+}
+
+#[test]
+fn the_intent_is_stored_before_the_call_and_the_same_node_is_asked_after_a_restart() {
+    let mut bench = bootstrapped();
+    let stored: BTreeMap<String, serde_json::Value> =
+        serde_json::from_value(bench.records.cluster.clone().unwrap()).unwrap();
+    assert_eq!((stored["state"].as_str(), stored["node"].as_str()), (Some("bootstrapping"), Some("cp1")));
+    assert_eq!(bench.bootstrapping().1, "cp1");
+
+    bench.restart();
+    assert!(bench.flying.iter().all(|effect| matches!(effect, Effect::Observe { .. })), "first it observes");
+}
+
+#[test]
+fn a_bootstrap_of_unknown_outcome_is_given_time_and_a_refused_one_is_not() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered {
+        ticket,
+        outcome: BootstrapOutcome::Unknown { reason: "reset".into() },
+    });
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(
+        !bench.flying.iter().any(|effect| matches!(effect, Effect::Bootstrap { .. })),
+        "the grace is not over"
+    );
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert_eq!(bench.bootstrapping().1, "cp1", "after the grace the same node is asked again");
+
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered {
+        ticket,
+        outcome: BootstrapOutcome::NotYet { reason: "time".into() },
+    });
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
+fn a_reboot_loses_a_bootstrap_and_the_same_node_is_asked_at_once() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp1", configured(1, "yet another boot", EtcdObservation::Waiting));
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
+fn members_lead_to_the_hand_over_and_its_steps_to_the_end() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp1", configured(1, "after", members(&["cp1"])));
+    assert!(matches!(bench.core.cluster(), Cluster::Joining(_)));
+    bench.look("cp1", configured(1, "after", members(&["cp1", "cp2"])));
+    assert!(bench.cluster_waiting().contains("cp2"), "{}", bench.cluster_waiting());
+    bench.look("cp2", configured(2, "after", members(&["cp1", "cp2"])));
+    assert!(matches!(bench.core.cluster(), Cluster::HandingOver { .. }));
+
+    let run = |bench: &mut Bench| {
+        bench.take(|effect| match effect {
+            Effect::RunStep { ticket, step } => Some((*ticket, step.clone())),
+            _ => None,
+        })
+    };
+    let (ticket, step) = run(&mut bench);
+    bench.step(Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason: "no API".into() } });
+    assert!(bench.cluster_waiting().contains("no API"));
+    bench.look("cp1", configured(1, "after", members(&["cp1", "cp2"])));
+    let (ticket, step) = run(&mut bench);
+    bench.step(Event::StepEnded { ticket, step, outcome: StepOutcome::Done { summary: "1 object".into() } });
+    assert!(matches!(bench.core.cluster(), Cluster::HandedOver { .. }));
+}
+
+#[test]
+fn the_state_of_another_cluster_is_refused() {
+    let bench = bootstrapped();
+    let other = ClusterPlan { cluster_id: "c2".into(), ..plan(&[("cp1", Role::ControlPlane)]) };
+    let error = Core::restore(other, &bench.records, 1).unwrap_err();
+    assert!(error.to_string().contains("belongs to the cluster c1"), "{error}");
+}
+
+#[test]
+fn what_is_stored_is_what_is_restored() {
+    let bench = bootstrapped();
+    let again = Core::restore(bench.plan(), &bench.records, 2).unwrap();
+    assert_eq!(again.cluster(), bench.core.cluster());
+    for node in ["cp1", "cp2"] {
+        assert_eq!(again.node(&node.into()), Some(bench.state(node)));
+    }
+}

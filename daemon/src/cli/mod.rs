@@ -1,0 +1,99 @@
+//! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults.
+
+mod check;
+mod deploy;
+mod events;
+mod reload;
+mod render;
+mod secrets;
+mod serve;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Turns racked metal into a running Talos Kubernetes cluster and hands that cluster to Git.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ichord secrets new profiles/home-ops     make the cluster's secrets, once
+  ichord check profiles/home-ops           find every fault before anything boots
+  ichord serve profiles/home-ops           run the daemon
+  ichord deploy --unfilled                 allow installing into every empty slot
+  ichord status                            machines and the cluster, now
+  ichord events --follow                   every decision with its evidence, as it is made";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Render(render::Render),
+    Secrets(secrets::Secrets),
+    Status(status::Status),
+    Deploy(deploy::Deploy),
+    Reload(reload::Reload),
+    Events(events::Events),
+}
+
+/// How the commands find the running daemon.
+#[derive(Debug, Args)]
+struct Socket {
+    /// the daemon's admin socket
+    #[arg(long, env = "ICHORD_SOCKET", default_value = "/run/ichord/ichord.sock", value_name = "PATH")]
+    socket: PathBuf,
+}
+
+impl Socket {
+    fn client(&self) -> api::Client {
+        api::Client::new(&self.socket)
+    }
+}
+
+/// A command that did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// the site's files have faults; they were printed
+    Faults,
+    /// anything else
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Runs one command to its exit code.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let result = match arguments.command {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Render(command) => command.run(),
+        Command::Secrets(command) => command.run(),
+        Command::Status(command) => block_on(command.run()),
+        Command::Deploy(command) => block_on(command.run()),
+        Command::Reload(command) => block_on(command.run()),
+        Command::Events(command) => block_on(command.run()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Faults) => ExitCode::from(2),
+        Err(Failure::Other(error)) => {
+            eprintln!("ichord: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The small runtime of a command that only calls the daemon.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,105 @@
+//! `ichord status`: machines and the cluster, now.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::{Failure, Socket};
+
+/// Shows each slot, its machine, and what it waits for.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+impl Status {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let status = self.socket.client().status().await?;
+        if self.json {
+            println!("{}", serde_json::to_string(&status)?);
+        } else {
+            print!("{}", table(&status));
+        }
+        Ok(())
+    }
+}
+
+/// A row a slot; what a slot waits for stands under it, because it is a sentence.
+fn table(status: &api::Status) -> String {
+    let mut text = String::new();
+    if let Some(fault) = &status.site_fault {
+        text += &format!("the site's files have faults; the last accepted site is in force\n{fault}\n\n");
+    }
+    let header = ["NODE", "ROLE", "STATE", "ADDRESS", "PORT", "MACHINE"].map(str::to_owned);
+    let mut rows = vec![(header, None)];
+    for (name, node) in &status.view.nodes {
+        let role = match node.role {
+            lifecycle::Role::ControlPlane => "control plane",
+            lifecycle::Role::Worker => "worker",
+        };
+        let machine = node.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let port = node.port.clone().unwrap_or_else(|| "-".to_owned());
+        let machine = if machine.is_empty() { "-".to_owned() } else { machine };
+        let cells = [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
+        rows.push((cells, node.waiting.clone()));
+    }
+    let width = |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    for (cells, waiting) in &rows {
+        let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text += "\n";
+        if let Some(waiting) = waiting {
+            // writing to a String cannot fail
+            writeln!(text, "  └ {waiting}").ok();
+        }
+    }
+    text += &format!("\ncluster: {}\n", status.view.cluster.state);
+    if !status.view.cluster.done.is_empty() {
+        text += &format!("  steps in place: {}\n", status.view.cluster.done.join(", "));
+    }
+    if let Some(waiting) = &status.view.cluster.waiting {
+        text += &format!("  └ {waiting}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_sees_slots_reasons_and_the_cluster() {
+        let mut view = lifecycle::View::default();
+        view.cluster.state = "assembling".into();
+        view.cluster.waiting = Some("every control plane must be configured first: mini01 is vacant".into());
+        view.nodes.insert(
+            "mini01".into(),
+            lifecycle::NodeView {
+                role: lifecycle::Role::ControlPlane,
+                state: "vacant".into(),
+                waiting: Some("waits for `ichord deploy mini01`".into()),
+                address: "172.29.51.11".parse().unwrap(),
+                macs: Vec::new(),
+                port: None,
+                netboot: false,
+                permit_expires: None,
+                since: None,
+            },
+        );
+        let status = api::Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view };
+        let expected = "\
+NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
+mini01  control plane  vacant  172.29.51.11  -     -
+  └ waits for `ichord deploy mini01`
+
+cluster: assembling
+  └ every control plane must be configured first: mini01 is vacant
+";
+        assert_eq!(table(&status), expected);
+    }
+}
