@@ -166,11 +166,12 @@ impl Client {
     }
 }
 
+/// A status that came over the wire has no cause on our side; tonic makes up the others, mostly as `Unknown`.
 fn failed(address: SocketAddr, call: &'static str, status: &Status) -> CallError {
-    let message = match std::error::Error::source(status) {
-        // An error of ours on the way there; the status itself says only "transport error".
-        Some(source) => connection::told(source),
-        None => status.message().to_owned(),
-    };
-    CallError::Status { address, call, code: status.code(), message }
+    match std::error::Error::source(status) {
+        Some(cause) => CallError::Lost { address, call, reason: connection::told(cause) },
+        None => {
+            CallError::Status { address, call, code: status.code(), message: status.message().to_owned() }
+        }
+    }
 }

@@ -126,7 +126,7 @@ pub enum CallError {
     /// there was no connection to call on
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// the machine, or the connection to it, answered with an error
+    /// the machine answered with an error, or could not be dialled again
     #[error("{call} on {address} failed ({code:?}): {message}")]
     Status {
         /// whom we asked
@@ -151,6 +151,16 @@ pub enum CallError {
         code: Code,
         /// in the machine's words
         message: String,
+    },
+    /// the connection broke before the reply; whether the call had an effect is unknown
+    #[error("{call} on {address} lost its connection: {reason}")]
+    Lost {
+        /// whom we asked
+        address: SocketAddr,
+        /// what we asked
+        call: &'static str,
+        /// in the library's words
+        reason: String,
     },
     /// no reply in time; whether the call had an effect is unknown
     #[error("{call} on {address} gave no reply within {within:?}")]
@@ -178,7 +188,9 @@ impl CallError {
     /// The gRPC code, or the one that says the same.
     pub fn code(&self) -> Code {
         match self {
-            Self::Connect(ConnectError::NoAnswer(_) | ConnectError::Handshake { .. }) => Code::Unavailable,
+            Self::Connect(ConnectError::NoAnswer(_) | ConnectError::Handshake { .. }) | Self::Lost { .. } => {
+                Code::Unavailable
+            }
             Self::Connect(ConnectError::WrongFingerprint { .. } | ConnectError::NotTrusted { .. }) => {
                 Code::Unauthenticated
             }

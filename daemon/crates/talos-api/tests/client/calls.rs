@@ -281,8 +281,11 @@ async fn a_machine_that_went_away_may_come_back() {
     let (server, client) = dialled(&Arc::default()).await;
     client.etcd_members(true).await.unwrap();
     drop(server);
-    let error = client.etcd_members(true).await.unwrap_err();
-    assert!(error.is_retryable(), "{error:?}");
+    let lost = client.etcd_members(true).await.unwrap_err();
+    assert!(lost.is_retryable(), "{lost:?}");
+    let refused = client.etcd_members(true).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.to_string().contains("refused the connection"), "{refused}");
 }
 
 #[tokio::test]

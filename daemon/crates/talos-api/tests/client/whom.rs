@@ -182,5 +182,6 @@ async fn a_machine_that_does_not_know_us_fails_the_call() {
         Err(error) => error.into(),
     };
     assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.to_string().contains("alert"), "{error}");
     assert_eq!(server.requests(), 0);
 }
