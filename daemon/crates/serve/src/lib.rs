@@ -1,1 +1,15 @@
 //! The socket loops: DHCP, HTTP boot, LLDP capture; and where a machine is now.
+//!
+//! Here the road touches the wire. What to say is decided elsewhere: by `dhcp` for addresses, by
+//! whoever implements [`BootAuthority`] for everything that cannot be taken back. What is heard goes
+//! out as sightings and whereabouts.
+
+mod authority;
+mod clock;
+pub mod counters;
+pub mod dhcp;
+pub mod http;
+mod whereabouts;
+
+pub use authority::{BootAuthority, BootQuestion, BootReply};
+pub use whereabouts::Whereabouts;

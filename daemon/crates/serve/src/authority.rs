@@ -1,0 +1,56 @@
+//! The question a machine asks and cannot be answered here: what shall I boot?
+//!
+//! The answer can start an install, so it comes from the one task that owns the world, after it was
+//! stored. This room only carries question and answer.
+
+use std::{future::Future, net::IpAddr};
+
+use boot::{AssetName, LldpReport};
+use identity::Marks;
+
+/// A machine in iPXE asks what to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootQuestion {
+    /// the address it asks from
+    pub from: IpAddr,
+    /// hardware address, UUID and serial, as the machine itself says
+    pub machine: Marks,
+    /// how often this boot has asked before; 0 the first time
+    pub attempt: u32,
+    /// iPXE's platform: `efi` or `pcbios`
+    pub firmware: Option<String>,
+    /// what it heard from its switch; nothing on BIOS
+    pub lldp: Vec<LldpReport>,
+}
+
+/// What the machine shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootReply {
+    /// boot this
+    Deploy {
+        /// from the catalogue
+        kernel: AssetName,
+        /// from the catalogue
+        initramfs: AssetName,
+        /// the whole command line, without `initrd=`
+        cmdline: String,
+    },
+    /// ask again
+    Retry {
+        /// after so long
+        seconds: u32,
+    },
+    /// boot the machine's own disk
+    LocalDisk,
+    /// nothing, and a person at the console shall know why
+    Refused {
+        /// a sentence
+        reason: String,
+    },
+}
+
+/// Whoever answers boot questions.
+pub trait BootAuthority: Send + Sync + 'static {
+    /// Answers when the decision is durable.
+    fn ask(&self, question: BootQuestion) -> impl Future<Output = BootReply> + Send;
+}

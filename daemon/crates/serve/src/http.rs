@@ -1,0 +1,153 @@
+//! The boot server: scripts, the question what to boot, and files of the catalogue. Nothing else.
+//!
+//! It stands on the provisioning network, where anybody may knock: a connection that says nothing is
+//! closed, there are only so many at once, and what is not in the catalogue has no name. One task
+//! accepts, one task serves each connection; all end when told to, those that are sending within
+//! [`DRAIN`].
+
+mod ask;
+mod assets;
+mod connection;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use ::boot::{Catalogue, script, script::Base};
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use connection::DRAIN;
+
+use crate::{authority::BootAuthority, counters::Counters, whereabouts::Whereabouts};
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// connections at once; a rack boots with one or two each
+    pub connections: usize,
+    /// until the head of a request is complete, also of the next one on a kept connection
+    pub header: Duration,
+    /// how long the entry script listens for LLDP, in seconds
+    pub lldp_wait: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1024, header: Duration::from_secs(10), lldp_wait: script::LLDP_WAIT_SECONDS }
+    }
+}
+
+/// The boot server without its listener.
+pub struct BootServer<A> {
+    /// answers `/boot/ask`
+    pub authority: Arc<A>,
+    /// what can be fetched; a new one takes effect with the next request
+    pub catalogue: watch::Receiver<Arc<Catalogue>>,
+    /// where machines ask from
+    pub whereabouts: mpsc::Sender<Whereabouts>,
+    /// what happened
+    pub counters: Arc<Counters>,
+    /// what clients may take
+    pub limits: Limits,
+}
+
+impl<A> fmt::Debug for BootServer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootServer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+// by hand: the authority itself need not be Clone
+impl<A> Clone for BootServer<A> {
+    fn clone(&self) -> Self {
+        Self {
+            authority: Arc::clone(&self.authority),
+            catalogue: self.catalogue.clone(),
+            whereabouts: self.whereabouts.clone(),
+            counters: Arc::clone(&self.counters),
+            limits: self.limits,
+        }
+    }
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    /// ours, as the client reached it: scripts lead back to it
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl<A: BootAuthority> BootServer<A> {
+    /// Serves on the listener until told to stop.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let limits = self.limits;
+        connection::accept_all(listener, self.router(), limits, shutdown).await;
+    }
+
+    fn router(self) -> Router {
+        let counters = Arc::clone(&self.counters);
+        Router::new()
+            .route("/boot.ipxe", get(entry::<A>))
+            .route("/boot/ask", get(ask::ask::<A>))
+            .route("/ipxe/{file}", get(assets::ipxe::<A>))
+            .route("/assets/{schematic}/{version}/{file}", get(assets::image::<A>))
+            .layer(middleware::from_fn(move |request, next| count(Arc::clone(&counters), request, next)))
+            .with_state(self)
+    }
+}
+
+/// The entry script, which leads back to the address it was fetched from.
+async fn entry<A: BootAuthority>(
+    State(server): State<BootServer<A>>,
+    Extension(ends): Extension<Ends>,
+) -> Response {
+    text(StatusCode::OK, script::entry(Base(ends.local), server.limits.lldp_wait))
+}
+
+/// Counts and logs what was answered.
+async fn count(counters: Arc<Counters>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    // without its query, which has serial numbers
+    let path = request.uri().path().to_owned();
+    let peer = request.extensions().get::<Ends>().map(|ends| tracing::field::display(ends.peer));
+    let response = next.run(request).await;
+    let label = match response.status() {
+        StatusCode::BAD_REQUEST => "400",
+        StatusCode::NOT_FOUND => "404",
+        StatusCode::METHOD_NOT_ALLOWED => "405",
+        StatusCode::RANGE_NOT_SATISFIABLE => "416",
+        status if status.is_success() => "2xx",
+        status if status.is_redirection() => "3xx",
+        status if status.is_client_error() => "4xx",
+        _ => "5xx",
+    };
+    counters.add("http", label);
+    let status = response.status().as_u16();
+    if response.status().is_server_error() {
+        tracing::warn!(peer, %method, path, status, "boot request");
+    } else {
+        tracing::debug!(peer, %method, path, status, "boot request");
+    }
+    response
+}
+
+/// A short text: a script, or a sentence about what is wrong.
+fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];
+    let never = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (status, kind, never, text.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! `/boot/ask`: brings the question into form, asks, and writes the answer as a script.
+
+use ::boot::{
+    Ask, Catalogue,
+    script::{self, Base, Platform},
+};
+use axum::{
+    Extension,
+    extract::{Query, State},
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use identity::Marks;
+
+use super::{BootServer, Ends, text};
+use crate::{
+    authority::{BootAuthority, BootQuestion, BootReply},
+    clock,
+    whereabouts::{Whereabouts, tell},
+};
+
+/// After a mistake on our side, which only a person mends.
+const MENDED_SECONDS: u32 = 30;
+
+pub(super) async fn ask<A: BootAuthority>(
+    State(server): State<BootServer<A>>,
+    Extension(ends): Extension<Ends>,
+    method: Method,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    // an answer may use a permit up, so only who wants it gets it
+    if method != Method::GET {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response();
+    }
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let ask = match Ask::from_pairs(pairs) {
+        Ok(ask) => ask,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let from = ends.peer.ip().to_canonical();
+    tell(&server.whereabouts, Whereabouts { mac: ask.mac, address: from, at: clock::now() }, "whereabouts");
+    let platform = ask.platform.as_deref().and_then(Platform::from_ipxe);
+    let (mac, attempt) = (ask.mac, ask.attempt);
+    let question = BootQuestion {
+        from,
+        machine: Marks { macs: [mac].into(), uuid: ask.uuid, serial: ask.serial },
+        attempt,
+        firmware: ask.platform,
+        lldp: ask.lldp,
+    };
+    let reply = server.authority.ask(question).await;
+    tracing::info!(%mac, %from, attempt, ?reply, "a machine asked what to boot");
+    let catalogue = server.catalogue.borrow().clone();
+    text(StatusCode::OK, script_for(&reply, Base(ends.local), &catalogue, platform, attempt))
+}
+
+fn script_for(
+    reply: &BootReply,
+    base: Base,
+    catalogue: &Catalogue,
+    platform: Option<Platform>,
+    attempt: u32,
+) -> String {
+    match reply {
+        BootReply::Deploy { kernel, initramfs, cmdline } => {
+            let (Some(kernel), Some(initramfs)) = (catalogue.get(kernel), catalogue.get(initramfs)) else {
+                tracing::error!(%kernel, %initramfs, "shall be booted and is not in the images folder");
+                return script::retry(base, MENDED_SECONDS, attempt);
+            };
+            script::deploy(base, kernel, initramfs, cmdline, attempt).unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot boot with this command line");
+                script::retry(base, MENDED_SECONDS, attempt)
+            })
+        }
+        BootReply::Retry { seconds } => script::retry(base, *seconds, attempt),
+        BootReply::LocalDisk => script::local_disk(platform).to_owned(),
+        BootReply::Refused { reason } => script::refused(reason),
+    }
+}

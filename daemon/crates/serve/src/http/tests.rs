@@ -1,0 +1,326 @@
+use std::{
+    fs,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use ::boot::{AssetName, LldpReport};
+use hardware::{ChassisId, MacAddr, PortId};
+use http_body_util::{BodyExt, Empty};
+use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::authority::{BootQuestion, BootReply};
+
+/// Answers with what the test put there, and keeps the questions.
+struct Oracle {
+    reply: Mutex<BootReply>,
+    asked: Mutex<Vec<BootQuestion>>,
+}
+
+impl BootAuthority for Oracle {
+    async fn ask(&self, question: BootQuestion) -> BootReply {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(question);
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+const KERNEL: &[u8] = b"0123456789";
+const KERNEL_DIGEST: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
+
+fn images() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let image = root.path().join("abc/v1.11.0");
+    fs::create_dir_all(&image).unwrap();
+    fs::write(image.join("kernel-amd64"), KERNEL).unwrap();
+    fs::write(image.join("sha256sum.txt"), format!("{KERNEL_DIGEST}  kernel-amd64\n")).unwrap();
+    fs::write(root.path().join("secret.yaml"), "not for the wire").unwrap();
+    fs::create_dir(root.path().join("ipxe")).unwrap();
+    fs::write(root.path().join("ipxe/snponly.efi"), "MZ").unwrap();
+    root
+}
+
+/// A boot server on a free port of the loopback.
+struct Stand {
+    oracle: Arc<Oracle>,
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    whereabouts: mpsc::Receiver<Whereabouts>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+    images: TempDir,
+    /// kept, so that the receiver goes on
+    _catalogue: watch::Sender<Arc<Catalogue>>,
+}
+
+struct Got {
+    status: u16,
+    headers: hyper::HeaderMap,
+    body: Bytes,
+}
+
+impl Got {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Stand {
+    async fn start(limits: Limits) -> Self {
+        let images = images();
+        let catalogue = Arc::new(Catalogue::load(images.path()).unwrap());
+        let (_catalogue, receiver) = watch::channel(catalogue);
+        let (sender, whereabouts) = mpsc::channel(8);
+        let reply = Mutex::new(BootReply::LocalDisk);
+        let oracle = Arc::new(Oracle { reply, asked: Mutex::default() });
+        let counters = Arc::new(Counters::default());
+        let server = BootServer {
+            authority: Arc::clone(&oracle),
+            catalogue: receiver,
+            whereabouts: sender,
+            counters: Arc::clone(&counters),
+            limits,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(server.serve(listener, shutdown.clone()));
+        Self { oracle, address, counters, whereabouts, shutdown, task, images, _catalogue }
+    }
+
+    fn answer(&self, reply: BootReply) {
+        *self.oracle.reply.lock().unwrap() = reply;
+    }
+
+    async fn call(&self, method: Method, path: &str, range: Option<&str>) -> Got {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "boot");
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        drop(sender);
+        driver.await.unwrap().unwrap();
+        Got { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Got {
+        self.call(Method::GET, path, None).await
+    }
+}
+
+const ASK: &str = "/boot/ask?mac=52-54-00-77-00-02&uuid=00112233-4455-6677-8899-aabbccddee02&serial=C02%20X\
+                   &platform=efi&attempt=2&lldp-chassis=04feffffffff01&lldp-port=0574617032&lldp-system=737731&lldp-description=";
+
+#[tokio::test]
+async fn a_file_comes_whole_with_length_type_and_digest() {
+    let stand = Stand::start(Limits::default()).await;
+    let got = stand.get("/assets/abc/v1.11.0/kernel-amd64").await;
+    assert_eq!((got.status, &got.body[..]), (200, KERNEL));
+    assert_eq!(got.header("content-length"), Some("10"));
+    assert_eq!(got.header("transfer-encoding"), None);
+    assert_eq!(got.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(got.header("accept-ranges"), Some("bytes"));
+    // sha256sum | xxd -r -p | base64
+    assert_eq!(got.header("repr-digest"), Some("sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:"));
+    let loader = stand.get("/ipxe/snponly.efi").await;
+    assert_eq!((loader.status, loader.header("content-type")), (200, Some("application/efi")));
+}
+
+#[tokio::test]
+async fn head_says_the_same_without_the_file() {
+    let stand = Stand::start(Limits::default()).await;
+    let got = stand.call(Method::HEAD, "/assets/abc/v1.11.0/kernel-amd64", None).await;
+    assert_eq!((got.status, got.header("content-length")), (200, Some("10")));
+    assert!(got.header("repr-digest").is_some() && got.body.is_empty());
+}
+
+#[tokio::test]
+async fn a_part_is_a_part_of_the_same_digest() {
+    let stand = Stand::start(Limits::default()).await;
+    let path = "/assets/abc/v1.11.0/kernel-amd64";
+    let got = stand.call(Method::GET, path, Some("bytes=4-")).await;
+    assert_eq!((got.status, &got.body[..]), (206, &KERNEL[4..]));
+    assert_eq!(got.header("content-range"), Some("bytes 4-9/10"));
+    assert_eq!(got.header("content-length"), Some("6"));
+    assert_eq!(got.header("repr-digest"), stand.get(path).await.header("repr-digest"));
+    assert_eq!(stand.call(Method::GET, path, Some("bytes=10-")).await.status, 416);
+    assert_eq!(stand.counters.get("http", "416"), 1);
+}
+
+#[tokio::test]
+async fn nothing_outside_the_catalogue_has_a_name() {
+    let stand = Stand::start(Limits::default()).await;
+    let paths = [
+        "/",
+        "/secret.yaml",
+        "/ipxe/",
+        "/ipxe/..%2fsecret.yaml",
+        "/ipxe/../secret.yaml",
+        "/ipxe/%2e%2e/secret.yaml",
+        "/assets/abc/v1.11.0/sha256sum.txt",
+        "/assets/abc/v1.11.0/..%2f..%2f..%2fsecret.yaml",
+        "/assets/../../secret.yaml",
+        "/assets/abc/v1.11.0/kernel-amd64/",
+        "/assets/abc/v1.11.0/kernel-amd64%00",
+    ];
+    for path in paths {
+        let got = stand.get(path).await;
+        assert_eq!(got.status, 404, "{path}");
+        assert!(!got.text().contains("not for the wire"), "{path}");
+    }
+    assert_eq!(stand.counters.get("http", "404"), paths.len() as u64);
+    assert_eq!(stand.call(Method::POST, "/boot.ipxe", None).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_on_disk_is_not_served() {
+    let stand = Stand::start(Limits::default()).await;
+    fs::write(stand.images.path().join("abc/v1.11.0/kernel-amd64"), "another kernel").unwrap();
+    let got = stand.get("/assets/abc/v1.11.0/kernel-amd64").await;
+    assert_eq!(got.status, 500);
+    assert!(!got.text().contains("another kernel"));
+    assert_eq!(stand.counters.get("http", "file-fault"), 1);
+}
+
+#[tokio::test]
+async fn the_entry_script_leads_back_to_where_it_came_from() {
+    let stand = Stand::start(Limits { lldp_wait: 7, ..Limits::default() }).await;
+    let got = stand.get("/boot.ipxe").await;
+    assert_eq!(got.text(), script::entry(Base(stand.address), 7));
+    assert!(got.text().contains(&format!("http://{}/boot/ask?mac=", stand.address)));
+    assert_eq!(got.header("content-type"), Some("text/plain; charset=utf-8"));
+}
+
+#[tokio::test]
+async fn the_question_arrives_in_form() {
+    let mut stand = Stand::start(Limits::default()).await;
+    let got = stand.get(ASK).await;
+    assert_eq!(got.text(), script::local_disk(Some(script::Platform::Efi)));
+    let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, 2]);
+    let question = BootQuestion {
+        from: IpAddr::from([127, 0, 0, 1]),
+        machine: identity::Marks {
+            macs: [mac].into(),
+            uuid: Some("00112233-4455-6677-8899-aabbccddee02".parse().unwrap()),
+            serial: Some("C02 X".to_owned()),
+        },
+        attempt: 2,
+        firmware: Some("efi".to_owned()),
+        lldp: vec![LldpReport {
+            chassis: Some(ChassisId { subtype: 4, id: vec![0xfe, 0xff, 0xff, 0xff, 0xff, 1] }),
+            port: Some(PortId { subtype: 5, id: b"tap2".to_vec() }),
+            system_name: Some("sw1".to_owned()),
+            port_description: None,
+        }],
+    };
+    assert_eq!(*stand.oracle.asked.lock().unwrap(), [question]);
+    let seen = stand.whereabouts.recv().await.unwrap();
+    assert_eq!((seen.mac, seen.address), (mac, IpAddr::from([127, 0, 0, 1])));
+}
+
+#[tokio::test]
+async fn each_reply_becomes_its_script() {
+    let stand = Stand::start(Limits::default()).await;
+    let base = Base(stand.address);
+    stand.answer(BootReply::Retry { seconds: 3 });
+    assert_eq!(stand.get(ASK).await.text(), script::retry(base, 3, 2));
+    stand.answer(BootReply::Refused { reason: "two machines on sw1/Eth1/1".to_owned() });
+    assert_eq!(stand.get(ASK).await.text(), script::refused("two machines on sw1/Eth1/1"));
+    let kernel = AssetName::image("abc", "v1.11.0", "kernel-amd64").unwrap();
+    let deploy = |initramfs: &AssetName, cmdline: &str| BootReply::Deploy {
+        kernel: kernel.clone(),
+        initramfs: initramfs.clone(),
+        cmdline: cmdline.to_owned(),
+    };
+    stand.answer(deploy(&kernel, "talos.platform=metal"));
+    let script = stand.get(ASK).await;
+    assert!(script.text().contains(&format!("# sha256 kernel-amd64 {KERNEL_DIGEST}\n")), "{}", script.text());
+    assert!(
+        script
+            .text()
+            .contains(&format!("kernel http://{}/assets/abc/v1.11.0/kernel-amd64 initrd=", stand.address))
+    );
+    // what cannot be booted is asked for again, when a person has mended it
+    stand.answer(deploy(&AssetName::image("abc", "v1.11.0", "initramfs-amd64.xz").unwrap(), ""));
+    assert_eq!(stand.get(ASK).await.text(), script::retry(base, 30, 2));
+    stand.answer(deploy(&kernel, "talos.hostname=${hostname}"));
+    assert_eq!(stand.get(ASK).await.text(), script::retry(base, 30, 2));
+}
+
+#[tokio::test]
+async fn who_does_not_ask_properly_asks_nobody() {
+    let stand = Stand::start(Limits::default()).await;
+    let got = stand.get("/boot/ask?uuid=x").await;
+    assert_eq!(got.status, 400);
+    assert!(got.text().contains("mac is missing"), "{}", got.text());
+    assert_eq!(stand.call(Method::HEAD, ASK, None).await.status, 405);
+    assert!(stand.oracle.asked.lock().unwrap().is_empty());
+    assert_eq!((stand.counters.get("http", "400"), stand.counters.get("http", "405")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed() {
+    let stand = Stand::start(Limits { header: Duration::from_millis(50), ..Limits::default() }).await;
+    let mut stream = TcpStream::connect(stand.address).await.unwrap();
+    stream.write_all(b"GET /boot.ipxe HT").await.unwrap();
+    let mut rest = Vec::new();
+    // ends when the server closes; a reset is a close too
+    stream.read_to_end(&mut rest).await.ok();
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn one_more_connection_waits_for_a_place() {
+    let stand = Stand::start(Limits { connections: 1, ..Limits::default() }).await;
+    let stream = TcpStream::connect(stand.address).await.unwrap();
+    let (mut first, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut second = TcpStream::connect(stand.address).await.unwrap();
+    second.write_all(b"GET /boot.ipxe HTTP/1.0\r\n\r\n").await.unwrap();
+    for _ in 0..20 {
+        let request = Request::get("/boot.ipxe").header("host", "boot").body(Empty::<Bytes>::new()).unwrap();
+        let response = first.send_request(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    // the first was answered twenty times, the second not at all
+    let mut byte = [0];
+    assert!(
+        matches!(second.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    );
+    drop(first);
+    driver.await.unwrap().unwrap();
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn it_stops_when_told_and_kept_connections_with_it() {
+    let stand = Stand::start(Limits::default()).await;
+    let stream = TcpStream::connect(stand.address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = Request::get("/boot.ipxe").header("host", "boot").body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    stand.shutdown.cancel();
+    stand.task.await.unwrap();
+    driver.await.unwrap().unwrap();
+    assert!(TcpStream::connect(stand.address).await.is_err());
+}
