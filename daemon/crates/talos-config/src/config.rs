@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use document::Document;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::schema;
 use crate::yaml::{self, YamlError};
 
 /// Documents of one machine, the main one first if it is there.
@@ -54,10 +56,11 @@ pub enum ConfigError {
 }
 
 impl MachineConfig {
-    /// Reads a stream of documents.
+    /// Reads a stream of documents, each value as Talos reads it at its place.
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
         let documents = yaml::read(text)?;
-        Self::from_documents(documents.iter().map(|document| document.root().to_json()).collect())
+        let values = documents.iter().enumerate().map(|(at, document)| read(document, at + 1));
+        Self::from_documents(values.collect::<Result<_, _>>()?)
     }
 
     /// Takes documents as values; each identity may be there once.
@@ -143,6 +146,14 @@ impl MachineConfig {
     fn position(&self, id: &DocumentId) -> Option<usize> {
         self.documents.iter().position(|document| identify(document, 0).as_ref() == Ok(id))
     }
+}
+
+/// The value of a document, read by the shape of its kind; `at` is its place in the stream, from 1.
+pub(crate) fn read(document: &Document, at: usize) -> Result<Value, ConfigError> {
+    let node = document.root();
+    let plain = node.to_json();
+    let id = identify(&plain, at)?;
+    Ok(schema::value(node, schema::of(&id)))
 }
 
 /// The identity of a document; `at` is its place in the stream, from 1, for the error.

@@ -10,6 +10,7 @@
 //! * [`config`]: a machine config as documents, and its YAML;
 //! * [`generate`]: the base config of a control plane or a worker;
 //! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
+//! * [`schema`]: what Talos knows from its Go types, and keys that it does not know;
 //! * [`documents`]: the other documents the generator and the site write themselves;
 //! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
 
@@ -19,6 +20,7 @@ pub mod generate;
 mod keys;
 pub mod pem;
 pub mod pki;
+pub mod schema;
 pub mod schematic;
 pub mod secret;
 pub mod secrets;
