@@ -143,6 +143,11 @@ impl MachineConfig {
         Some(self.documents.remove(at))
     }
 
+    pub(crate) fn get_mut(&mut self, id: &DocumentId) -> Option<&mut Value> {
+        let at = self.position(id)?;
+        self.documents.get_mut(at)
+    }
+
     fn position(&self, id: &DocumentId) -> Option<usize> {
         self.documents.iter().position(|document| identify(document, 0).as_ref() == Ok(id))
     }

@@ -9,6 +9,7 @@
 //! * [`pki`]: certificates, `talosconfig` and kubeconfig made from it;
 //! * [`config`]: a machine config as documents, and its YAML;
 //! * [`generate`]: the base config of a control plane or a worker;
+//! * [`patch`]: what people change in it;
 //! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
 //! * [`schema`]: what Talos knows from its Go types, and keys that it does not know;
 //! * [`documents`]: the other documents the generator and the site write themselves;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod documents;
 pub mod generate;
 mod keys;
+pub mod patch;
 pub mod pem;
 pub mod pki;
 pub mod schema;
