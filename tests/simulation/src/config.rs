@@ -18,7 +18,9 @@ pub(crate) fn machine_config(hostname: &str, role: Role, address: IpAddr, virtua
             "controlplane",
             KEY,
             format!("  etcd: {{ca: {{crt: {CERTIFICATE}, key: {KEY}}}}}\n"),
-            format!("---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {virtual_address}\nlink: eth0\n"),
+            format!(
+                "---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {virtual_address}\nlink: eth0\n"
+            ),
         ),
         Role::Worker => ("worker", "\"\"", String::new(), String::new()),
     };

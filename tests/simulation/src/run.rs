@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifecycle::{
-    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, Effect, Event, NodeName, NodeState,
-    Observation, Output, Records, RequestId, StepOutcome, Time, Write,
+    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, Effect, Event, NodeName,
+    NodeState, Observation, Output, Records, RequestId, StepOutcome, Time, Write,
 };
 use machine::model::{Happening, Machine, Stage};
 use serde_json::Value;
@@ -19,6 +19,9 @@ use crate::{
 
 /// No run needs longer, in simulated milliseconds.
 const LIMIT: u64 = 30 * 60_000;
+
+/// Between two looks of a person at the status, in simulated milliseconds.
+const ROUND: u64 = 60_000;
 
 /// How a run ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub struct Simulation {
     /// which machine waits for the answer to which request
     questions: BTreeMap<RequestId, String>,
     requests: u64,
+    next_round: u64,
     bootstrapped: BTreeSet<NodeName>,
     arrived: BTreeMap<String, u32>,
     outcome: Outcome,
@@ -91,6 +95,7 @@ impl Simulation {
             sequence: 0,
             questions: BTreeMap::new(),
             requests: 0,
+            next_round: ROUND,
             bootstrapped: BTreeSet::new(),
             arrived: BTreeMap::new(),
             outcome: Outcome::default(),
@@ -162,6 +167,23 @@ impl Simulation {
         if self.core.next_deadline().is_some_and(|deadline| deadline.0 <= self.now) {
             self.hear(Event::Tick)?;
         }
+        self.operate()
+    }
+
+    /// A person looks at the status now and then, and grants a new permit where five boots were lost.
+    fn operate(&mut self) -> Result<(), Violation> {
+        if self.now < self.next_round {
+            return Ok(());
+        }
+        self.next_round = self.now + ROUND;
+        let view = self.core.view(Time(self.now));
+        let spent = view.nodes.iter().filter(|(name, node)| {
+            matches!(self.core.node(name), Some(NodeState::Deploying { .. })) && !node.netboot
+        });
+        let spent: Vec<NodeName> = spent.map(|(name, _)| name.clone()).collect();
+        for node in spent {
+            self.hear(Event::PermitGranted { node: Some(node), by: "a person".into() })?;
+        }
         Ok(())
     }
 
@@ -185,6 +207,13 @@ impl Simulation {
             Happening::AsksTheNetwork { attempt } => {
                 let delay = self.random.between(1, 50);
                 self.later(delay, Due::Ask { label, attempt: *attempt });
+            }
+            // the operating system asks for an address, and the daemon is its DHCP server
+            Happening::Booted { .. } => {
+                if let Some(event) = self.world.located(&label) {
+                    let (life, delay) = (self.life, self.random.between(1, 50));
+                    self.later(delay, Due::Hear { life, event: Box::new(event) });
+                }
             }
             Happening::ApiServer(answers) => self.world.api_server_changed(*answers),
             Happening::Stage(stage) if *stage != Stage::Off && self.strikes(self.faults.power_loss) => {
@@ -247,7 +276,8 @@ impl Simulation {
         }
         if let Effect::Bootstrap { node, .. } = &effect {
             self.bootstrapped.insert(node.clone());
-            let intended = self.records.cluster.as_ref().and_then(|record| record.get("node")).and_then(Value::as_str);
+            let intended =
+                self.records.cluster.as_ref().and_then(|record| record.get("node")).and_then(Value::as_str);
             if intended != Some(node.0.as_str()) {
                 return Err(Violation::EffectBeforeCommit { effect: format!("{effect:?}") });
             }
@@ -300,6 +330,13 @@ impl Simulation {
         let seed = self.random.next();
         self.core = Core::restore(self.plan.clone(), &self.records, seed)
             .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;
+        // the lease table is durable: the daemon tells its core what it says
+        for label in self.labels() {
+            if let Some(event) = self.world.located(&label) {
+                let life = self.life;
+                self.later(0, Due::Hear { life, event: Box::new(event) });
+            }
+        }
         self.hear(Event::Tick)
     }
 
@@ -340,7 +377,9 @@ fn broken(effect: &Effect) -> Event {
         Effect::Apply { node, ticket, .. } => {
             Event::Applied { node, ticket, outcome: ApplyOutcome::Unknown { reason } }
         }
-        Effect::ProbeVirtualAddress { ticket, .. } => Event::VirtualAddressProbed { ticket, owner: Some(reason) },
+        Effect::ProbeVirtualAddress { ticket, .. } => {
+            Event::VirtualAddressProbed { ticket, owner: Some(reason) }
+        }
         Effect::Bootstrap { ticket, .. } => {
             Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Unknown { reason } }
         }

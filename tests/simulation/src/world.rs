@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hardware::{Inventory, MacAddr, SystemUuid};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, BootstrapOutcome, ClusterPlan, Effect, EtcdMember, EtcdObservation, Event, Identity,
-    Machine, NodeName, Observation, Stage, StepOutcome,
+    ApplyOutcome, BootAnswer, BootstrapOutcome, ClusterPlan, Effect, EtcdMember, EtcdObservation, Event,
+    Identity, Machine, NodeName, Observation, Stage, StepOutcome,
 };
 use machine::model::{
-    self, ApplyMode, Caller, Code, Hardware, Image, Instruction, Pace, Rack, Request, Response, ServerIdentity,
-    fingerprint,
+    self, ApplyMode, Caller, Code, Hardware, Image, Instruction, Pace, Rack, Request, Response,
+    ServerIdentity, fingerprint,
 };
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) rack: Rack,
     /// machine → slot: the truth that switch ports tell
     pub(crate) cabling: BTreeMap<String, NodeName>,
+    /// machine → its address of the pool
+    leases: BTreeMap<String, String>,
     plan: ClusterPlan,
     api_server: bool,
 }
@@ -31,20 +33,22 @@ impl World {
     /// One machine for every slot, powered off.
     pub(crate) fn new(plan: ClusterPlan, seed: u64) -> Self {
         let mut rack = Rack::default();
-        let mut cabling = BTreeMap::new();
+        let (mut cabling, mut leases) = (BTreeMap::new(), BTreeMap::new());
         for (index, name) in (1u8..).zip(plan.nodes.keys()) {
             let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, index]);
             let mut uuid = [0x11; 16];
             uuid[15] = index;
             let hardware = Hardware::plain(mac, SystemUuid(uuid), &format!("S{index}"));
-            let mut machine = model::Machine::new(hardware, Pace::fast(), seed.wrapping_add(u64::from(index)));
-            // the address of the pool that an unknown machine gets
-            machine.set_lease(format!("10.77.0.{}/24", 100 + index).parse().ok());
+            let mut machine =
+                model::Machine::new(hardware, Pace::fast(), seed.wrapping_add(u64::from(index)));
+            let lease = format!("10.77.0.{}/24", 100 + index);
+            machine.set_lease(lease.parse().ok());
             let label = format!("box-{index}");
+            leases.insert(label.clone(), lease);
             cabling.insert(label.clone(), name.clone());
             rack.machines.insert(label, machine);
         }
-        Self { rack, cabling, plan, api_server: false }
+        Self { rack, cabling, leases, plan, api_server: false }
     }
 
     /// What the daemon learns when the firmware of this machine asks: who it is, and its switch port.
@@ -60,6 +64,13 @@ impl World {
         let evidence = vec![format!("the switch sees {label} in {node}'s port")];
         let from = asking.address()?;
         Some((machine, from, Identity::Slot { node, port: None, attested: true, evidence }))
+    }
+
+    /// What the lease table says of this machine.
+    pub(crate) fn located(&self, label: &str) -> Option<Event> {
+        let hardware = self.rack.machines.get(label)?.hardware();
+        let address = self.leases.get(label)?.split('/').next()?.parse().ok()?;
+        Some(Event::Located { mac: *hardware.macs().first()?, address })
     }
 
     /// A firmware hears its answer.
@@ -80,12 +91,15 @@ impl World {
 
     /// The pool deals two machines each other's addresses.
     pub(crate) fn swap_addresses(&mut self, one: &str, other: &str) {
-        let lease = |world: &Self, label| world.rack.machines.get(label).and_then(model::Machine::lease);
-        let (first, second) = (lease(self, one), lease(self, other));
+        let (Some(first), Some(second)) = (self.leases.get(one).cloned(), self.leases.get(other).cloned())
+        else {
+            return;
+        };
         for (label, lease) in [(one, second), (other, first)] {
             if let Some(machine) = self.rack.machines.get_mut(label) {
-                machine.set_lease(lease);
+                machine.set_lease(lease.parse().ok());
             }
+            self.leases.insert(label.to_owned(), lease);
         }
     }
 
@@ -109,7 +123,8 @@ impl World {
                 Event::VirtualAddressProbed { ticket, owner: self.rack.name_at(address) }
             }
             Effect::Bootstrap { ticket, address, .. } => {
-                let answer = self.call(address, &Caller::admin(&fingerprint(OUR_CA)), Request::Bootstrap, now);
+                let answer =
+                    self.call(address, &Caller::admin(&fingerprint(OUR_CA)), Request::Bootstrap, now);
                 let outcome = match answer {
                     Ok(_) => BootstrapOutcome::Accepted,
                     Err(status) if status.code == Code::AlreadyExists => BootstrapOutcome::Accepted,
@@ -219,16 +234,17 @@ fn stage(machine: &mut model::Machine, admin: &Caller, now: u64) -> Stage {
         id: "machine".into(),
     };
     let running = match machine.call(admin, request, now) {
-        Ok(Response::Resources(resources)) => {
-            resources.iter().any(|resource| resource.spec.get("stage").and_then(Value::as_str) == Some("running"))
-        }
+        Ok(Response::Resources(resources)) => resources
+            .iter()
+            .any(|resource| resource.spec.get("stage").and_then(Value::as_str) == Some("running")),
         _ => false,
     };
     if running { Stage::Running } else { Stage::Other }
 }
 
 fn etcd(machine: &mut model::Machine, admin: &Caller, now: u64) -> EtcdObservation {
-    if let Ok(Response::Members(members)) = machine.call(admin, Request::EtcdMemberList { local: true }, now) {
+    if let Ok(Response::Members(members)) = machine.call(admin, Request::EtcdMemberList { local: true }, now)
+    {
         let members = members.into_iter().map(|(id, member)| EtcdMember {
             name: member.name,
             id: format!("{id:016x}"),
@@ -239,7 +255,9 @@ fn etcd(machine: &mut model::Machine, admin: &Caller, now: u64) -> EtcdObservati
     match machine.call(admin, Request::ServiceList, now) {
         Ok(Response::Services(services)) => match services.iter().find(|service| service.id == "etcd") {
             None => EtcdObservation::None,
-            Some(service) if matches!(service.state.as_str(), "Preparing" | "Waiting") => EtcdObservation::Waiting,
+            Some(service) if matches!(service.state.as_str(), "Preparing" | "Waiting") => {
+                EtcdObservation::Waiting
+            }
             Some(service) => EtcdObservation::Unknown { reason: format!("etcd is {}", service.state) },
         },
         _ => EtcdObservation::Unknown { reason: "the service list does not come".into() },

@@ -101,6 +101,13 @@ impl Core {
             Some(NodeState::Deploying { progress: Progress::Installing { .. }, .. }) => {
                 self.wait(name, "installing, then the boot from its own disk".to_owned());
             }
+            Some(NodeState::Deploying { permit, .. }) if permit.boots_left == 0 => {
+                let reason = format!(
+                    "its install permit has paid for all its boots, and the machine API does not answer ({detail}): \
+                     `ichord deploy {name}` grants a new one"
+                );
+                self.wait(name, reason);
+            }
             Some(_) => self.wait(name, format!("the machine API does not answer ({detail})")),
             None => {}
         }
