@@ -162,11 +162,18 @@ pub async fn carrier(interface: &str) -> io::Result<()> {
 pub async fn bridge(name: &str, ports: &[&str]) -> io::Result<()> {
     let (connection, _) = Connection::open(&[])?;
     connection.handle.link().add(LinkBridge::new(name).build()).execute().await.map_err(error)?;
-    let index = index(name)?;
     for port in ports {
-        set(named(port)?.controller(index)).await?;
+        attach(port, name).await?;
     }
     up(name).await
+}
+
+/// Makes an interface a port of a bridge.
+///
+/// # Errors
+/// When one of them does not exist, or what the kernel says.
+pub async fn attach(port: &str, bridge: &str) -> io::Result<()> {
+    set(named(port)?.controller(index(bridge)?)).await
 }
 
 /// Takes an interface off its bridge.

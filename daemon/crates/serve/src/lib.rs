@@ -5,9 +5,11 @@
 //! out as sightings and whereabouts.
 
 mod authority;
+pub mod capture;
 mod clock;
 pub mod counters;
 pub mod dhcp;
+pub mod forwarding;
 pub mod http;
 mod whereabouts;
 
