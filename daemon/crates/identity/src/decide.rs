@@ -54,13 +54,17 @@ struct Vote {
 ///
 /// Record what the machine said before asking: two machines that want one slot are told apart only when both
 /// were seen.
+///
+/// A machine can claim the addresses and UUID of another one, and is then joined with it. So `attested` counts
+/// only evidence about what `machine` itself names: for it to mean anything, pass what the daemon has seen for
+/// itself (the MAC address of the lease, what the pinned maintenance session says), not what a URL claimed.
 pub fn decide(slots: &[Slot], sightings: &Sightings, machine: &Marks, now: u64) -> Decision {
     let cluster = sightings.cluster(machine, Some(now));
     let seen = sightings.sightings(&cluster.ids);
     if let Some(refused) = contradictions(&cluster, &seen, now) {
         return refused;
     }
-    let votes = match votes(slots, &cluster.marks, &seen, now) {
+    let votes = match votes(slots, machine, &cluster.marks, &seen, now) {
         Ok(votes) => votes,
         Err(refused) => return refused,
     };
@@ -128,6 +132,7 @@ fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Dec
 /// The reasons for each slot (by its place in the list), or the contradiction among them.
 fn votes(
     slots: &[Slot],
+    asked: &Marks,
     marks: &Marks,
     seen: &[&Sighting],
     now: u64,
@@ -135,8 +140,10 @@ fn votes(
     let mut votes: BTreeMap<usize, Vec<Vote>> = BTreeMap::new();
     for (index, slot) in slots.iter().enumerate() {
         match fit(slot, marks) {
-            Fit::Whole { attested } => {
+            Fit::Whole => {
                 let evidence = explain(slot, marks);
+                let attested = !slot.macs.is_disjoint(&asked.macs)
+                    || slot.uuid.is_some() && slot.uuid == asked.distinctive_uuid();
                 votes.entry(index).or_default().push(Vote { port: None, attested, evidence });
             }
             Fit::Contradicts => {
@@ -174,12 +181,20 @@ fn votes(
             }
             votes.entry(index).or_default().push(Vote {
                 port: Some(written.clone()),
-                attested: sighting.attestor != Attestor::Machine,
+                attested: sighting.attestor != Attestor::Machine && is_about(sighting, asked),
                 evidence: line(sighting, now),
             });
         }
     }
     Ok(votes)
+}
+
+/// Whether the interface on the port is one of those asked about.
+fn is_about(sighting: &Sighting, asked: &Marks) -> bool {
+    match sighting.nic {
+        Some(nic) => asked.macs.contains(&nic),
+        None => !asked.macs.is_disjoint(&sighting.machine.macs),
+    }
 }
 
 /// The other machines that the slot could be, each with its evidence.

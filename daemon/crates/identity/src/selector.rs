@@ -10,10 +10,7 @@ use crate::{Marks, Slot};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// all that is written holds
-    Whole {
-        /// whether that includes a MAC address or UUID, which the operator vouches for
-        attested: bool,
-    },
+    Whole,
     /// what is known holds, some of what is written is not known
     Part,
     /// some of what is written holds, some does not
@@ -26,16 +23,13 @@ pub(crate) enum Fit {
 
 /// Compares.
 pub(crate) fn fit(slot: &Slot, machine: &Marks) -> Fit {
-    let [mac, uuid, serial] = compare(slot, machine);
-    let all = [mac, uuid, serial];
+    let all = compare(slot, machine);
     match (
         all.contains(&Some(Known::Same)),
         all.contains(&Some(Known::Other)),
         all.contains(&Some(Known::Not)),
     ) {
-        (true, false, false) => {
-            Fit::Whole { attested: mac == Some(Known::Same) || uuid == Some(Known::Same) }
-        }
+        (true, false, false) => Fit::Whole,
         (true, false, true) => Fit::Part,
         (true, true, _) => Fit::Contradicts,
         (false, true, _) => Fit::Not,
