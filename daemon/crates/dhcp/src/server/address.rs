@@ -77,7 +77,7 @@ impl Server {
         if last < first {
             return None;
         }
-        let begin = self.next.map_or(first, u32::from).clamp(first, last);
+        let begin = self.next.map(u32::from).filter(|next| (first..=last).contains(next)).unwrap_or(first);
         let round = (begin..=last).chain(first..begin).map(Ipv4Addr::from);
         let mut rested = None;
         let mut fresh = None;
@@ -89,7 +89,6 @@ impl Server {
             rested = rested.or(Some(address));
         }
         let address = fresh.or(rested)?;
-        // one past the end is clamped to the end, where the round begins anew
         self.next = Some(Ipv4Addr::from(u32::from(address).saturating_add(1)));
         Some(address)
     }
