@@ -1,16 +1,17 @@
 //! What a machine tells about itself through its resources (talos.md §6.6): how far it is, what it is made of,
 //! where it can be reached. Works in maintenance mode. Fields that are missing, empty or new never fail it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::UNIX_EPOCH};
 
 use hardware::{Disk, Inventory, Link, MacAddr};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use tonic::Code;
 
 use crate::{CallError, Client, Kind, Resource};
 
 /// How far a machine is: [`MachineStatus`], id `machine`.
 pub const MACHINE_STATUSES: Kind = Kind { namespace: "runtime", name: "MachineStatuses.runtime.talos.dev" };
-/// Changes at every boot; id `boot-id`.
+/// Changes at every boot; id `boot-id`. Not in Talos 1.13; see [`Client::boot_id`].
 pub const BOOT_IDS: Kind = Kind { namespace: "runtime", name: "BootIDs.runtime.talos.dev" };
 /// SMBIOS; id `systeminformation`.
 pub const SYSTEM_INFORMATIONS: Kind =
@@ -107,10 +108,21 @@ impl Client {
         }
     }
 
-    /// Another value means another boot.
+    /// Another value means another boot; `None` when the machine does not tell yet.
+    ///
+    /// Talos 1.13 and older have no boot id to ask for. There the birth of a resource stands in for it: the machine
+    /// keeps its resources in memory only and makes this one once, so that no two boots share the nanosecond.
     pub async fn boot_id(&self) -> Result<Option<String>, CallError> {
-        let spec: BootIdSpec = self.spec(BOOT_IDS, "boot-id").await?;
-        Ok(Some(spec.boot_id).filter(|id| !id.is_empty()))
+        match self.spec::<BootIdSpec>(BOOT_IDS, "boot-id").await {
+            // The kind is not known. A kind that is known and empty gets no stand-in: the id is about to come, and a
+            // change from one to the other would look like a boot.
+            Err(error) if error.code() == Code::PermissionDenied => {
+                let status = self.get(MACHINE_STATUSES, "machine").await?;
+                let born = status.and_then(|status| status.created?.duration_since(UNIX_EPOCH).ok());
+                Ok(born.map(|born| format!("born-{}.{:09}", born.as_secs(), born.subsec_nanos())))
+            }
+            spec => Ok(Some(spec?.boot_id).filter(|id| !id.is_empty())),
+        }
     }
 
     /// The name the machine has given itself.
@@ -296,6 +308,7 @@ mod tests {
         Resource {
             id: "eth0".to_owned(),
             version: "1".to_owned(),
+            created: None,
             tearing_down: false,
             labels: Default::default(),
             yaml: yaml.to_owned(),

@@ -1,7 +1,7 @@
 //! The machine's own state, as named resources that can be read and watched (talos.md §6.5). Every reply carries
 //! the value as YAML too; that form survives new fields and needs no protocol files of its own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
@@ -28,6 +28,8 @@ pub struct Resource {
     pub id: String,
     /// grows with every change
     pub version: String,
+    /// by the machine's clock; the same for as long as the resource exists
+    pub created: Option<SystemTime>,
     /// on its way out
     pub tearing_down: bool,
     /// free names and values
@@ -139,6 +141,7 @@ impl From<wire::Resource> for Resource {
         Self {
             id: metadata.id,
             version: metadata.version,
+            created: metadata.created.and_then(|created| created.try_into().ok()),
             tearing_down: metadata.phase == "tearingDown",
             labels: metadata.labels.into_iter().collect(),
             yaml: resource.spec.unwrap_or_default().yaml_spec,

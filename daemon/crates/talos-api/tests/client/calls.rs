@@ -39,6 +39,7 @@ struct Machine {
     bootstrapped: Mutex<bool>,
     orders: Mutex<Vec<String>>,
     resources: Vec<(&'static str, cosi::Resource)>,
+    unsupported: Vec<&'static str>,
     watched: Mutex<Option<mpsc::UnboundedReceiver<Result<cosi::WatchResponse, Status>>>>,
     watches: Mutex<Vec<cosi::WatchRequest>>,
 }
@@ -151,7 +152,9 @@ impl State for Api {
         });
         match found {
             Some((_, resource)) => Ok(Response::new(cosi::GetResponse { resource: Some(resource.clone()) })),
-            None if request.namespace == "secrets" => Err(Status::permission_denied("not authorized")),
+            None if self.0.unsupported.contains(&request.r#type.as_str()) => {
+                Err(Status::permission_denied("resource type is not supported"))
+            }
             None => Err(Status::not_found("resource does not exist")),
         }
     }
@@ -377,6 +380,23 @@ async fn a_machine_is_read_from_its_resources() {
 }
 
 #[tokio::test]
+async fn a_boot_has_an_id_where_talos_has_none() {
+    let boot = async |created: Option<prost_types::Timestamp>| {
+        let mut status = resource("runtime", "machine", STATUS);
+        status.metadata.as_mut().unwrap().created = created;
+        let resources = vec![("MachineStatuses.runtime.talos.dev", status)];
+        let unsupported = vec!["BootIDs.runtime.talos.dev"];
+        let (_server, client) =
+            dialled(&Arc::new(Machine { resources, unsupported, ..Default::default() })).await;
+        client.boot_id().await.unwrap()
+    };
+    let at = |nanos| Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos });
+    assert_eq!(boot(at(42)).await.as_deref(), Some("born-1790000000.000000042"));
+    assert_ne!(boot(at(42)).await, boot(at(43)).await);
+    assert_eq!(boot(None).await, None);
+}
+
+#[tokio::test]
 async fn a_machine_that_has_told_nothing_yet_is_no_error() {
     let (_server, client) = dialled(&Arc::default()).await;
     assert_eq!(client.machine_status().await.unwrap().stage, Stage::Unknown);
@@ -386,7 +406,8 @@ async fn a_machine_that_has_told_nothing_yet_is_no_error() {
 
 #[tokio::test]
 async fn what_we_may_not_see_is_not_taken_for_nothing() {
-    let (_server, client) = dialled(&Arc::default()).await;
+    let unsupported = vec!["OSRootSecrets.secrets.talos.dev"];
+    let (_server, client) = dialled(&Arc::new(Machine { unsupported, ..Default::default() })).await;
     let kind = Kind { namespace: "secrets", name: "OSRootSecrets.secrets.talos.dev" };
     assert_eq!(client.get(kind, "os").await.unwrap_err().code(), Code::PermissionDenied);
 }
