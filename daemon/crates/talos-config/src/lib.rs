@@ -12,6 +12,7 @@
 //! * [`patch`]: what people change in it;
 //! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
 //! * [`schema`]: what Talos knows from its Go types, and keys that it does not know;
+//! * [`talconfig`]: talhelper's file, from which the site renders its nodes;
 //! * [`documents`]: the other documents the generator and the site write themselves;
 //! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
 
@@ -26,5 +27,6 @@ pub mod schema;
 pub mod schematic;
 pub mod secret;
 pub mod secrets;
+pub mod talconfig;
 pub mod versions;
 pub mod yaml;

@@ -13,7 +13,11 @@ use super::{
     device::Device,
     wire::{File, IngressFirewall, MachineSpec, NodeConfigs, NodeFile},
 };
-use crate::versions::{Contract, KubernetesVersion, TalosVersion};
+use crate::{
+    config::MachineConfig,
+    schema,
+    versions::{Contract, KubernetesVersion, TalosVersion},
+};
 
 /// The effects of a Kubernetes taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -172,7 +176,8 @@ pub(super) fn node<'a>(
             findings.push(finding.fix("one of create, append, overwrite"));
         }
         if !file.path.starts_with('/') {
-            findings.push(place.key("path").error("machine-file", "the path of a machine file must be absolute"));
+            findings
+                .push(place.key("path").error("machine-file", "the path of a machine file must be absolute"));
         }
     }
     if let Some(firewall) = &configs.ingress_firewall {
@@ -223,7 +228,8 @@ fn identity(own: &NodeFile, place: Place<'_>, findings: &mut Findings) {
     }
     match (own.install_disk.is_empty(), &own.install_disk_selector) {
         (true, None) => {
-            let finding = place.error("install-disk", "the node does not say which disk Talos is installed to");
+            let finding =
+                place.error("install-disk", "the node does not say which disk Talos is installed to");
             findings.push(finding.fix("add `installDisk: /dev/…` or `installDiskSelector:`"));
         }
         (false, Some(_)) => {
@@ -237,7 +243,8 @@ fn identity(own: &NodeFile, place: Place<'_>, findings: &mut Findings) {
 
 fn spec(spec: &MachineSpec, place: Place<'_>, findings: &mut Findings) {
     if architecture(&spec.arch).is_none() {
-        let finding = place.key("arch").error("architecture", format!("there is no Talos for `{}`", spec.arch));
+        let finding =
+            place.key("arch").error("architecture", format!("there is no Talos for `{}`", spec.arch));
         findings.push(finding.fix("write amd64 or arm64"));
     }
     if !spec.mode.is_empty() && spec.mode != "metal" {
@@ -257,7 +264,9 @@ pub(super) fn architecture(text: &str) -> Option<Architecture> {
 }
 
 fn templates<'a>(configs: &NodeConfigs, written: &dyn Fn(&str) -> Place<'a>, findings: &mut Findings) {
-    for (key, values) in [("nodeLabels", &configs.node_labels), ("nodeAnnotations", &configs.node_annotations)] {
+    for (key, values) in
+        [("nodeLabels", &configs.node_labels), ("nodeAnnotations", &configs.node_annotations)]
+    {
         for (name, value) in values.iter().flatten() {
             if name.contains("{{") || value.contains("{{") {
                 let finding = written(key).key(name).error("template", "Go templates are not supported yet");
@@ -303,8 +312,13 @@ fn device(device: &Device, own: &NodeFile, place: Place<'_>, findings: &mut Find
     if device.bond.is_some() && device.bridge.is_some() {
         findings.push(place.error("link", "the network interface is both a bond and a bridge"));
     }
-    if device.bond.as_ref().is_some_and(|bond| !bond.interfaces.is_empty() && !bond.device_selectors.is_empty()) {
-        findings.push(place.key("bond").error("link", "the bond has both `interfaces` and `deviceSelectors`"));
+    if device
+        .bond
+        .as_ref()
+        .is_some_and(|bond| !bond.interfaces.is_empty() && !bond.device_selectors.is_empty())
+    {
+        findings
+            .push(place.key("bond").error("link", "the bond has both `interfaces` and `deviceSelectors`"));
     }
     if !device.cidr.is_empty() && !device.addresses.is_empty() {
         let finding = place.key("cidr").error("link", "`cidr` and `addresses` exclude each other");
@@ -322,10 +336,12 @@ fn device(device: &Device, own: &NodeFile, place: Place<'_>, findings: &mut Find
             findings.push(place.error("link", "a route needs `network` or `gateway`"));
         }
         if !route.network.is_empty() && !is_prefix(&route.network) {
-            findings.push(place.key("network").error("link", format!("`{}` is not a network", route.network)));
+            findings
+                .push(place.key("network").error("link", format!("`{}` is not a network", route.network)));
         }
         if !route.gateway.is_empty() && route.gateway.parse::<IpAddr>().is_err() {
-            findings.push(place.key("gateway").error("link", format!("`{}` is not an address", route.gateway)));
+            findings
+                .push(place.key("gateway").error("link", format!("`{}` is not an address", route.gateway)));
         }
     }
     for (index, vlan) in device.vlans.iter().enumerate() {
@@ -336,8 +352,8 @@ fn device(device: &Device, own: &NodeFile, place: Place<'_>, findings: &mut Find
     }
     let own_vip = device.vip.iter().map(|vip| (place.key("vip"), vip));
     let vlans = device.vlans.iter().enumerate();
-    let vlan_vips =
-        vlans.filter_map(|(index, vlan)| Some((place.key("vlans").item(index).key("vip"), vlan.vip.as_ref()?)));
+    let vlan_vips = vlans
+        .filter_map(|(index, vlan)| Some((place.key("vlans").item(index).key("vip"), vlan.vip.as_ref()?)));
     for (place, vip) in own_vip.chain(vlan_vips) {
         if !own.control_plane {
             let finding = place.error("vip", "a worker cannot hold the shared address");
@@ -364,7 +380,8 @@ pub(super) fn patch(
             column: number(before.rsplit('\n').next().unwrap_or_default().chars().count() + 1),
         };
         let at = inline.map_or(at, |(_, scalar)| scalar.inside(at));
-        let finding = Finding::error(&patch.file, at, "template", "Go templates in patches are not supported yet");
+        let finding =
+            Finding::error(&patch.file, at, "template", "Go templates in patches are not supported yet");
         findings.push(finding.fix("write the value itself"));
         return;
     }
@@ -379,7 +396,7 @@ pub(super) fn patch(
     for document in &documents {
         let place = document.place();
         match &document.root().value {
-            Value::Map(entries) if !entries.is_empty() => {}
+            Value::Map(entries) if !entries.is_empty() => unknown_keys(document, contract, findings),
             Value::List(_) if contract.is_some_and(|contract| contract < Contract::new(1, 12)) => {}
             Value::List(_) => {
                 let message = "a JSON patch (RFC 6902) cannot change a config of several documents, \
@@ -392,6 +409,43 @@ pub(super) fn patch(
                 findings.push(finding.fix("begin with `machine:`, `cluster:` or `apiVersion:`"));
             }
         }
+    }
+}
+
+/// Talos refuses the whole config for one key it does not know; talhelper finds that out when it renders.
+fn unknown_keys(document: &Document, contract: Option<Contract>, findings: &mut Findings) {
+    let Ok(config) = MachineConfig::from_documents(vec![document.root().to_json()]) else {
+        let finding = document
+            .place()
+            .error("patch", "this is neither a part of a machine config nor a document of a kind");
+        findings.push(finding.fix("begin with `machine:` or `cluster:`, or give `apiVersion` and `kind`"));
+        return;
+    };
+    for unknown in schema::unknown_keys(&config) {
+        let Some((key, way)) = unknown.path.split_last() else { continue };
+        // an instruction to the patch, not a key of the config
+        if key == "$patch" {
+            continue;
+        }
+        let place = way.iter().fold(document.place(), |place, step| {
+            let index = step.strip_prefix('[').and_then(|step| step.strip_suffix(']'));
+            match index.and_then(|index| index.parse().ok()) {
+                Some(index) => place.item(index),
+                None => place.key(step),
+            }
+        });
+        let message = match way {
+            [] => format!("Talos knows no key `{key}` in {}", unknown.document),
+            way => format!("Talos knows no key `{key}` in `{}` of {}", way.join("."), unknown.document),
+        };
+        let finding = place.name(key).error("patch-key", message);
+        let finding = match nearest(key, unknown.known.iter().copied()) {
+            Some(meant) => finding.fix(format!("did you mean `{meant}`?")),
+            None => finding.fix(format!("it knows {}", unknown.known.join(", "))),
+        };
+        // the table is that of 1.13
+        let newer = contract.is_some_and(|contract| contract > Contract::new(1, 13));
+        findings.push(if newer { finding.warning() } else { finding });
     }
 }
 

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn a_section_is_taken_whole_or_not_at_all() {
-        let spec = |mode: &str, secureboot| MachineSpec { mode: mode.into(), secureboot, ..MachineSpec::default() };
+        let spec =
+            |mode: &str, secureboot| MachineSpec { mode: mode.into(), secureboot, ..MachineSpec::default() };
         let group = NodeConfigs {
             machine_spec: spec("metal", true),
             nameservers: Some(vec!["1.1.1.1".into()]),

@@ -65,7 +65,8 @@ impl<'a> Loader<'a> {
         let talos_text = if wire.talos_version.is_empty() { DEFAULT_TALOS } else { &wire.talos_version };
         let talos = check::talos(talos_text, root.key("talosVersion"), &mut self.findings);
         self.contract = talos.as_ref().map(|talos| talos.contract);
-        let kubernetes = check::kubernetes(&wire.kubernetes_version, talos.as_ref(), root, &mut self.findings);
+        let kubernetes =
+            check::kubernetes(&wire.kubernetes_version, talos.as_ref(), root, &mut self.findings);
         let endpoint_host = check::endpoint(&wire.endpoint, root, &mut self.findings);
 
         let control_plane = self.group(wire.control_plane, root.key("controlPlane"));
@@ -120,14 +121,20 @@ impl<'a> Loader<'a> {
         [worker, control_plane]: [&Group; 2],
         talos: Option<&TalosVersion>,
     ) -> Option<Node> {
-        let (value, faults) = self.document.decode_node::<Both<NodeFile, NodeConfigs>>(place.node()?, Keys::Go);
+        let (value, faults) =
+            self.document.decode_node::<Both<NodeFile, NodeConfigs>>(place.node()?, Keys::Go);
         self.findings.extend(faults);
         let Both(own, configs) = value?;
-        let (group, key) = if own.control_plane { (control_plane, "controlPlane") } else { (worker, "worker") };
+        let (group, key) =
+            if own.control_plane { (control_plane, "controlPlane") } else { (worker, "worker") };
         let group_place = self.document.place().key(key);
         let written = |key: &str| {
             let own = place.key(key);
-            if own.node().is_some() || group_place.key(key).node().is_none() { own } else { group_place.key(key) }
+            if own.node().is_some() || group_place.key(key).node().is_none() {
+                own
+            } else {
+                group_place.key(key)
+            }
         };
 
         let patches = configs.patches.as_deref().map(|patches| self.patches(patches, place.key("patches")));
@@ -136,7 +143,8 @@ impl<'a> Loader<'a> {
         let extra_manifests =
             joined(extra.as_deref(), &group.extra_manifests, own.override_extra_manifests, false);
         let group_sans = group.configs.cert_sans.as_deref().unwrap_or_default();
-        let cert_sans = joined(configs.cert_sans.as_deref(), group_sans, own.override_machine_cert_sans, false);
+        let cert_sans =
+            joined(configs.cert_sans.as_deref(), group_sans, own.override_machine_cert_sans, false);
 
         let mut configs = inherit(configs, &group.configs);
         configs.cert_sans = Some(cert_sans);

@@ -14,7 +14,10 @@ mod device;
 mod inherit;
 mod load;
 mod network;
+mod patched;
 mod render;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{collections::BTreeMap, fmt, io, net::IpAddr, path::Path};
@@ -223,29 +226,38 @@ impl Node {
     }
 
     fn vips(&self) -> impl Iterator<Item = &Vip> {
-        self.devices()
-            .iter()
-            .flat_map(|device| device.vip.iter().chain(device.vlans.iter().filter_map(|vlan| vlan.vip.as_ref())))
+        self.devices().iter().flat_map(|device| {
+            device.vip.iter().chain(device.vlans.iter().filter_map(|vlan| vlan.vip.as_ref()))
+        })
     }
 
     /// The links the config relies on: kernel names of physical links, and hardware addresses. A selector
     /// with patterns gives none, because Talos alone can tell whether it matches.
     pub fn links(&self) -> Vec<Link> {
         let is_made = |device: &Device| {
-            device.bond.is_some() || device.bridge.is_some() || device.wireguard.is_some() || device.dummy == Some(true)
+            device.bond.is_some()
+                || device.bridge.is_some()
+                || device.wireguard.is_some()
+                || device.dummy == Some(true)
         };
-        let made: Vec<&str> =
-            self.devices().iter().filter(|device| is_made(device)).map(|device| device.interface.as_str()).collect();
+        let made: Vec<&str> = self
+            .devices()
+            .iter()
+            .filter(|device| is_made(device))
+            .map(|device| device.interface.as_str())
+            .collect();
         let mut links: Vec<Link> = Vec::new();
         for device in self.devices() {
             let bond = device.bond.iter();
-            let selectors = bond.clone().flat_map(|bond| &bond.device_selectors).chain(&device.device_selector);
+            let selectors =
+                bond.clone().flat_map(|bond| &bond.device_selectors).chain(&device.device_selector);
             links.extend(selectors.filter_map(DeviceSelector::mac).map(Link::Mac));
             let own = (!device.interface.is_empty()).then_some(&device.interface);
             let members = bond.flat_map(|bond| &bond.interfaces);
             let ports = device.bridge.iter().flat_map(|bridge| &bridge.interfaces);
             // a bridge over a bond names the bond, which the config makes itself
-            let names = own.into_iter().chain(members).chain(ports).filter(|name| !made.contains(&name.as_str()));
+            let names =
+                own.into_iter().chain(members).chain(ports).filter(|name| !made.contains(&name.as_str()));
             links.extend(names.cloned().map(Link::Name));
         }
         let mut unique: Vec<Link> = Vec::new();
@@ -267,10 +279,5 @@ impl Node {
             let vlans = device.vlans.iter().flat_map(|vlan| &vlan.addresses);
             device.addresses.iter().chain([&device.cidr]).chain(vlans).any(|text| is_own(text))
         })
-    }
-
-    /// Whether the installed image has this system extension: `siderolabs/lldpd`.
-    pub fn has_extension(&self, name: &str) -> bool {
-        self.schematic.extensions().iter().any(|extension| extension == name)
     }
 }

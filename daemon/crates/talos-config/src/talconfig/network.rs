@@ -99,7 +99,10 @@ fn member(bond: &str, index: usize) -> String {
 
 /// Whether the config makes the link itself.
 fn is_made(device: &Device) -> bool {
-    device.bond.is_some() || device.wireguard.is_some() || device.bridge.is_some() || device.dummy == Some(true)
+    device.bond.is_some()
+        || device.wireguard.is_some()
+        || device.bridge.is_some()
+        || device.dummy == Some(true)
 }
 
 /// A link alias; `None` when the selector asks for nothing.
@@ -114,10 +117,13 @@ fn alias(name: &str, selector: &DeviceSelector) -> Option<Value> {
     let mut conditions: Vec<String> = globs
         .iter()
         .filter(|(pattern, _)| !pattern.is_empty())
-        .map(|(pattern, field)| format!("glob(\"{}\", {field})", pattern.replace('\\', "\\\\").replace('"', "\\\"")))
+        .map(|(pattern, field)| {
+            format!("glob(\"{}\", {field})", pattern.replace('\\', "\\\\").replace('"', "\\\""))
+        })
         .collect();
     // 1 is Ethernet (ARPHRD_ETHER)
-    let physical = selector.physical.map(|physical| if physical { "link.type == 1" } else { "link.type != 1" });
+    let physical =
+        selector.physical.map(|physical| if physical { "link.type == 1" } else { "link.type != 1" });
     conditions.extend(physical.map(str::to_owned));
     if conditions.is_empty() {
         return None;

@@ -78,12 +78,12 @@ impl TalConfig {
 
     /// The installer image of a node: always one of the factory, with the node's extensions.
     pub fn installer_image(&self, node: &Node) -> String {
-        let version = &self.talos;
-        if !node.configs.talos_image_url.is_empty() {
-            return format!("{}:{version}", node.configs.talos_image_url);
+        if node.configs.talos_image_url.is_empty() {
+            let secure_boot = node.configs.machine_spec.secureboot;
+            node.schematic.installer_image_of(&self.registry, &self.talos, secure_boot)
+        } else {
+            format!("{}:{}", node.configs.talos_image_url, self.talos)
         }
-        let secureboot = if node.configs.machine_spec.secureboot { "-secureboot" } else { "" };
-        format!("{}/metal-installer{secureboot}/{}:{version}", self.registry, node.schematic.id())
     }
 
     fn input(&self, node: &Node) -> Result<Input, GenerateError> {
@@ -170,7 +170,8 @@ impl TalConfig {
         if self.has_network_documents() {
             let nameservers = configs.nameservers.as_deref().unwrap_or_default();
             if !nameservers.is_empty() || configs.disable_search_domain {
-                let nameservers: Vec<Value> = nameservers.iter().map(|address| json!({"address": address})).collect();
+                let nameservers: Vec<Value> =
+                    nameservers.iter().map(|address| json!({"address": address})).collect();
                 documents.push(json!({
                     "apiVersion": "v1alpha1",
                     "kind": "ResolverConfig",
@@ -186,8 +187,9 @@ impl TalConfig {
         }
         if let Some(firewall) = &configs.ingress_firewall {
             let action = &firewall.default_action;
-            documents
-                .push(json!({"apiVersion": "v1alpha1", "kind": "NetworkDefaultActionConfig", "ingress": action}));
+            documents.push(
+                json!({"apiVersion": "v1alpha1", "kind": "NetworkDefaultActionConfig", "ingress": action}),
+            );
             documents.extend(firewall.rules.iter().map(|rule| {
                 let mut document = named("NetworkRuleConfig", &rule.name);
                 put(&mut document, "portSelector", rule.port_selector.clone());
@@ -206,10 +208,14 @@ impl TalConfig {
             }
             documents.push(Value::Object(document));
         }
-        if node.has_extension(documents::LLDPD_EXTENSION) && !services.iter().any(|service| service.name == "lldpd") {
+        if node.schematic.has_extension(documents::LLDPD_EXTENSION)
+            && !services.iter().any(|service| service.name == "lldpd")
+        {
             documents.push(documents::lldpd());
         }
-        for (kind, volumes) in [("VolumeConfig", &configs.volumes), ("UserVolumeConfig", &configs.user_volumes)] {
+        for (kind, volumes) in
+            [("VolumeConfig", &configs.volumes), ("UserVolumeConfig", &configs.user_volumes)]
+        {
             for volume in volumes.iter().flatten() {
                 let mut document = named(kind, &volume.name);
                 for (key, value) in [
@@ -233,7 +239,8 @@ impl TalConfig {
 }
 
 fn apply(config: &mut MachineConfig, patch: &Patch, node: &Node) -> Result<(), RenderError> {
-    patch::apply(config, &patch.text).map_err(|source| RenderError::Patch {
+    let applied = patch::Patch::parse(&patch.text).and_then(|parsed| parsed.apply(config));
+    applied.map_err(|source| RenderError::Patch {
         node: node.hostname.clone(),
         file: patch.file.clone(),
         line: patch.at.line,
