@@ -3,7 +3,7 @@
 // The crate talos-config has the output checked in (src/schema/v1.13.json there): it tells the patch engine what Go knows from its
 // types. Run from tests/oracles: go run ./schema > ../../daemon/crates/talos-config/src/schema/v1.13.json
 //
-// A type is written as a word: string, bool, int, float, bytes, any, duration, octal, url, opaque, overwritten, args,
+// A type is written as a word: string, bool, int, float, bytes, any, duration, octal, url, size, opaque, overwritten, args,
 // enum=<zero text>, or the name of a struct; with *T for a pointer, []T for a list, {}T for a map with text keys, !T for a struct
 // that is taken whole, T! for a field that a patch replaces, and T@key for a list whose elements are matched by a key.
 package main
@@ -47,6 +47,7 @@ var known = map[string]string{
 	"time.Duration":                      "duration",
 	"meta.URL":                           "url",
 	"security.ImageVerificationRules":    "[]security.ImageVerificationRuleV1Alpha1@image!",
+	"block.Size":                         "size",
 	// these two are merged by taking the patch's value even where the patch has none
 	"block.ByteSize": "overwritten",
 	"cel.Expression": "overwritten",

@@ -229,13 +229,7 @@ func patched(q question) (a answer, err error) {
 		return a, err
 	}
 
-	// decoded once more, so that both kinds of patches answer in the same form
-	raw, err := out.Bytes()
-	if err != nil {
-		return a, err
-	}
-
-	cfg, err := configloader.NewFromBytes(raw)
+	cfg, err := out.Config()
 	if err != nil {
 		return a, err
 	}

@@ -52,7 +52,7 @@ pub enum ConfigError {
     NoKind(usize),
     /// Two documents have the same identity.
     #[error("the machine config has {0} twice")]
-    Duplicate(DocumentId),
+    Duplicate(Box<DocumentId>),
 }
 
 impl MachineConfig {
@@ -69,7 +69,7 @@ impl MachineConfig {
         for (at, document) in documents.into_iter().enumerate() {
             let id = identify(&document, at + 1)?;
             if config.position(&id).is_some() {
-                return Err(ConfigError::Duplicate(id));
+                return Err(ConfigError::Duplicate(Box::new(id)));
             }
             config.documents.push(document);
         }

@@ -68,7 +68,7 @@ pub enum PatchError {
     #[error("the patch deletes `{path}` in {document}, but there is no such thing")]
     Nothing {
         /// The document.
-        document: DocumentId,
+        document: Box<DocumentId>,
         /// The keys that lead there.
         path: String,
     },
@@ -76,7 +76,7 @@ pub enum PatchError {
     #[error("the patch has {patch} at `{path}` in {document}, where the config has {config}")]
     Clash {
         /// The document.
-        document: DocumentId,
+        document: Box<DocumentId>,
         /// The keys that lead there.
         path: String,
         /// What the patch has.
@@ -118,7 +118,7 @@ impl Patch {
         for (at, mut value) in values.into_iter().enumerate() {
             let id = config::identify(&value, at + 1)?;
             if parts.iter().any(|part| part.id == id) {
-                return Err(ConfigError::Duplicate(id).into());
+                return Err(ConfigError::Duplicate(Box::new(id)).into());
             }
             let (deletions, rest) = delete::take(&mut value)?;
             parts.push(Part { id, deletions, merge: rest.then_some(value) });
@@ -158,14 +158,15 @@ impl Part {
             }
             // deleting from a document that is not there is no fault
             let Some(document) = config.get_mut(&self.id) else { continue };
-            deletion
-                .apply(document, shape)
-                .map_err(|_| PatchError::Nothing { document: self.id.clone(), path: deletion.path() })?;
+            deletion.apply(document, shape).map_err(|_| PatchError::Nothing {
+                document: Box::new(self.id.clone()),
+                path: deletion.path(),
+            })?;
         }
         let Some(patch) = &self.merge else { return Ok(()) };
         match config.get_mut(&self.id) {
             Some(document) => merge::document(document, patch, shape).map_err(|clash| PatchError::Clash {
-                document: self.id.clone(),
+                document: Box::new(self.id.clone()),
                 path: clash.path(),
                 patch: clash.patch,
                 config: clash.config,

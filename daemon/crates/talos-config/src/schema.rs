@@ -38,6 +38,8 @@ pub(crate) enum Shape {
     Duration,
     /// A URL; the parts of a patch are merged into it.
     Url,
+    /// A size in bytes or percent; Talos keeps both once both were there, and bytes win.
+    Size,
     /// A text or number that Talos reads itself; replaced as one.
     Opaque,
     /// The same, but Talos takes the patch's value even where the patch has none.
@@ -148,6 +150,7 @@ fn shape(word: &str) -> Shape {
         "bytes" => Shape::Bytes,
         "duration" => Shape::Duration,
         "url" => Shape::Url,
+        "size" => Shape::Size,
         "opaque" => Shape::Opaque,
         "overwritten" => Shape::Overwritten,
         "args" => Shape::Arguments,

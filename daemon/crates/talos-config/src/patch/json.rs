@@ -84,10 +84,7 @@ impl Operation {
         match &self.kind {
             Kind::Add(value) => add(document, &self.path, value.clone()),
             Kind::Remove => remove(document, &self.path).map(drop),
-            Kind::Replace(value) => {
-                *find(document, &self.path)? = value.clone();
-                Ok(())
-            }
+            Kind::Replace(value) => replace(document, &self.path, value.clone()),
             Kind::Move(from) => {
                 let value = remove(document, from)?;
                 add(document, &self.path, value)
@@ -141,6 +138,22 @@ fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), &'stat
             None => Err(MISSING),
         },
         _ => Err(MISSING),
+    }
+}
+
+/// Talos's library replaces a key of a map even where there is none.
+fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), &'static str> {
+    match find(document, path) {
+        Ok(place) => {
+            *place = value;
+            Ok(())
+        }
+        Err(_) => {
+            let Some((last, parents)) = path.split_last() else { return Err(MISSING) };
+            let Value::Object(map) = find(document, parents)? else { return Err(MISSING) };
+            map.insert(last.clone(), value);
+            Ok(())
+        }
     }
 }
 

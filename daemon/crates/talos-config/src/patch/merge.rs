@@ -88,6 +88,10 @@ fn merge(
             (Value::String(config), Value::String(patch)) => Ok(Some(url(config, patch).into())),
             _ => Err(Clash::new(patch, &config)),
         },
+        Shape::Size => {
+            let percent = |size: &Value| size.as_str().is_some_and(|size| size.ends_with('%'));
+            Ok(Some(if percent(patch) && !percent(&config) { config } else { patch.clone() }))
+        }
         Shape::Bool
         | Shape::Text
         | Shape::Integer

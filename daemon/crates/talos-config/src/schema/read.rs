@@ -38,13 +38,20 @@ pub(crate) fn value(node: &Node, shape: &Shape) -> Value {
             boolean(text).map_or_else(|| Value::from(text.as_str()), Value::Bool)
         }
         (
-            Shape::Opaque | Shape::Overwritten | Shape::Word(_) | Shape::Duration | Shape::Bytes | Shape::Url,
+            Shape::Size
+            | Shape::Opaque
+            | Shape::Overwritten
+            | Shape::Word(_)
+            | Shape::Duration
+            | Shape::Bytes
+            | Shape::Url,
             Written::Integer(_, spelling) | Written::Float(_, spelling) | Written::Bool(_, spelling),
-        ) => match node.to_json() {
+        ) => {
             // `80` as a port stays a number, `1.10` does not become 1.1
-            natural if natural.to_string() == *spelling => natural,
-            _ => Value::from(spelling.as_str()),
-        },
+            let natural = node.to_json();
+            let text = natural.to_string();
+            if text == *spelling { natural } else { Value::from(spelling.as_str()) }
+        }
         _ => node.to_json(),
     }
 }

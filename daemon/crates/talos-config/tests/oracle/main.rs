@@ -4,5 +4,7 @@
 //! pass, except under `CI=true`. Values are compared as YAML: comments, order of keys and indentation carry no meaning.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod any;
 mod base;
 mod judge;
+mod patches;
