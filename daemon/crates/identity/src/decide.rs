@@ -114,19 +114,29 @@ fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Dec
     }
     let placed: Vec<(&Sighting, &Port)> =
         seen.iter().filter_map(|sighting| sighting.port.as_ref().map(|port| (*sighting, port))).collect();
-    placed.iter().enumerate().find_map(|(index, (one, here))| {
-        let elsewhere = |(other, there): &&(&Sighting, &Port)| {
-            one.nic.is_some() && one.nic == other.nic && here.is_on_same_switch(there) && !here.is_same(there)
+    let pairs = placed
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| placed.iter().skip(index + 1).map(move |other| (one, other)));
+    for ((one, here), (other, there)) in pairs {
+        let (Some(nic), Some(other_nic)) = (one.nic, other.nic) else { continue };
+        let vouched = one.attestor != Attestor::Machine && other.attestor != Attestor::Machine;
+        let reason = if nic == other_nic && here.is_on_same_switch(there) && !here.is_same(there) {
+            "the sources do not agree on the machine's port; if its cable was moved, restart the machine so that it \
+             is seen anew"
+        } else if nic != other_nic && vouched && here.is_same(there) {
+            // the machine says that both are its own, but a cable has one interface at its end
+            "two interfaces are behind one port: a shared management controller, a virtual machine, or another \
+             machine that claims to be this one; give it a port of its own"
+        } else {
+            continue;
         };
-        let (other, _) = placed.get(index + 1..)?.iter().find(elsewhere)?;
-        Some(Decision::Refused {
-            reason:
-                "the sources do not agree on the machine's port; if its cable was moved, restart the machine \
-                     so that it is seen anew"
-                    .to_owned(),
+        return Some(Decision::Refused {
+            reason: reason.to_owned(),
             evidence: vec![line(one, now), line(other, now)],
-        })
-    })
+        });
+    }
+    None
 }
 
 /// The reasons for each slot (by its place in the list), or the contradiction among them.

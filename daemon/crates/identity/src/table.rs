@@ -309,3 +309,122 @@ fn relation(known: &Sighting, new: &Sighting) -> Relation {
         (None, _) => Relation::Same,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: u64 = 1000;
+
+    fn mac(number: u8) -> MacAddr {
+        MacAddr([0x64, 0x4b, 0xf0, 0, 0, number])
+    }
+
+    fn seen(source: Source, number: u8, port: &str, at: u64) -> Sighting {
+        let (switch, name) = port.split_once('/').unwrap();
+        Sighting::new(source, Marks::of_mac(mac(number)), at).on(Some(mac(number)), Port::local(switch, name))
+    }
+
+    fn ports(table: &Sightings, number: u8) -> Vec<String> {
+        let about = table.about(&Marks::of_mac(mac(number)));
+        about.iter().filter_map(|sighting| sighting.port.as_ref()).map(Port::to_string).collect()
+    }
+
+    #[test]
+    fn recording_tells_what_is_worth_a_decision() {
+        use Source::{ForwardingTable, Ipxe, Lldp};
+        let gone = |sighting| Sighting { lifetime: Duration::ZERO, ..sighting };
+        let mut table = Sightings::default();
+        for (sighting, expected) in [
+            (seen(ForwardingTable, 1, "sw1/Eth1/1", 10), Recorded::New),
+            (seen(ForwardingTable, 1, "sw1/Ethernet1/1", 20), Recorded::Refreshed),
+            // out of order
+            (seen(ForwardingTable, 1, "sw1/Eth1/1", 15), Recorded::Nothing),
+            (seen(Lldp, 1, "sw1/Eth1/1", 20), Recorded::New),
+            (seen(ForwardingTable, 1, "sw1/Eth1/2", 30), Recorded::Moved),
+            // a good-bye for where it is no longer
+            (gone(seen(ForwardingTable, 1, "sw1/Eth1/1", 40)), Recorded::Nothing),
+            (gone(seen(ForwardingTable, 1, "sw1/Eth1/2", 40)), Recorded::Withdrawn),
+            (gone(seen(ForwardingTable, 1, "sw1/Eth1/2", 50)), Recorded::Nothing),
+            // LLDP heard it elsewhere; another source is not touched
+            (seen(Lldp, 1, "sw2/Eth1/9", 60), Recorded::Moved),
+            (Sighting::new(Ipxe, Marks::of_mac(mac(1)), 70), Recorded::New),
+            (seen(Ipxe, 2, "sw1/Eth1/2", 70), Recorded::New),
+            (Sighting::port_emptied(Port::local("sw1", "Eth1/9"), 80), Recorded::Nothing),
+            (Sighting::port_emptied(Port::local("sw1", "Ethernet1/2"), 80), Recorded::Withdrawn),
+            (Sighting::new(Ipxe, Marks::default(), 90), Recorded::Nothing),
+        ] {
+            let text = format!("{sighting:?}");
+            assert_eq!(table.record(sighting), expected, "{text}");
+        }
+        assert_eq!(ports(&table, 1), ["sw2/Eth1/9"]);
+        assert_eq!(ports(&table, 2), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_is_in_the_table_of_every_bridge_on_the_way() {
+        let mut table = Sightings::default();
+        table.record(seen(Source::ForwardingTable, 1, "sw1/Eth1/1", 10));
+        assert_eq!(table.record(seen(Source::ForwardingTable, 1, "br0/uplink", 20)), Recorded::New);
+        assert_eq!(ports(&table, 1), ["br0/uplink", "sw1/Eth1/1"]);
+    }
+
+    #[test]
+    fn an_emptied_port_keeps_what_was_seen_since() {
+        let mut table = Sightings::default();
+        table.record(seen(Source::Ipxe, 1, "sw1/Eth1/1", 10));
+        table.record(seen(Source::ForwardingTable, 2, "sw1/Eth1/1", 30));
+        table.record(seen(Source::Ipxe, 3, "sw1/Eth1/11", 10));
+        table.record(seen(Source::Ipxe, 4, "sw2/Eth1/1", 10));
+        table.record(Sighting::port_emptied(Port::local("sw1", "Eth1/1"), 20));
+        assert_eq!((1..=4).map(|number| ports(&table, number).len()).collect::<Vec<_>>(), [0, 1, 1, 1]);
+        assert_eq!(table.on_port(&"sw1/et1/1".parse().unwrap(), 40).len(), 1);
+    }
+
+    #[test]
+    fn what_has_ended_is_forgotten_with_every_way_to_find_it() {
+        let mut table = Sightings::default();
+        let mut sighting = seen(Source::Lldp, 1, "sw1/Eth1/1", 0);
+        sighting.machine.uuid = Some(SystemUuid([7; 16]));
+        sighting.machine.serial = Some("S1".to_owned());
+        table.record(sighting);
+        assert_eq!((table.forget(119 * SECOND), table.len()), (0, 1));
+        assert_eq!((table.forget(120 * SECOND), table.len()), (1, 0));
+        let indexes = [table.by_mac.len(), table.by_uuid.len(), table.by_serial.len(), table.by_port.len()];
+        assert_eq!(indexes, [0; 4]);
+    }
+
+    #[test]
+    fn machines_are_told_apart_and_joined() {
+        let mut table = Sightings::default();
+        table.record(seen(Source::ForwardingTable, 1, "sw1/Eth1/1", 10));
+        table.record(seen(Source::ForwardingTable, 2, "sw1/Eth1/2", 10));
+        table.record(seen(Source::ForwardingTable, 3, "sw1/Eth1/3", 10));
+        assert_eq!(table.machines(20).len(), 3);
+        let both =
+            Marks { macs: BTreeSet::from([mac(1), mac(2)]), uuid: Some(SystemUuid([7; 16])), serial: None };
+        table.record(Sighting::new(Source::Maintenance, both.clone(), 20));
+        assert_eq!(table.machines(20), [both, Marks::of_mac(mac(3))]);
+        assert_eq!(ports(&table, 1), ["sw1/Eth1/1", "sw1/Eth1/2"]);
+    }
+
+    #[test]
+    fn a_flood_does_not_fill_the_memory() {
+        let mut table = Sightings::default();
+        let made_up = |number: u32, at| {
+            let [a, b, c, d] = number.to_be_bytes();
+            Sighting::new(Source::Ipxe, Marks::of_mac(MacAddr([2, 1, a, b, c, d])), at)
+        };
+        let capacity = u32::try_from(CAPACITY).unwrap();
+        for number in 0..capacity {
+            assert_eq!(table.record(made_up(number, 0)), Recorded::New);
+        }
+        assert_eq!(table.record(made_up(capacity, SECOND)), Recorded::Full);
+        assert_eq!(table.record(made_up(3, SECOND)), Recorded::Refreshed);
+        // room again when the flood has aged
+        assert_eq!(table.record(made_up(capacity, 900 * SECOND)), Recorded::New);
+        assert_eq!(table.len(), 2);
+    }
+}
