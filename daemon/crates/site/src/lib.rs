@@ -1,1 +1,18 @@
 //! ichord.yaml and talconfig.yaml become the site that the program works with.
+//!
+//! On the road this comes first: [`Site::load`] reads what people wrote and reports everything that is wrong
+//! with it; from then on the reconciler asks the [`Site`] for its plan, its slots and its machine configs.
+//!
+//! Files are read through [`Files`], secrets are read by the caller, the environment is passed in.
+
+mod check;
+mod convert;
+mod load;
+mod model;
+mod networks;
+mod render;
+mod wire;
+
+pub use load::{Files, PathError};
+pub use model::{DhcpMode, HandoverStep, ImageSet, Network, Pool, Replace, Site, Switch};
+pub use render::{NodeConfigError, Rendered};

@@ -36,7 +36,7 @@ pub enum RenderError {
         /// its first line
         line: u32,
         /// why
-        source: PatchError,
+        source: Box<PatchError>,
     },
     /// documents that contradict each other
     #[error("the config of {node} is not consistent: {source}")]
@@ -244,7 +244,7 @@ fn apply(config: &mut MachineConfig, patch: &Patch, node: &Node) -> Result<(), R
         node: node.hostname.clone(),
         file: patch.file.clone(),
         line: patch.at.line,
-        source,
+        source: Box::new(source),
     })
 }
 

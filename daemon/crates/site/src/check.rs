@@ -1,0 +1,263 @@
+//! What only shows when the site file, the talconfig and the files beside them are held together.
+
+use std::collections::BTreeMap;
+
+use document::{Document, Finding, Findings, Place, nearest};
+use hardware::SwitchPort;
+use lifecycle::Trust;
+use serde_json::Value;
+use talos_config::{
+    documents::LLDPD_EXTENSION,
+    talconfig::{Node, TalConfig},
+};
+
+use crate::{load::Files, model::Site, networks};
+
+/// Where lldpd reads its configuration in the extension (talos.md §8.1).
+const LLDPD_CONF: &str = "/usr/local/etc/lldpd/lldpd.conf";
+
+/// Every rule. `document` is the site file.
+pub(crate) fn site(site: &Site, document: &Document, files: &dyn Files, findings: &mut Findings) {
+    let root = document.place();
+    slots(site, root.key("machines"), findings);
+    twice(site, root.key("machines"), findings);
+    switches(site, root, findings);
+    networks::check(site, root, findings);
+    for node in &site.cluster.nodes {
+        lldp(&site.cluster, node, findings);
+        if node.configs.machine_spec.secureboot {
+            let place = site.cluster.place_of_key(node, "machineSpec").key("secureboot");
+            let finding = place.warning(
+                "secure-boot",
+                "kernel and initramfs are not signed; Secure Boot will not start them",
+            );
+            findings.push(finding.fix("switch Secure Boot off for the installation"));
+        }
+    }
+    proxy(&site.cluster, findings);
+    control_planes(&site.cluster, findings);
+    handover(site, root.key("handover"), files, findings);
+    if site.trust == Trust::Machine {
+        let message = "what only the machine says about its switch port is enough for a control-plane config, \
+                       which holds every key of the cluster";
+        let finding = root.key("trust").warning("trust-machine", message);
+        findings.push(finding.fix("keep the provisioning network to yourself, or write `trust: attested`"));
+    }
+    if !files.exists(&site.secrets) {
+        let file = site.secrets.display().to_string();
+        let finding =
+            Finding::about_file(file, "secrets-missing", "the cluster has no secrets yet").warning();
+        findings.push(finding.fix(format!("run `ichord secrets new {}`", site.directory.display())));
+    }
+}
+
+fn slots(site: &Site, place: Place<'_>, findings: &mut Findings) {
+    for slot in &site.slots {
+        if site.cluster.node(&slot.name).is_none() {
+            let finding = place
+                .name(&slot.name)
+                .error("slot-unknown", format!("the talconfig has no node `{}`", slot.name));
+            let names: Vec<&str> = site.cluster.nodes.iter().map(|node| node.hostname.as_str()).collect();
+            let fix = match nearest(&slot.name, names.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("its nodes are {}", names.join(", ")),
+            };
+            findings.push(finding.fix(fix));
+        }
+    }
+    // a faulty entry counts: it was reported as what it is
+    let is_written = |name: &str| place.node().is_some_and(|node| node.entry(name).is_some());
+    for node in site.cluster.nodes.iter().filter(|node| !is_written(&node.hostname)) {
+        let name = &node.hostname;
+        let finding = place.error("slot-missing", format!("nothing says where `{name}` is plugged in"));
+        let finding = finding.fix(format!("add `{name}: {{ port: SWITCH/PORT }}`, or with `mac:`"));
+        // without all control planes the cluster is never bootstrapped
+        findings.push(if node.control_plane { finding } else { finding.warning() });
+    }
+}
+
+/// The same mark in two slots would let one machine be two nodes.
+fn twice(site: &Site, place: Place<'_>, findings: &mut Findings) {
+    let mut seen: BTreeMap<(&str, String), &str> = BTreeMap::new();
+    for slot in &site.slots {
+        let ports = slot.ports.iter().map(|port| ("port", port.to_string().to_lowercase()));
+        let macs = slot.macs.iter().map(|mac| ("mac", mac.to_string()));
+        let uuid = slot.uuid.iter().map(|uuid| ("uuid", uuid.to_string()));
+        let serial = slot.serial.iter().map(|serial| ("serial", serial.clone()));
+        for (kind, mark) in ports.chain(macs).chain(uuid).chain(serial) {
+            if let Some(other) = seen.insert((kind, mark.clone()), &slot.name)
+                && other != slot.name
+            {
+                let message = format!("the {kind} {mark} is that of `{other}` already");
+                let finding = place.key(&slot.name).key(kind).error("slot-twice", message);
+                findings.push(finding.fix("each machine has one slot; correct one of the two"));
+            }
+        }
+    }
+}
+
+fn switches(site: &Site, root: Place<'_>, findings: &mut Findings) {
+    let place = root.key("switches");
+    let mut names: Vec<&str> = Vec::new();
+    for (index, switch) in site.switches.iter().enumerate() {
+        let place = place.item(index);
+        if names.contains(&switch.name.as_str()) {
+            let message = format!("there is another switch `{}`", switch.name);
+            findings.push(
+                place.key("name").error("switch-twice", message).fix("give each switch a name of its own"),
+            );
+        }
+        names.push(&switch.name);
+        let mut interfaces: BTreeMap<&str, &str> = BTreeMap::new();
+        for (port, interface) in &switch.ports {
+            if let Some(other) = interfaces.insert(interface, port) {
+                let message = format!("{interface} is the port {other} already");
+                findings.push(place.key("ports").key(port).error("switch-port-twice", message));
+            }
+        }
+    }
+    for slot in &site.slots {
+        for (index, port) in slot.ports.iter().enumerate() {
+            let place = root.key("machines").key(&slot.name).key("port");
+            let place = if place.item(index).node().is_some() { place.item(index) } else { place };
+            findings.extend(unknown_port(site, port, place));
+        }
+    }
+}
+
+/// A port of a switch the daemon knows must be one of its ports. Other switches are not known by name.
+fn unknown_port(site: &Site, port: &SwitchPort, place: Place<'_>) -> Option<Finding> {
+    let switch = site.switches.iter().find(|switch| switch.name == port.switch)?;
+    if switch.ports.is_empty() || switch.ports.contains_key(&port.port) {
+        return None;
+    }
+    let finding =
+        place.error("port-unknown", format!("the switch {} has no port {}", port.switch, port.port));
+    let ports: Vec<&str> = switch.ports.keys().map(String::as_str).collect();
+    Some(match nearest(&port.port, ports.iter().copied()) {
+        Some(meant) => finding.fix(format!("did you mean {}/{meant}?", port.switch)),
+        None => finding.fix(format!("its ports are {}", ports.join(", "))),
+    })
+}
+
+/// The LLDP extension without its document keeps a machine waiting until it reboots (talos.md §8.1). One is
+/// added when none is written; what is written must be found by the service.
+fn lldp(cluster: &TalConfig, node: &Node, findings: &mut Findings) {
+    if !node.schematic.has_extension(LLDPD_EXTENSION) {
+        return;
+    }
+    let services = node.configs.extension_services.as_deref().unwrap_or_default();
+    let service = services.iter().position(|service| service.name == "lldpd");
+    let patches = cluster.patch_documents(node, "ExtensionServiceConfig", "lldpd");
+    let place = match service {
+        Some(index) => cluster.place_of_key(node, "extensionServices").item(index),
+        None => cluster.place_of_key(node, "schematic"),
+    };
+    if patches.last().is_some_and(|document| document.get("$patch").is_some_and(|patch| patch == "delete")) {
+        let message =
+            format!("a patch of `{}` removes the document without which lldpd never starts", node.hostname);
+        let finding = place.error("lldpd-document", message);
+        findings.push(finding.fix("remove the patch, or siderolabs/lldpd from the schematic"));
+        return;
+    }
+    let mounted = |value: &Value| {
+        let files = value.get("configFiles").and_then(Value::as_array);
+        files.is_some_and(|files| {
+            files.iter().any(|file| file.get("mountPath").is_some_and(|path| path == LLDPD_CONF))
+        })
+    };
+    let in_service = service
+        .and_then(|index| services.get(index))
+        .is_some_and(|service| service.config_files.iter().any(|file| file.mount_path == LLDPD_CONF));
+    if in_service || patches.iter().any(mounted) {
+        return;
+    }
+    findings.push(if service.is_none() && patches.is_empty() {
+        let message =
+            "the image has siderolabs/lldpd, which waits for its configuration; a default one is added";
+        place
+            .warning("lldpd-document", message)
+            .fix("write it under `extensionServices` to see and change it")
+    } else {
+        let finding = place
+            .warning("lldpd-document", format!("lldpd reads {LLDPD_CONF}, which is not among its files"));
+        finding.fix(format!("mount the configuration at {LLDPD_CONF}"))
+    });
+}
+
+/// kube-proxy and what replaces it must not both be there, nor both be missing.
+fn proxy(cluster: &TalConfig, findings: &mut Findings) {
+    let Some(node) = cluster.nodes.iter().find(|node| node.control_plane) else { return };
+    let disabled = cluster.patched(node, &["cluster", "proxy", "disabled"]) == Some(Value::Bool(true));
+    let patched = cluster.patched(node, &["cluster", "network", "cni", "name"]);
+    let written = cluster.cni.as_ref().map(|cni| cni.name.as_str());
+    let cni = patched.as_ref().and_then(Value::as_str).or(written).unwrap_or("flannel");
+    let place = cluster.place().key("cniConfig");
+    match (cni, disabled) {
+        ("none", false) => {
+            let message = "there is no CNI from Talos, but kube-proxy; a CNI that replaces it (Cilium) would find it in its way";
+            let finding = place.warning("kube-proxy", message);
+            findings.push(finding.fix("if yours replaces it, patch `cluster: {proxy: {disabled: true}}`"));
+        }
+        ("flannel", true) => {
+            let finding = place.warning(
+                "kube-proxy",
+                "kube-proxy is disabled, and flannel does not replace it: services would not answer",
+            );
+            findings.push(
+                finding.fix("write `cniConfig: {name: none}` and bring a CNI that does, or keep kube-proxy"),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn control_planes(cluster: &TalConfig, findings: &mut Findings) {
+    let count = cluster.nodes.iter().filter(|node| node.control_plane).count();
+    if count > 0 && count % 2 == 0 {
+        let message = format!("{count} control planes survive no more failures than {}", count - 1);
+        let finding = cluster.place().key("nodes").warning("control-planes-even", message);
+        findings.push(finding.fix("have one, three or five"));
+    }
+}
+
+fn handover(site: &Site, place: Place<'_>, files: &dyn Files, findings: &mut Findings) {
+    let mut names: Vec<&str> = Vec::new();
+    for (index, step) in site.handover.iter().enumerate() {
+        let place = place.item(index);
+        if names.contains(&step.name.as_str()) {
+            let finding =
+                place.key("name").error("step-twice", format!("there is another step `{}`", step.name));
+            findings.push(finding.fix("give each step a name of its own"));
+        }
+        names.push(&step.name);
+        for (index, path) in step.manifests.iter().enumerate() {
+            let place = place.key("manifests").item(index);
+            let name = path.display().to_string();
+            match files.read(path) {
+                Err(error) => {
+                    let finding = place.error("manifest", format!("{name} cannot be read: {error}"));
+                    findings.push(
+                        finding.fix("create the file, or correct the path; it is relative to the site"),
+                    );
+                }
+                Ok(text) => match Document::parse_stream(&name, &text) {
+                    Err(finding) => findings.push(finding),
+                    Ok(documents) => findings.extend(documents.iter().filter_map(manifest)),
+                },
+            }
+        }
+    }
+}
+
+/// A Kubernetes object says what it is.
+fn manifest(document: &Document) -> Option<Finding> {
+    let text = |key: &str| document.root().get(key).and_then(document::Node::text);
+    let name = document.root().get("metadata").and_then(|metadata| metadata.get("name"));
+    let is_list = text("kind").is_some_and(|kind| kind.ends_with("List"));
+    if text("apiVersion").is_some() && text("kind").is_some() && (name.is_some() || is_list) {
+        return None;
+    }
+    let finding = document.place().error("manifest", "this is not a Kubernetes object");
+    Some(finding.fix("it needs `apiVersion`, `kind` and `metadata.name`"))
+}

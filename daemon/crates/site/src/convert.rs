@@ -1,0 +1,224 @@
+//! What people wrote becomes what the program works with. Faults of single values were reported by reading
+//! them; what is missing or contradicts itself within one entry is reported here.
+
+use std::path::Path;
+
+use document::{Checked, Document, Findings, Place};
+use identity::Slot;
+use lifecycle::{DeployPolicy, Timing, Trust};
+use talos_config::talconfig::TalConfig;
+
+use crate::{
+    model::{DhcpMode, HandoverStep, Network, Pool, Replace, Site, Switch},
+    wire,
+};
+
+/// Makes the site; `None` without a cluster.
+pub(crate) fn site(
+    file: wire::File,
+    document: &Document,
+    directory: &Path,
+    cluster: Option<TalConfig>,
+    findings: &mut Findings,
+) -> Option<Site> {
+    let root = document.place();
+    let name = name(file.site, root, findings);
+    let networks = networks(file.network, root.key("network"), findings);
+    let switches = present(file.switches, root.key("switches"), |wire, place| switch(wire, place, findings));
+    let slots = slots(file.machines, root.key("machines"), findings);
+    let handover =
+        present(file.handover, root.key("handover"), |wire, place| step(wire, place, directory, findings));
+    let kernel_args = kernel_args(file.kernel_args.0.unwrap_or_default(), root.key("kernel-args"), findings);
+    Some(Site {
+        name,
+        directory: directory.to_owned(),
+        cluster: cluster?,
+        cluster_id: String::new(),
+        secrets: directory.join(file.secrets.0.as_deref().unwrap_or("talsecret.yaml")),
+        networks,
+        switches,
+        slots,
+        trust: match file.trust.0 {
+            Some(wire::Trust::Machine) => Trust::Machine,
+            Some(wire::Trust::Attested) | None => Trust::Attested,
+        },
+        deploy: match file.deploy.0 {
+            Some(wire::Deploy::Auto) => DeployPolicy::Auto,
+            Some(wire::Deploy::Ask) | None => DeployPolicy::Ask,
+        },
+        replace: match file.replace.0 {
+            Some(wire::Replace::SamePort) => Replace::SamePort,
+            Some(wire::Replace::Ask) | None => Replace::Ask,
+        },
+        images: file.images.0.map(|images| directory.join(images)),
+        kernel_args,
+        handover,
+        timing: timing(file.timing.0.unwrap_or_default()),
+    })
+}
+
+/// Converts the entries of a list that could be read.
+fn present<W, T>(
+    list: Checked<Vec<Checked<W>>>,
+    place: Place<'_>,
+    mut convert: impl FnMut(W, Place<'_>) -> T,
+) -> Vec<T> {
+    let list = list.0.unwrap_or_default().into_iter().enumerate();
+    list.filter_map(|(index, entry)| Some(convert(entry.0?, place.item(index)))).collect()
+}
+
+fn name(site: Checked<String>, root: Place<'_>, findings: &mut Findings) -> String {
+    let name = site.0.unwrap_or_default();
+    let place = root.key("site");
+    if place.node().is_none() {
+        findings.push(
+            place.error("key-missing", "the key `site` is missing").fix("add `site:` with the site's name"),
+        );
+    } else if !is_label(&name) {
+        let finding = place.error("site-name", format!("`{name}` is not a name for a site"));
+        findings.push(finding.fix("use lower-case letters, digits and dashes"));
+    }
+    name
+}
+
+fn networks(
+    list: Checked<Vec<Checked<wire::Network>>>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Vec<Network> {
+    if place.node().is_none_or(|node| node.items().is_empty() && node.is_null()) {
+        let finding = place.error("key-missing", "no provisioning network is described");
+        findings.push(finding.fix("add `network:` with an `interface` and its `subnet`"));
+    }
+    present(list, place, |wire, place| {
+        let subnet = wire.subnet.trunc();
+        if subnet != wire.subnet {
+            let message = format!("{} is an address in a network, not the network", wire.subnet);
+            findings.push(place.key("subnet").error("cidr", message).fix(format!("write {subnet}")));
+        }
+        if wire.interface.is_empty() {
+            findings.push(place.key("interface").error("interface", "the interface has no name"));
+        }
+        Network {
+            interface: wire.interface,
+            subnet,
+            dhcp: match wire.dhcp.0 {
+                Some(wire::Dhcp::Authoritative) => DhcpMode::Authoritative,
+                Some(wire::Dhcp::Off) => DhcpMode::Off,
+                Some(wire::Dhcp::Proxy) | None => DhcpMode::Proxy,
+            },
+            pool: wire.pool.0.map(|pool| Pool { first: pool.first, last: pool.last }),
+            gateway: wire.gateway.0,
+            dns: all(wire.dns),
+            ntp: all(wire.ntp),
+        }
+    })
+}
+
+fn all<T>(list: Checked<Vec<Checked<T>>>) -> Vec<T> {
+    list.0.unwrap_or_default().into_iter().filter_map(|entry| entry.0).collect()
+}
+
+fn switch(wire: wire::Switch, place: Place<'_>, findings: &mut Findings) -> Switch {
+    if wire.name.is_empty() || wire.name.contains('/') {
+        let finding =
+            place.key("name").error("switch-name", format!("`{}` is not a name for a switch", wire.name));
+        findings.push(finding.fix("a port is written SWITCH/PORT, so the name has no slash"));
+    }
+    if wire.bridge.is_empty() {
+        findings.push(place.key("bridge").error("interface", "the bridge has no name"));
+    }
+    Switch { name: wire.name, bridge: wire.bridge, ports: wire.ports }
+}
+
+fn slots(
+    machines: Checked<std::collections::BTreeMap<String, Checked<wire::Machine>>>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    for (name, machine) in machines.0.unwrap_or_default() {
+        let Some(machine) = machine.0 else { continue };
+        let place = place.key(&name);
+        let list = |list: Option<Vec<_>>| list.unwrap_or_default();
+        let slot = Slot {
+            name,
+            ports: list(machine.port.0.map(|ports| ports.0)),
+            macs: machine.mac.0.map(|macs| macs.0).into_iter().flatten().collect(),
+            uuid: machine.uuid.0,
+            serial: machine.serial.0,
+        };
+        // a faulty value was reported already
+        if place.node().is_none_or(|node| node.entries().is_empty()) {
+            let finding = place.error("slot-empty", format!("nothing says which machine is `{}`", slot.name));
+            findings.push(finding.fix("add `port: SWITCH/PORT`, or `mac:`, `uuid:`, `serial:`"));
+        }
+        for mac in slot.macs.iter().filter(|mac| mac.is_multicast()) {
+            findings.push(
+                place
+                    .key("mac")
+                    .error("slot-mac", format!("{mac} is a group address, not that of an interface")),
+            );
+        }
+        if let Some(uuid) = slot.uuid.filter(|uuid| !uuid.is_distinctive()) {
+            let finding =
+                place.key("uuid").error("slot-uuid", format!("{uuid} is a value many boards share"));
+            findings.push(finding.fix("tell the machine by its port or MAC address"));
+        }
+        if slot.serial.is_some() && slot.ports.is_empty() && slot.macs.is_empty() && slot.uuid.is_none() {
+            let finding =
+                place.key("serial").warning("slot-serial", "a serial number alone: boards often share one");
+            findings.push(finding.fix("add `port:` or `mac:`"));
+        }
+        slots.push(slot);
+    }
+    slots
+}
+
+fn step(wire: wire::Step, place: Place<'_>, directory: &Path, findings: &mut Findings) -> HandoverStep {
+    if !is_label(&wire.name) {
+        let finding =
+            place.key("name").error("step-name", format!("`{}` is not a name for a step", wire.name));
+        findings.push(finding.fix("use lower-case letters, digits and dashes"));
+    }
+    if wire.manifests.is_empty() {
+        let finding = place.error("step-empty", format!("the step `{}` applies nothing", wire.name));
+        findings.push(finding.fix("add `manifests: [handover/FILE.yaml]`"));
+    }
+    HandoverStep {
+        name: wire.name,
+        manifests: wire.manifests.iter().map(|file| directory.join(file)).collect(),
+    }
+}
+
+/// An argument with a space would become two, and one with a line break would become another script.
+fn kernel_args(args: Vec<String>, place: Place<'_>, findings: &mut Findings) -> Vec<String> {
+    for (index, arg) in args.iter().enumerate() {
+        if arg.is_empty() || arg.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            let finding =
+                place.item(index).error("kernel-arg", format!("{arg:?} is not one kernel argument"));
+            findings.push(finding.fix("write each argument as an item of its own, without spaces"));
+        }
+    }
+    args
+}
+
+fn timing(wire: wire::Timing) -> Timing {
+    let default = Timing::default();
+    let or = |span: Checked<wire::Span>, default| span.0.map_or(default, |span| span.0);
+    Timing {
+        observe: or(wire.observe, default.observe),
+        watch: or(wire.watch, default.watch),
+        bootstrap_grace: or(wire.bootstrap_grace, default.bootstrap_grace),
+        apply_grace: or(wire.apply_grace, default.apply_grace),
+        retry: or(wire.retry, default.retry),
+        permit: or(wire.permit, default.permit),
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

@@ -1,0 +1,164 @@
+//! Files to [`Site`]: read, convert, check. Everything wrong is reported together.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use document::{Document, Finding, Findings, Keys, Value};
+use talos_config::talconfig::{self, Sources, TalConfig};
+
+use crate::{check, convert, model::Site, wire};
+
+/// The site file's name.
+const SITE_FILE: &str = "ichord.yaml";
+
+/// Where talhelper looks for variables, in its order.
+const ENVIRONMENT_FILES: [&str; 4] = ["talenv.yaml", "talenv.sops.yaml", "talenv.yml", "talenv.sops.yml"];
+
+/// How files are read. The edge reads the disk; tests read a map.
+pub trait Files {
+    /// The text of a file.
+    fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// Whether there is such a file; for those whose content is nobody's business here.
+    fn exists(&self, path: &Path) -> bool;
+}
+
+/// A path in the site file leads nowhere useful.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a path")]
+pub struct PathError(pub String);
+
+impl Site {
+    /// Reads the site in a directory. With an error among the findings there is no site.
+    ///
+    /// `environment` is for `${VAR}` in talconfig.yaml; talenv.yaml beside it is read, too.
+    pub fn load(
+        directory: &Path,
+        files: &dyn Files,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(Self, Findings), Findings> {
+        let mut findings = Findings::new();
+        let site = load(directory, files, environment, &mut findings);
+        findings.sort();
+        match site {
+            Some(site) if !findings.has_errors() => Ok((site, findings)),
+            _ => Err(findings),
+        }
+    }
+}
+
+fn load(
+    directory: &Path,
+    files: &dyn Files,
+    environment: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Option<Site> {
+    let path = directory.join(SITE_FILE);
+    let text = read(&path, files, findings)?;
+    let document = match Document::parse(&path.display().to_string(), &text) {
+        Ok(document) => document,
+        Err(finding) => {
+            findings.push(finding);
+            return None;
+        }
+    };
+    let (file, faults) = document.decode::<wire::File>(Keys::Strict);
+    findings.extend(faults);
+    let file = file?;
+    let talconfig = directory.join(file.talconfig.0.as_deref().unwrap_or("talconfig.yaml"));
+    let cluster = talconfig_at(&talconfig, files, environment, findings);
+    let site = convert::site(file, &document, directory, cluster, findings)?;
+    check::site(&site, &document, files, findings);
+    Some(site)
+}
+
+fn talconfig_at(
+    path: &Path,
+    files: &dyn Files,
+    environment: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Option<TalConfig> {
+    let directory: PathBuf = path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut environment = environment.clone();
+    for name in ENVIRONMENT_FILES {
+        let path = directory.join(name);
+        if files.exists(&path) {
+            environment.extend(variables(&path, files, findings));
+        }
+    }
+    let text = read(path, files, findings)?;
+    let read = |path: &Path| files.read(path);
+    let sources = Sources { directory: &directory, read: &read, environment: &environment };
+    let (cluster, faults) = talconfig::load(&path.display().to_string(), &text, &sources);
+    findings.extend(faults);
+    cluster
+}
+
+fn read(path: &Path, files: &dyn Files, findings: &mut Findings) -> Option<String> {
+    match files.read(path) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let file = path.display().to_string();
+            let finding = Finding::about_file(file, "file", format!("the file cannot be read: {error}"));
+            findings.push(match error.kind() {
+                io::ErrorKind::NotFound => finding.fix("create it, or name the directory of a site"),
+                _ => finding,
+            });
+            None
+        }
+    }
+}
+
+/// The variables of a talenv file: YAML keys and scalars, or lines `KEY=value`.
+fn variables(path: &Path, files: &dyn Files, findings: &mut Findings) -> BTreeMap<String, String> {
+    let Some(text) = read(path, files, findings) else { return BTreeMap::new() };
+    let name = path.display().to_string();
+    let document = match Document::parse(&name, &text) {
+        Ok(document) => document,
+        Err(finding) => {
+            findings.push(finding);
+            return BTreeMap::new();
+        }
+    };
+    match &document.root().value {
+        Value::Map(_) if document.root().entry("sops").is_some() => {
+            let place = document.place().name("sops");
+            let finding = place.error("sops", "the file is encrypted with SOPS, which is not read yet");
+            findings
+                .push(finding.fix("decrypt it with `sops decrypt`, or set the variables in the environment"));
+            BTreeMap::new()
+        }
+        Value::Map(entries) => {
+            let scalar = |entry: &document::Entry| Some((entry.key.clone(), entry.node.text()?.to_owned()));
+            entries.iter().filter_map(scalar).collect()
+        }
+        _ => text.lines().filter_map(assignment).collect(),
+    }
+}
+
+/// `KEY=value`, `export KEY="value"`.
+fn assignment(line: &str) -> Option<(String, String)> {
+    let line = line.trim();
+    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    let value = value.trim();
+    let quoted = ['"', '\''].iter().find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote));
+    (!key.starts_with('#')).then(|| (key.trim().to_owned(), quoted.unwrap_or(value).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_those_of_dotenv() {
+        let pair = |key: &str, value: &str| Some((key.to_owned(), value.to_owned()));
+        assert_eq!(assignment("A=b"), pair("A", "b"));
+        assert_eq!(assignment("export A=\"b c\""), pair("A", "b c"));
+        assert_eq!(assignment("A='b=c' "), pair("A", "b=c"));
+        assert_eq!(assignment("# A=b"), None);
+        assert_eq!(assignment("nothing"), None);
+    }
+}

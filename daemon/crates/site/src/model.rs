@@ -1,0 +1,240 @@
+//! The site as the program works with it, and what it tells others.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
+
+use hardware::Architecture;
+use identity::Slot;
+use ipnet::Ipv4Net;
+use lifecycle::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust};
+use talos_config::talconfig::{Install, Link, Node, TalConfig};
+
+/// One cluster on one provisioning network, checked.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) cluster: TalConfig,
+    pub(crate) cluster_id: String,
+    pub(crate) secrets: PathBuf,
+    pub(crate) networks: Vec<Network>,
+    pub(crate) switches: Vec<Switch>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) trust: Trust,
+    pub(crate) deploy: DeployPolicy,
+    pub(crate) replace: Replace,
+    pub(crate) images: Option<PathBuf>,
+    pub(crate) kernel_args: Vec<String>,
+    pub(crate) handover: Vec<HandoverStep>,
+    pub(crate) timing: Timing,
+}
+
+/// A provisioning network the daemon has an interface on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// the daemon's interface: `eno1`
+    pub interface: String,
+    /// the network, without host bits
+    pub subnet: Ipv4Net,
+    /// what the daemon does there
+    pub dhcp: DhcpMode,
+    /// addresses for machines that are not yet known
+    pub pool: Option<Pool>,
+    /// the router machines are told
+    pub gateway: Option<Ipv4Addr>,
+    /// name servers machines are told
+    pub dns: Vec<Ipv4Addr>,
+    /// time servers machines are told
+    pub ntp: Vec<Ipv4Addr>,
+}
+
+/// How the daemon takes part in DHCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// another server gives the addresses, the daemon only says what to boot
+    Proxy,
+    /// the daemon gives the addresses
+    Authoritative,
+    /// not at all
+    Off,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// the first
+    pub first: Ipv4Addr,
+    /// the last, which belongs to it
+    pub last: Ipv4Addr,
+}
+
+impl Pool {
+    /// Whether the address is one of the range.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&address)
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// A switch the daemon itself runs on: a Linux bridge of a hypervisor, a router or the lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// its name in port names: `sw1`
+    pub name: String,
+    /// the bridge device
+    pub bridge: String,
+    /// port name to local interface; when empty, every port of the bridge under its interface's name
+    pub ports: BTreeMap<String, String>,
+}
+
+/// What happens when another machine appears in a slot that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// a person decides
+    Ask,
+    /// the machine on the slot's own switch port takes it over
+    SamePort,
+}
+
+/// The boot images of one kind of machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageSet {
+    /// the factory's id of the image, 64 hexadecimal digits
+    pub schematic: String,
+    /// the Talos version with its `v`
+    pub version: String,
+    /// of the kernel
+    pub architecture: Architecture,
+}
+
+/// One step of the hand-over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandoverStep {
+    /// unique in the site
+    pub name: String,
+    /// the files to apply, in their order
+    pub manifests: Vec<PathBuf>,
+}
+
+impl Site {
+    /// The site's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cluster as its talconfig.yaml describes it.
+    pub fn cluster(&self) -> &TalConfig {
+        &self.cluster
+    }
+
+    /// Where the secrets bundle is kept; read by the caller.
+    pub fn secrets(&self) -> &std::path::Path {
+        &self.secrets
+    }
+
+    /// The same site for the cluster with this id (`cluster.id` of the secrets bundle), which
+    /// [`Site::plan`] names. To be set once the secrets are read.
+    #[must_use]
+    pub fn for_cluster(self, cluster_id: impl Into<String>) -> Self {
+        Self { cluster_id: cluster_id.into(), ..self }
+    }
+
+    /// What the core decides on.
+    pub fn plan(&self) -> ClusterPlan {
+        let nodes = self.cluster.nodes.iter().filter_map(|node| {
+            let plan = NodePlan {
+                role: if node.control_plane { Role::ControlPlane } else { Role::Worker },
+                address: node.address()?,
+                install_disk: match &node.install {
+                    Install::Disk(path) => InstallDisk::Path(path.clone()),
+                    Install::Selector(selector, _) => InstallDisk::Selector((**selector).clone()),
+                },
+                links: node.links().into_iter().map(link_need).collect(),
+            };
+            Some((NodeName(node.hostname.clone()), plan))
+        });
+        ClusterPlan {
+            cluster_id: self.cluster_id.clone(),
+            nodes: nodes.collect(),
+            virtual_address: self.virtual_address(),
+            deploy: self.deploy,
+            trust: self.trust,
+            handover: self.handover.iter().map(|step| step.name.clone()).collect(),
+            timing: self.timing,
+        }
+    }
+
+    /// The shared address of the control planes: the one in the endpoint, else the first.
+    fn virtual_address(&self) -> Option<std::net::IpAddr> {
+        let addresses = self.cluster.virtual_addresses();
+        let endpoint = self.cluster.endpoint_host.parse().ok();
+        addresses.iter().copied().find(|address| Some(*address) == endpoint).or(addresses.first().copied())
+    }
+
+    /// Where machines are plugged in.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.slots.clone()
+    }
+
+    /// The provisioning networks.
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    /// The switches the daemon runs on.
+    pub fn switches(&self) -> &[Switch] {
+        &self.switches
+    }
+
+    /// What happens when another machine appears in a slot that is held.
+    pub fn replace(&self) -> Replace {
+        self.replace
+    }
+
+    /// The directory of boot images, where the site names one.
+    pub fn images(&self) -> Option<&std::path::Path> {
+        self.images.as_deref()
+    }
+
+    /// The images a node is booted with.
+    pub fn image_set(&self, node: &str) -> Option<ImageSet> {
+        self.cluster.node(node).map(|node| self.image_set_of(node))
+    }
+
+    /// Every kind of images that some node is booted with, each once, in order.
+    pub fn image_sets(&self) -> Vec<ImageSet> {
+        let mut sets: Vec<ImageSet> = self.cluster.nodes.iter().map(|node| self.image_set_of(node)).collect();
+        sets.sort();
+        sets.dedup();
+        sets
+    }
+
+    fn image_set_of(&self, node: &Node) -> ImageSet {
+        ImageSet {
+            schematic: node.boot_schematic.id(),
+            version: self.cluster.talos.to_string(),
+            architecture: node.architecture,
+        }
+    }
+
+    /// Kernel arguments for every machine, after those of its image.
+    pub fn kernel_args(&self) -> &[String] {
+        &self.kernel_args
+    }
+
+    /// The hand-over, in its order.
+    pub fn handover(&self) -> &[HandoverStep] {
+        &self.handover
+    }
+}
+
+fn link_need(link: Link) -> LinkNeed {
+    match link {
+        Link::Name(name) => LinkNeed::Name(name),
+        Link::Mac(mac) => LinkNeed::Mac(mac),
+    }
+}

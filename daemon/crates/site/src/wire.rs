@@ -1,0 +1,226 @@
+//! The keys of `ichord.yaml` as people write them. Every value that can be faulty by itself is [`Checked`],
+//! so that one reading reports all of them.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr, time::Duration};
+
+use document::Checked;
+use hardware::{MacAddr, SwitchPort, SystemUuid};
+use ipnet::Ipv4Net;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IntoDeserializer, SeqAccess, Visitor},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct File {
+    pub site: Checked<String>,
+    pub talconfig: Checked<String>,
+    pub secrets: Checked<String>,
+    pub network: Checked<Vec<Checked<Network>>>,
+    pub switches: Checked<Vec<Checked<Switch>>>,
+    pub machines: Checked<BTreeMap<String, Checked<Machine>>>,
+    pub trust: Checked<Trust>,
+    pub deploy: Checked<Deploy>,
+    pub replace: Checked<Replace>,
+    pub images: Checked<String>,
+    pub kernel_args: Checked<Vec<String>>,
+    pub handover: Checked<Vec<Checked<Step>>>,
+    pub timing: Checked<Timing>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Network {
+    pub interface: String,
+    pub subnet: Ipv4Net,
+    #[serde(default)]
+    pub dhcp: Checked<Dhcp>,
+    #[serde(default)]
+    pub pool: Checked<Pool>,
+    #[serde(default)]
+    pub gateway: Checked<Ipv4Addr>,
+    #[serde(default)]
+    pub dns: Checked<Vec<Checked<Ipv4Addr>>>,
+    #[serde(default)]
+    pub ntp: Checked<Vec<Checked<Ipv4Addr>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dhcp {
+    Proxy,
+    Authoritative,
+    Off,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Switch {
+    pub name: String,
+    pub bridge: String,
+    #[serde(default)]
+    pub ports: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Machine {
+    pub port: Checked<OneOrMore<SwitchPort>>,
+    pub mac: Checked<OneOrMore<MacAddr>>,
+    pub uuid: Checked<SystemUuid>,
+    pub serial: Checked<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Trust {
+    Attested,
+    Machine,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Deploy {
+    Ask,
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Replace {
+    Ask,
+    SamePort,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Step {
+    pub name: String,
+    #[serde(default)]
+    pub manifests: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Timing {
+    pub observe: Checked<Span>,
+    pub watch: Checked<Span>,
+    pub bootstrap_grace: Checked<Span>,
+    pub apply_grace: Checked<Span>,
+    pub retry: Checked<Span>,
+    pub permit: Checked<Span>,
+}
+
+/// One value, or a list of them.
+#[derive(Debug)]
+pub(crate) struct OneOrMore<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMoreVisitor<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMoreVisitor<T> {
+            type Value = OneOrMore<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one value or a list")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::deserialize(text.into_deserializer()).map(|one| OneOrMore(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = access.next_element()? {
+                    all.push(one);
+                }
+                Ok(OneOrMore(all))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMoreVisitor(std::marker::PhantomData))
+    }
+}
+
+/// `172.29.51.100-172.29.51.199`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+}
+
+impl FromStr for Pool {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("`{text}` is not a range of addresses such as 172.29.51.100-172.29.51.199");
+        let (first, last) = text.split_once('-').ok_or_else(error)?;
+        let address = |text: &str| text.trim().parse::<Ipv4Addr>().map_err(|_| error());
+        let pool = Self { first: address(first)?, last: address(last)? };
+        if pool.first > pool.last {
+            return Err(format!("`{text}` ends before it begins"));
+        }
+        Ok(pool)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pool {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// `500ms`, `2s`, `5m`, `24h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("`{text}` is not a duration such as 500ms, 2s, 5m or 24h");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(error)?;
+        let (number, unit) = text.split_at(digits);
+        let number: u32 = number.parse().map_err(|_| error())?;
+        let unit = match unit.trim() {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(60 * 60),
+            _ => return Err(error()),
+        };
+        match unit.checked_mul(number) {
+            Some(span) if !span.is_zero() => Ok(Self(span)),
+            _ => Err(format!("`{text}` must be longer than nothing")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, expected) in [("500ms", 500), ("2s", 2_000), ("5m", 300_000), ("24h", 86_400_000)] {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(expected))), "{text}");
+        }
+        for text in ["", "2", "s", "0s", "-1s", "2 days", "99999999999s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pools_go_upwards() {
+        let pool: Pool = "10.0.0.1 - 10.0.0.9".parse().unwrap();
+        assert_eq!((pool.first, pool.last), ([10, 0, 0, 1].into(), [10, 0, 0, 9].into()));
+        for text in ["", "10.0.0.1", "10.0.0.9-10.0.0.1", "10.0.0.1-x"] {
+            assert!(text.parse::<Pool>().is_err(), "{text}");
+        }
+    }
+}
