@@ -13,6 +13,6 @@ mod networks;
 mod render;
 mod wire;
 
-pub use load::{Files, PathError};
+pub use load::Files;
 pub use model::{DhcpMode, HandoverStep, ImageSet, Network, Pool, Replace, Site, Switch};
 pub use render::{NodeConfigError, Rendered};

@@ -26,11 +26,6 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
 }
 
-/// A path in the site file leads nowhere useful.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a path")]
-pub struct PathError(pub String);
-
 impl Site {
     /// Reads the site in a directory. With an error among the findings there is no site.
     ///

@@ -172,7 +172,11 @@ impl Site {
     fn virtual_address(&self) -> Option<std::net::IpAddr> {
         let addresses = self.cluster.virtual_addresses();
         let endpoint = self.cluster.endpoint_host.parse().ok();
-        addresses.iter().copied().find(|address| Some(*address) == endpoint).or(addresses.first().copied())
+        addresses
+            .iter()
+            .copied()
+            .find(|address| Some(*address) == endpoint)
+            .or_else(|| addresses.first().copied())
     }
 
     /// Where machines are plugged in.
