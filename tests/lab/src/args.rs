@@ -41,7 +41,7 @@ pub(crate) struct Up {
     /// One JSON object a line instead of a table; the last line is the summary
     #[arg(long)]
     pub(crate) json: bool,
-    /// Seed of everything random: the machines' pace and the moments of `--kill random`
+    /// Seed of the moments of `--kill random`
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Real firmware under QEMU instead of simulated machines: one UEFI and one BIOS machine (needs root)
@@ -50,6 +50,9 @@ pub(crate) struct Up {
     /// Kill the daemon: `points` (once before and after every commit and effect) or `random:N`
     #[arg(long, value_name = "HOW")]
     pub(crate) kill: Option<Kill>,
+    /// Run the daemon as its systemd unit does, under a systemd of its own (needs root)
+    #[arg(long, conflicts_with = "kill")]
+    pub(crate) unit: bool,
     /// Give up after so many seconds without the end of the road (default: 180; 600 with --kill, 900 with --qemu)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,

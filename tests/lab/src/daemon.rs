@@ -20,26 +20,39 @@ const LOOK: Duration = Duration::from_millis(50);
 /// One answer on a local socket.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How the daemon is run.
+#[derive(Debug, Clone)]
+pub(crate) enum Form {
+    /// as a plain process
+    Plain {
+        /// its state directory
+        state: PathBuf,
+        /// it dies once at every checkpoint that this file does not name
+        ledger: Option<PathBuf>,
+    },
+    /// as its systemd unit says, under a systemd of its own
+    Unit {
+        /// where that has its things
+        folder: PathBuf,
+    },
+}
+
+/// The script that starts a systemd of its own.
+const UNDER_SYSTEMD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/under-systemd");
+
 /// The daemon and what it works on.
 pub(crate) struct Daemon {
     launcher: Launcher,
     program: PathBuf,
     site: PathBuf,
-    state: PathBuf,
-    ledger: Option<PathBuf>,
+    form: Form,
     process: Option<Process>,
 }
 
 impl Daemon {
-    /// Not started yet. With `ledger` it dies once at every checkpoint that the file does not name.
-    pub(crate) fn new(
-        launcher: Launcher,
-        program: PathBuf,
-        site: PathBuf,
-        state: PathBuf,
-        ledger: Option<PathBuf>,
-    ) -> Self {
-        Self { launcher, program, site, state, ledger, process: None }
+    /// Not started yet.
+    pub(crate) fn new(launcher: Launcher, program: PathBuf, site: PathBuf, form: Form) -> Self {
+        Self { launcher, program, site, form, process: None }
     }
 
     /// `ichord secrets new` and `ichord check`, as a user does before the first start.
@@ -72,20 +85,33 @@ impl Daemon {
     pub(crate) fn start(&mut self) -> Result<()> {
         let path = |path: &Path| path.display().to_string();
         let mut environment = Vec::new();
-        if let Some(ledger) = &self.ledger {
-            environment.push(("ICHORD_CRASH_LEDGER".to_owned(), path(ledger)));
-        }
-        let command = vec![
-            path(&self.program),
-            "serve".to_owned(),
-            path(&self.site),
-            "--state".to_owned(),
-            path(&self.state),
-            "--socket".to_owned(),
-            path(&self.socket()),
-            "--log".to_owned(),
-            "json".to_owned(),
-        ];
+        let command = match &self.form {
+            Form::Plain { state, ledger } => {
+                if let Some(ledger) = ledger {
+                    environment.push(("ICHORD_CRASH_LEDGER".to_owned(), path(ledger)));
+                }
+                vec![
+                    path(&self.program),
+                    "serve".to_owned(),
+                    path(&self.site),
+                    "--state".to_owned(),
+                    path(state),
+                    "--socket".to_owned(),
+                    path(&self.socket()),
+                    "--log".to_owned(),
+                    "json".to_owned(),
+                ]
+            }
+            Form::Unit { folder } => {
+                vec![
+                    UNDER_SYSTEMD.to_owned(),
+                    path(&self.program),
+                    path(&self.site),
+                    path(folder),
+                    path(&self.launcher.log(NAME)),
+                ]
+            }
+        };
         let start = Start { name: NAME.to_owned(), network: None, command, environment };
         self.process = Some(self.launcher.start(start, None)?);
         Ok(())
@@ -119,13 +145,16 @@ impl Daemon {
 
     /// Where it listens for `ichord status`.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.state.join("ichord.sock")
+        match &self.form {
+            Form::Plain { state, .. } => state.join("ichord.sock"),
+            Form::Unit { folder } => folder.join("run/ichord/ichord.sock"),
+        }
     }
 
     /// Checkpoints at which it died so far.
     pub(crate) fn checkpoints(&self) -> Vec<String> {
-        let ledger = self.ledger.as_ref().and_then(|ledger| fs::read_to_string(ledger).ok());
-        ledger.unwrap_or_default().lines().map(str::to_owned).collect()
+        let Form::Plain { ledger: Some(ledger), .. } = &self.form else { return Vec::new() };
+        fs::read_to_string(ledger).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// The end of its log.

@@ -7,9 +7,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::process::{Launcher, Lines, Network, Process, Start, last_lines};
 use crate::summary::Seen;
+
+/// Events that are states: the machine stays there until the next one.
+const STATES: [&str; 10] = [
+    "off",
+    "firmware",
+    "booting",
+    "maintenance",
+    "installing",
+    "rebooting",
+    "configured",
+    "running",
+    "ready",
+    "halted",
+];
 
 /// All machines.
 pub(crate) struct Machines {
@@ -89,15 +104,87 @@ impl Machines {
     }
 }
 
-impl Machines {
-    /// Reads one line of a machine's output.
-    pub(crate) fn understand(_line: &str, _at: Duration, _seen: &mut Seen) -> Option<String> {
-        None
+/// Takes in one line of a machine's output. What is worth telling comes back.
+pub(crate) fn understand(line: &str, at: Duration, seen: &mut Seen) -> Option<String> {
+    let said: Value = serde_json::from_str(line).ok()?;
+    let event = said.get("event")?.as_str()?;
+    let counted = &mut seen.counted;
+    match event {
+        "booted" => {
+            let from_network = said.get("from-network").and_then(Value::as_bool)?;
+            counted.boots += 1;
+            counted.network_boots += u32::from(from_network);
+            let from = if from_network { "the network" } else { "its own disk" };
+            return Some(format!("booted from {from}"));
+        }
+        "config-applied" => counted.configs_applied += 1,
+        "installed" => counted.installs += 1,
+        "bootstrap-accepted" => counted.bootstraps_accepted += 1,
+        "bootstrap-succeeded" => counted.bootstraps += 1,
+        _ if STATES.contains(&event) => return seen.is(event, at).then(|| event.to_owned()),
+        "failed" | "boot-failed" => {
+            let reason = said.get("reason").and_then(Value::as_str).unwrap_or_default();
+            return Some(format!("{event}: {reason}"));
+        }
+        _ => return None,
     }
-    pub(crate) fn runs(_seen: &Seen) -> bool {
-        true
-    }
-    pub(crate) fn to_power_cycle(&self) -> Vec<String> {
-        Vec::new()
+    Some(event.to_owned())
+}
+
+/// Whether a machine runs Talos with its config, all services up.
+pub(crate) fn runs(seen: &Seen) -> bool {
+    matches!(seen.state(), Some("running" | "ready"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::Counted;
+
+    #[test]
+    fn a_machine_s_words_become_its_record() {
+        let mut seen = Seen::default();
+        let mut hear = |line: &str| understand(line, Duration::from_secs(1), &mut seen);
+        for (line, told) in [
+            ("SeaBIOS (version 1.16.2)", None),
+            (r#"{"at":1,"machine":"a","event":"firmware"}"#, Some("firmware")),
+            (r#"{"at":1,"machine":"a","event":"firmware"}"#, None),
+            (
+                r#"{"at":1,"machine":"a","event":"boot-failed","reason":"no offer"}"#,
+                Some("boot-failed: no offer"),
+            ),
+            (
+                r#"{"at":2,"machine":"a","event":"booted","boot-id":"x","from-network":true}"#,
+                Some("booted from the network"),
+            ),
+            (r#"{"at":3,"machine":"a","event":"maintenance"}"#, Some("maintenance")),
+            (r#"{"at":4,"machine":"a","event":"config-applied"}"#, Some("config-applied")),
+            (r#"{"at":5,"machine":"a","event":"installed"}"#, Some("installed")),
+            (
+                r#"{"at":6,"machine":"a","event":"booted","boot-id":"y","from-network":false}"#,
+                Some("booted from its own disk"),
+            ),
+            (r#"{"at":7,"machine":"a","event":"bootstrap-accepted"}"#, Some("bootstrap-accepted")),
+            (
+                r#"{"at":8,"machine":"a","event":"bootstrap-succeeded","cluster":"1"}"#,
+                Some("bootstrap-succeeded"),
+            ),
+            (r#"{"at":8,"machine":"a","event":"etcd-member","id":"1","learner":false}"#, None),
+            (r#"{"at":9,"machine":"a","event":"running"}"#, Some("running")),
+        ] {
+            assert_eq!(hear(line).as_deref(), told, "{line}");
+        }
+        assert!(runs(&seen));
+        let expected = Counted {
+            boots: 2,
+            network_boots: 1,
+            configs_applied: 1,
+            installs: 1,
+            bootstraps_accepted: 1,
+            bootstraps: 1,
+        };
+        assert_eq!(seen.counted, expected);
+        assert!(seen.is("off", Duration::from_secs(10)));
+        assert!(!runs(&seen));
     }
 }

@@ -1,12 +1,14 @@
-//! Racks the machines: simulated ones as processes in networks of their own.
+//! Racks the machines: simulated ones in networks of their own, those with real firmware as virtual machines.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
 
 use crate::machines::Machines;
 use crate::plan::{FirmwareKind, Machine};
 use crate::programs::Programs;
+use crate::qemu::{self, Kit};
 use crate::site::{self, EXTENSIONS, Flavour, ImageFiles};
 use crate::wires::{CARD, Wires};
 
@@ -21,7 +23,6 @@ pub(crate) async fn simulated(
     wires: &Wires,
     site: &Path,
     disks: &Path,
-    seed: u64,
 ) -> Result<()> {
     let flavour = Flavour {
         disk_model: "LAB*".to_owned(),
@@ -33,11 +34,61 @@ pub(crate) async fn simulated(
     for machine in plan {
         let network = machines.hold_network(&machine.name).await?;
         wires.plug(&machine.interface, machine.mac, network.pid).await?;
-        machines.add(&machine.name, command(machine, programs, disks, seed), Some(network));
+        machines.add(&machine.name, command(machine, programs, disks), Some(network));
     }
     Ok(())
 }
 
-fn command(machine: &Machine, programs: &Programs, disks: &Path, seed: u64) -> Vec<String> {
-    Vec::new()
+/// Writes the site for virtual machines, gives each a port, and racks it, switched off.
+pub(crate) async fn firmware(
+    machines: &mut Machines,
+    plan: &[Machine],
+    kit: &Kit,
+    wires: &Wires,
+    site: &Path,
+    disks: &Path,
+) -> Result<()> {
+    let flavour = Flavour {
+        disk_model: qemu::DISK_MODEL.to_owned(),
+        card: CARD.to_owned(),
+        kernel_args: vec!["console=ttyS0".to_owned()],
+    };
+    site::write(site, plan, &flavour)?;
+    site::write_images(&site.join("images"), &kit.images)?;
+    for machine in plan {
+        // netlink cannot make a tap; it stays while the machine is off, as a switch port does
+        let made = Command::new("ip")
+            .args(["tuntap", "add", "dev", &machine.interface, "mode", "tap"])
+            .status()
+            .await
+            .context("cannot start ip")?;
+        ensure!(made.success(), "the port {} could not be made", machine.interface);
+        wires.attach(&machine.interface).await?;
+        machines.add(&machine.name, kit.command(machine, disks)?, None);
+    }
+    Ok(())
+}
+
+/// What the power switch of a simulated machine starts.
+fn command(machine: &Machine, programs: &Programs, disks: &Path) -> Vec<String> {
+    let firmware = match machine.firmware {
+        FirmwareKind::Bios => "bios",
+        FirmwareKind::UefiHttp => "uefi-http",
+    };
+    let disk = disks.join(format!("{}.json", machine.name)).display().to_string();
+    let options = [
+        ("--interface", CARD.to_owned()),
+        ("--mac", machine.mac.to_string()),
+        ("--uuid", machine.uuid.clone()),
+        ("--serial", machine.serial.clone()),
+        ("--name", machine.name.clone()),
+        ("--firmware", firmware.to_owned()),
+        ("--disk", disk),
+        ("--boot-order", "network-first".to_owned()),
+        ("--pace", "fast".to_owned()),
+        ("--model", DISK_MODEL.to_owned()),
+        ("--schematic", format!("{}={}", site::schematic_id(), EXTENSIONS.join(","))),
+    ];
+    let words = options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
+    [programs.machine.display().to_string()].into_iter().chain(words).collect()
 }

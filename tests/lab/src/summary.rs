@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::plan::Machine;
 
 /// The state of the cluster that ends the road.
 pub(crate) const HANDED_OVER: &str = "handed over";
@@ -37,8 +39,7 @@ pub(crate) struct Seen {
 }
 
 /// What a machine counts over its whole life, power cycles included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counted {
     /// kernels started
     pub(crate) boots: u32,
@@ -55,6 +56,12 @@ pub(crate) struct Counted {
 }
 
 impl Summary {
+    /// Nothing was seen yet, of any machine: one that stays silent is missed at the end.
+    pub(crate) fn of(machines: &[Machine]) -> Self {
+        let silent = |machine: &Machine| (machine.name.clone(), Seen::default());
+        Self { machines: machines.iter().map(silent).collect(), ..Self::default() }
+    }
+
     /// The machine's record; made when first asked for.
     pub(crate) fn machine(&mut self, name: &str) -> &mut Seen {
         self.machines.entry(name.to_owned()).or_default()
@@ -204,7 +211,8 @@ mod tests {
 
     #[test]
     fn each_fault_is_found_alone() {
-        let cases: [(&str, fn(&mut Summary)); 7] = [
+        type Spoil = fn(&mut Summary);
+        let cases: [(&str, Spoil); 7] = [
             ("handed over", |summary| summary.cluster.truncate(1)),
             ("never said", |summary| summary.cluster.clear()),
             ("b was installed 2 times", |summary| summary.machine("b").counted.installs = 2),

@@ -11,19 +11,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Kill, Up};
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
 use crate::kill::Killer;
-use crate::machines::Machines;
+use crate::machines::{self, Machines};
 use crate::plan;
 use crate::process::{Launcher, last_lines};
 use crate::programs::Programs;
+use crate::qemu::{self, Kit};
 use crate::report::{Event, Report};
 use crate::summary::{Counted, HANDED_OVER, Summary};
 use crate::wires::Wires;
@@ -36,17 +38,27 @@ const LAST_LINES: usize = 15;
 
 /// Runs the lab. True when everything ended as it must.
 pub(crate) fn run(up: &Up) -> Result<bool> {
+    if (up.qemu || up.unit) && !geteuid().is_root() {
+        bail!("--qemu and --unit need root: QEMU's network cards and systemd are the kernel's business");
+    }
     let programs = if up.no_build { Programs::already_built()? } else { Programs::build()? };
+    // downloads, so before the network is left behind
+    let kit = up.qemu.then(|| kit(&programs)).transpose()?;
     space::leave_the_machine()?;
     // one thread: the children's lives hang on the thread that started them (PR_SET_PDEATHSIG)
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(begin(up, &programs))
+    runtime.block_on(begin(up, &programs, kit.as_ref()))
 }
 
-async fn begin(up: &Up, programs: &Programs) -> Result<bool> {
+fn kit(programs: &Programs) -> Result<Kit> {
+    let scratch = tempfile::tempdir().context("cannot make a folder for the boot images")?;
+    qemu::assemble(&programs.machine, scratch.path())
+}
+
+async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> {
     let mut folder = Folder::make(&env::temp_dir())?;
     let place = |name: &str| {
         let path = folder.path().join(name);
@@ -56,13 +68,24 @@ async fn begin(up: &Up, programs: &Programs) -> Result<bool> {
     let launcher = Launcher { lab: programs.lab.clone(), logs };
     let interrupts = Interrupts::listen()?;
 
-    let plan = plan::machines(usize::from(up.control_planes), usize::from(up.workers));
+    let plan = match kit {
+        // UEFI and BIOS
+        Some(_) => plan::machines(1, 1),
+        None => plan::machines(usize::from(up.control_planes), usize::from(up.workers)),
+    };
     let mut report = Report::new(up.json, &plan);
     let wires = Wires::open()?;
     wires.lay_bridge().await?;
     let (lines, said) = mpsc::unbounded_channel();
-    let mut machines = Machines::new(launcher.clone(), lines);
-    rack::simulated(&mut machines, &plan, programs, &wires, &site, &place("machines")?, up.seed).await?;
+    let mut rack = Machines::new(launcher.clone(), lines);
+    let disks = place("machines")?;
+    match kit {
+        Some(kit) => {
+            report.tell(&Event::Lab { what: format!("real firmware, accelerator {}", kit.accelerator()) });
+            rack::firmware(&mut rack, &plan, kit, &wires, &site, &disks).await?;
+        }
+        None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks).await?,
+    }
     let stop = CancellationToken::new();
     let _switch_stops = stop.clone().drop_guard();
     switch::speak(&plan, &wires, &stop).await?;
@@ -71,17 +94,23 @@ async fn begin(up: &Up, programs: &Programs) -> Result<bool> {
     });
 
     let points = up.kill == Some(Kill::Points);
-    let ledger = points.then(|| folder.path().join("ledger"));
+    let form = match (up.unit, points) {
+        (true, _) => Form::Unit { folder: state },
+        (false, true) => Form::Plain { state, ledger: Some(folder.path().join("ledger")) },
+        (false, false) => Form::Plain { state, ledger: None },
+    };
     let mut lab = Lab {
-        daemon: Daemon::new(launcher.clone(), programs.ichord.clone(), site, state, ledger),
+        daemon: Daemon::new(launcher.clone(), programs.ichord.clone(), site, form),
         daemon_dies_at: None,
         killer: Killer::new(up.kill, up.seed),
         points,
-        machines,
+        machines: rack,
+        // every firmware has to find its own disk; of simulated machines one is enough
+        cycle: plan.iter().take(if up.qemu { 2 } else { 1 }).map(|machine| machine.name.clone()).collect(),
         said,
         interrupts,
         report,
-        summary: Summary::default(),
+        summary: Summary::of(&plan),
         nodes: BTreeMap::new(),
         deadline: Instant::now() + up.patience(),
     };
@@ -118,6 +147,8 @@ struct Lab {
     /// whether the daemon kills itself at its checkpoints
     points: bool,
     machines: Machines,
+    /// who is switched off and on at the end of the road
+    cycle: Vec<String>,
     said: mpsc::UnboundedReceiver<(String, String)>,
     interrupts: Interrupts,
     report: Report,
@@ -145,7 +176,7 @@ impl Lab {
         .await?;
 
         let mut cycled = BTreeMap::new();
-        for name in self.machines.to_power_cycle() {
+        for name in self.cycle.clone() {
             self.report.tell(&Event::Lab { what: format!("switching {name} off and on") });
             cycled.insert(name.clone(), self.summary.machine(&name).counted);
             self.machines.power_off(&name).await?;
@@ -169,7 +200,7 @@ impl Lab {
 
     fn machines_run(&self) -> bool {
         let names = self.machines.names();
-        names.iter().all(|name| self.summary.machines.get(name).is_some_and(Machines::runs))
+        names.iter().all(|name| self.summary.machines.get(name).is_some_and(machines::runs))
     }
 
     fn start_daemon(&mut self) -> Result<()> {
@@ -248,7 +279,7 @@ impl Lab {
 
     fn machine_said(&mut self, machine: &str, line: &str) {
         let at = self.report.elapsed();
-        if let Some(what) = Machines::understand(line, at, self.summary.machine(machine)) {
+        if let Some(what) = machines::understand(line, at, self.summary.machine(machine)) {
             self.report.tell(&Event::Machine { machine: machine.to_owned(), what });
         }
     }

@@ -11,7 +11,6 @@ pub(crate) struct Archive {
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 impl Archive {
@@ -23,11 +22,6 @@ impl Archive {
     /// A file with these permissions.
     pub(crate) fn file(&mut self, path: &str, permissions: u32, bytes: &[u8]) {
         self.entry(path, FILE | permissions, (0, 0), bytes);
-    }
-
-    /// A symbolic link.
-    pub(crate) fn link(&mut self, path: &str, to: &str) {
-        self.entry(path, LINK | 0o777, (0, 0), to.as_bytes());
     }
 
     /// A character device.

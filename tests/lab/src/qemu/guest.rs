@@ -15,6 +15,16 @@ pub(crate) enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// As QEMU calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
 /// OVMF's code, from Debian's package `ovmf`.
 pub(crate) const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// OVMF's empty settings, copied for each machine.
@@ -35,17 +45,19 @@ pub(crate) fn command(
 ) -> Vec<String> {
     let mut words = vec![QEMU.to_owned()];
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
-    let (accel, processor) = match accelerator {
-        Accelerator::Kvm => ("kvm", "host"),
-        Accelerator::Tcg => ("tcg", "max"),
+    let processor = match accelerator {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "max",
     };
     add("-name", machine.name.clone());
-    add("-machine", format!("q35,accel={accel},graphics=off"));
+    add("-machine", format!("q35,accel={},graphics=off", accelerator.name()));
     add("-cpu", processor.to_owned());
     add("-smp", "1".to_owned());
     add("-m", MEMORY_MIB.to_string());
     add("-uuid", machine.uuid.clone());
     add("-smbios", format!("type=1,manufacturer=ichord,product=lab,serial={}", machine.serial));
+    // a BIOS that found nothing to boot begins again
+    add("-boot", "reboot-timeout=3000".to_owned());
     add("-display", "none".to_owned());
     add("-serial", "stdio".to_owned());
     add("-netdev", format!("tap,id=wire,ifname={},script=no,downscript=no", machine.interface));
