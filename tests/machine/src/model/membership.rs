@@ -75,6 +75,11 @@ impl Machine {
                 self.say(Happening::BootstrapSucceeded { cluster });
                 self.start_etcd_on(data, None, now);
             }
+            // not before the machine has an address
+            (Etcd::Preparing { bootstrap: true }, None) => {
+                let (run, every) = (self.run(), self.pace.etcd_join_every);
+                self.node_after(now, every, Timer::ImagePulled(run));
+            }
             (Etcd::Preparing { .. }, _) => self.join(now),
             _ => {}
         }

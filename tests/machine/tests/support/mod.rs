@@ -8,10 +8,10 @@ use machine::model::{
 };
 
 /// The schematic with both extensions of the reference site.
-pub const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
-pub const CMDLINE: &str = "talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on";
+pub(crate) const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+pub(crate) const CMDLINE: &str = "talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on";
 /// The virtual address of every config here.
-pub const VIRTUAL: &str = "10.0.0.10";
+pub(crate) const VIRTUAL: &str = "10.0.0.10";
 
 fn pem(kind: &str, name: &str) -> String {
     format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(name))
@@ -23,30 +23,30 @@ fn ca(name: &str, with_key: bool) -> String {
 }
 
 /// How the CA of [`Config`] is called.
-pub fn our_ca() -> String {
+pub(crate) fn our_ca() -> String {
     fingerprint(&pem("CERTIFICATE", "os"))
 }
 
-pub fn admin() -> Caller {
+pub(crate) fn admin() -> Caller {
     Caller::admin(&our_ca())
 }
 
 /// A config to be changed by a test before it is written.
 #[derive(Clone)]
-pub struct Config {
-    pub kind: &'static str,
-    pub hostname: String,
-    pub os_ca: String,
-    pub token: &'static str,
-    pub install: String,
-    pub cni: &'static str,
-    pub virtual_address: bool,
-    pub lldpd: bool,
-    pub extra: String,
+pub(crate) struct Config {
+    pub(crate) kind: &'static str,
+    pub(crate) hostname: String,
+    pub(crate) os_ca: String,
+    pub(crate) token: &'static str,
+    pub(crate) install: String,
+    pub(crate) cni: &'static str,
+    pub(crate) virtual_address: bool,
+    pub(crate) lldpd: bool,
+    pub(crate) extra: String,
 }
 
 impl Config {
-    pub fn control_plane(hostname: &str) -> Self {
+    pub(crate) fn control_plane(hostname: &str) -> Self {
         let image = format!("factory.talos.dev/metal-installer/{SCHEMATIC}:v1.13.9");
         Self {
             kind: "controlplane",
@@ -61,7 +61,7 @@ impl Config {
         }
     }
 
-    pub fn worker(hostname: &str) -> Self {
+    pub(crate) fn worker(hostname: &str) -> Self {
         Self {
             kind: "worker",
             os_ca: ca("os", false),
@@ -70,7 +70,7 @@ impl Config {
         }
     }
 
-    pub fn yaml(&self) -> Vec<u8> {
+    pub(crate) fn yaml(&self) -> Vec<u8> {
         let Self { kind, hostname, os_ca, token, install, cni, extra, .. } = self;
         let is_control_plane = *kind == "controlplane";
         let kubernetes_ca = ca("k8s", is_control_plane);
@@ -112,12 +112,12 @@ configFiles:
     }
 }
 
-pub fn hardware(number: u8) -> Hardware {
+pub(crate) fn hardware(number: u8) -> Hardware {
     let uuid = SystemUuid([0x10, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, number]);
     Hardware::plain(MacAddr([0x52, 0x54, 0, 0x77, 0, number]), uuid, &format!("S{number}"))
 }
 
-pub fn machine(number: u8) -> Machine {
+pub(crate) fn machine(number: u8) -> Machine {
     let extensions = ["siderolabs/iscsi-tools", "siderolabs/lldpd"].map(str::to_owned).into();
     let mut machine = Machine::new(hardware(number), Pace::fast(), u64::from(number))
         .with_factory(Factory([(SCHEMATIC.to_owned(), extensions)].into()));
@@ -125,16 +125,16 @@ pub fn machine(number: u8) -> Machine {
     machine
 }
 
-pub fn talos() -> Instruction {
+pub(crate) fn talos() -> Instruction {
     let image = Image { schematic: Some(SCHEMATIC.to_owned()), version: "v1.13.9".to_owned() };
     Instruction::Talos { image, cmdline: CMDLINE.to_owned(), intact: true }
 }
 
-pub fn apply(data: Vec<u8>) -> Request {
+pub(crate) fn apply(data: Vec<u8>) -> Request {
     Request::ApplyConfiguration { data, mode: ApplyMode::Auto, dry_run: false }
 }
 
-pub fn list(kind: &str) -> Request {
+pub(crate) fn list(kind: &str) -> Request {
     let namespace = match kind.split('.').nth(1) {
         Some("hardware") => "hardware",
         Some("net") => "network",
@@ -148,16 +148,16 @@ pub fn list(kind: &str) -> Request {
 }
 
 /// A rack with its clock, and a boot server that gives every machine the same answer.
-pub struct World {
-    pub rack: Rack,
-    pub now: u64,
-    pub answer: Instruction,
-    pub happened: Vec<(u64, String, Happening)>,
+pub(crate) struct World {
+    pub(crate) rack: Rack,
+    pub(crate) now: u64,
+    pub(crate) answer: Instruction,
+    pub(crate) happened: Vec<(u64, String, Happening)>,
 }
 
 impl World {
     /// Machines 1 to `count`, named `m1` …, with power and Talos for everybody who asks.
-    pub fn with(count: u8) -> Self {
+    pub(crate) fn with(count: u8) -> Self {
         let mut rack = Rack::default();
         for number in 1..=count {
             let mut machine = machine(number);
@@ -167,12 +167,12 @@ impl World {
         Self { rack, now: 0, answer: talos(), happened: Vec::new() }
     }
 
-    pub fn machine(&mut self, name: &str) -> &mut Machine {
+    pub(crate) fn machine(&mut self, name: &str) -> &mut Machine {
         self.rack.machines.get_mut(name).unwrap()
     }
 
     /// Goes on to the next deadline.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.now = self.now.max(self.rack.next_deadline().expect("somebody has something to do"));
         for (name, happening) in self.rack.advance(self.now) {
             if let Happening::AsksTheNetwork { .. } = happening {
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// Goes on until the condition holds; a day of machine time is the limit.
-    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let limit = self.now + 24 * 3_600_000;
         while !done(self) {
             self.tick();
@@ -192,12 +192,12 @@ impl World {
         }
     }
 
-    pub fn until_stage(&mut self, name: &str, stage: Stage) {
+    pub(crate) fn until_stage(&mut self, name: &str, stage: Stage) {
         self.until(&format!("{name} is {stage:?}"), |world| world.machine(name).stage() == stage);
     }
 
     /// Lets time pass.
-    pub fn pass(&mut self, duration: u64) {
+    pub(crate) fn pass(&mut self, duration: u64) {
         let end = self.now + duration;
         while self.rack.next_deadline().is_some_and(|at| at <= end) {
             self.tick();
@@ -206,27 +206,27 @@ impl World {
     }
 
     /// Power off and on again.
-    pub fn power_cycle(&mut self, name: &str) {
+    pub(crate) fn power_cycle(&mut self, name: &str) {
         let now = self.now;
         self.machine(name).power_off(now);
         self.machine(name).power_on(now);
     }
 
-    pub fn call(&mut self, name: &str, caller: &Caller, request: Request) -> Result<Response, Status> {
+    pub(crate) fn call(&mut self, name: &str, caller: &Caller, request: Request) -> Result<Response, Status> {
         let now = self.now;
         self.machine(name).call(caller, request, now)
     }
 
-    pub fn admin(&mut self, name: &str, request: Request) -> Result<Response, Status> {
+    pub(crate) fn admin(&mut self, name: &str, request: Request) -> Result<Response, Status> {
         self.call(name, &admin(), request)
     }
 
-    pub fn code(&mut self, name: &str, caller: &Caller, request: Request) -> Option<Code> {
+    pub(crate) fn code(&mut self, name: &str, caller: &Caller, request: Request) -> Option<Code> {
         self.call(name, caller, request).err().map(|status| status.code)
     }
 
     /// Configures a machine in maintenance; on a control plane waits for its API.
-    pub fn configure(&mut self, name: &str, config: &Config) {
+    pub(crate) fn configure(&mut self, name: &str, config: &Config) {
         self.until_stage(name, Stage::Maintenance);
         self.call(name, &Caller::Anonymous, apply(config.yaml())).unwrap();
         if config.kind == "controlplane" {
@@ -234,13 +234,13 @@ impl World {
         }
     }
 
-    pub fn until_api(&mut self, name: &str) {
+    pub(crate) fn until_api(&mut self, name: &str) {
         self.until(&format!("the API of {name} with our CA"), |world| {
             world.machine(name).server_identity() == ServerIdentity::Issued { ca: our_ca() }
         });
     }
 
-    pub fn etcd_state(&mut self, name: &str) -> (String, Option<bool>) {
+    pub(crate) fn etcd_state(&mut self, name: &str) -> (String, Option<bool>) {
         match self.admin(name, Request::ServiceList) {
             Ok(Response::Services(services)) => {
                 let etcd = services.into_iter().find(|service| service.id == "etcd");
@@ -250,13 +250,13 @@ impl World {
         }
     }
 
-    pub fn bootstrap(&mut self, name: &str) {
+    pub(crate) fn bootstrap(&mut self, name: &str) {
         self.until(&format!("etcd of {name} prepares"), |world| world.etcd_state(name).0 == "Preparing");
         self.admin(name, Request::Bootstrap).unwrap();
     }
 
     /// Names of the voters and of the learners that this machine knows.
-    pub fn members(&mut self, name: &str) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn members(&mut self, name: &str) -> (Vec<String>, Vec<String>) {
         match self.admin(name, Request::EtcdMemberList { local: false }) {
             Ok(Response::Members(members)) => {
                 let names = |learner| {
@@ -271,7 +271,7 @@ impl World {
     }
 
     /// A resource's spec.
-    pub fn spec(&mut self, name: &str, caller: &Caller, kind: &str, id: &str) -> serde_json::Value {
+    pub(crate) fn spec(&mut self, name: &str, caller: &Caller, kind: &str, id: &str) -> serde_json::Value {
         match self.call(name, caller, list(kind)) {
             Ok(Response::Resources(all)) => {
                 all.into_iter().find(|one| one.id == id).map(|one| one.spec).unwrap_or_default()
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    pub fn count(&self, wanted: impl Fn(&Happening) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&Happening) -> bool) -> usize {
         self.happened.iter().filter(|(_, _, happening)| wanted(happening)).count()
     }
 }

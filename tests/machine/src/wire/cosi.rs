@@ -1,0 +1,162 @@
+//! The COSI resource API: get, list and watch of what the model shows (talos.md §6.5).
+
+use std::collections::BTreeMap;
+
+use talos_api::proto::cosi::resource::{self as pb, EventType, state_server::State};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+use tonic::{Request as Grpc, Response as Reply};
+
+use super::machine_api::{Api, caller, refuse};
+use crate::model::{Caller, Request, Resource, Response};
+
+fn resource(resource: &Resource, version: u64) -> pb::Resource {
+    let metadata = pb::Metadata {
+        namespace: resource.namespace.clone(),
+        r#type: resource.kind.clone(),
+        id: resource.id.clone(),
+        version: version.to_string(),
+        phase: "running".to_owned(),
+        ..pb::Metadata::default()
+    };
+    // the protobuf form is left out: who speaks to this machine reads the YAML
+    let yaml_spec = serde_saphyr::to_string(&resource.spec).unwrap_or_default();
+    pb::Resource { metadata: Some(metadata), spec: Some(pb::Spec { yaml_spec, ..pb::Spec::default() }) }
+}
+
+impl Api {
+    fn list_now(&self, caller: &Caller, namespace: &str, kind: &str) -> Result<Vec<Resource>, tonic::Status> {
+        let request = Request::List { namespace: namespace.to_owned(), kind: kind.to_owned() };
+        // a look, without a turn of the driver: a watch would wake itself
+        match self.0.turn(|machine, now| machine.call(caller, request, now)).map_err(refuse)? {
+            Response::Resources(all) => Ok(all),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl State for Api {
+    async fn get(&self, request: Grpc<pb::GetRequest>) -> Result<Reply<pb::GetResponse>, tonic::Status> {
+        let pb::GetRequest { namespace, r#type: kind, id, .. } = request.get_ref().clone();
+        match self.ask(&request, Request::Get { namespace, kind, id })? {
+            Response::Resources(found) => {
+                Ok(Reply::new(pb::GetResponse { resource: found.first().map(|one| resource(one, 1)) }))
+            }
+            _ => Err(tonic::Status::internal("the simulated machine answered another call")),
+        }
+    }
+
+    async fn list(
+        &self,
+        request: Grpc<pb::ListRequest>,
+    ) -> Result<Reply<BoxStream<pb::ListResponse>>, tonic::Status> {
+        let asked = request.get_ref();
+        let all = self.list_now(&caller(&request), &asked.namespace, &asked.r#type)?;
+        let reply = |one: &Resource| Ok(pb::ListResponse { resource: Some(resource(one, 1)) });
+        let replies: Vec<_> = all.iter().map(reply).collect();
+        Ok(Reply::new(Box::pin(tokio_stream::iter(replies))))
+    }
+
+    async fn watch(
+        &self,
+        request: Grpc<pb::WatchRequest>,
+    ) -> Result<Reply<BoxStream<pb::WatchResponse>>, tonic::Status> {
+        let (caller, asked) = (caller(&request), request.into_inner());
+        let wanted = asked.id.clone().filter(|id| !id.is_empty());
+        let bootstrap = asked.options.as_ref().is_none_or(|options| options.bootstrap_contents);
+        // refused at once, not in the stream
+        self.list_now(&caller, &asked.namespace, &asked.r#type)?;
+        let (sender, receiver) = mpsc::channel(16);
+        let (api, mut turns) = (self.clone(), self.0.turns());
+        tokio::spawn(async move {
+            let mut seen: BTreeMap<String, (u64, pb::Resource, Resource)> = BTreeMap::new();
+            let mut first = true;
+            loop {
+                let Ok(all) = api.list_now(&caller, &asked.namespace, &asked.r#type) else { return };
+                let all = all.into_iter().filter(|one| wanted.as_ref().is_none_or(|id| *id == one.id));
+                let mut events = changes(&mut seen, all.collect());
+                if first && (!bootstrap && wanted.is_none()) {
+                    events.clear();
+                }
+                if first && bootstrap && asked.api_version > 0 {
+                    events.push(pb::Event {
+                        event_type: EventType::Bootstrapped as i32,
+                        ..pb::Event::default()
+                    });
+                }
+                first = false;
+                for event in events {
+                    if sender.send(Ok(pb::WatchResponse { event: vec![event] })).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    changed = turns.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Ok(Reply::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// What is different from what was seen, as events; what was seen is brought up to date.
+fn changes(seen: &mut BTreeMap<String, (u64, pb::Resource, Resource)>, now: Vec<Resource>) -> Vec<pb::Event> {
+    let mut events = Vec::new();
+    let ids: Vec<String> = now.iter().map(|one| one.id.clone()).collect();
+    for one in now {
+        let event = match seen.get(&one.id) {
+            Some((_, _, before)) if *before == one => continue,
+            Some((version, old, _)) => {
+                let new = resource(&one, version + 1);
+                seen_event(EventType::Updated, new, Some(old.clone()), version + 1)
+            }
+            None => seen_event(EventType::Created, resource(&one, 1), None, 1),
+        };
+        let (event, new, version) = event;
+        seen.insert(one.id.clone(), (version, new, one));
+        events.push(event);
+    }
+    let gone: Vec<String> = seen.keys().filter(|id| !ids.contains(id)).cloned().collect();
+    for id in gone {
+        if let Some((_, last, _)) = seen.remove(&id) {
+            let event_type = EventType::Destroyed as i32;
+            events.push(pb::Event { resource: Some(last), event_type, ..pb::Event::default() });
+        }
+    }
+    events
+}
+
+fn seen_event(
+    kind: EventType,
+    new: pb::Resource,
+    old: Option<pb::Resource>,
+    version: u64,
+) -> (pb::Event, pb::Resource, u64) {
+    let event =
+        pb::Event { resource: Some(new.clone()), old, event_type: kind as i32, ..pb::Event::default() };
+    (event, new, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(id: &str, value: u32) -> Resource {
+        let spec = serde_json::json!({ "value": value });
+        Resource { namespace: "runtime".into(), kind: "Things".into(), id: id.into(), spec }
+    }
+
+    #[test]
+    fn a_watch_sees_what_came_changed_and_went() {
+        let mut seen = BTreeMap::new();
+        let mut kinds =
+            |now| -> Vec<i32> { changes(&mut seen, now).into_iter().map(|event| event.event_type).collect() };
+        assert_eq!(kinds(vec![one("a", 1), one("b", 1)]), [EventType::Created as i32; 2]);
+        assert_eq!(kinds(vec![one("a", 1), one("b", 2)]), [EventType::Updated as i32]);
+        assert_eq!(kinds(vec![one("b", 2)]), [EventType::Destroyed as i32]);
+        assert_eq!(kinds(vec![one("b", 2)]), [] as [i32; 0]);
+    }
+}

@@ -1,0 +1,277 @@
+//! The machine's turn: advance the model, do what happened, let the ports follow, write the disk, sleep until
+//! something is due or somebody called.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde_json::json;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{
+    client,
+    dhcp::{Asker, Speaker},
+    disk::Disk,
+    events::Events,
+    firmware::{self, Firm, Second},
+    kubernetes,
+    link::Link,
+    peers,
+    servers::{Servers, WorkerIdentity},
+    trustd,
+    world::World,
+};
+use crate::model::{
+    Config, Factory, Happening, Hardware, Machine, NodeReport, Pace, PeerAnswer, PeerCall, PeerRefusal, Stage,
+};
+
+/// What the process is told.
+pub struct Options {
+    /// how the events call this machine
+    pub name: String,
+    /// the interface that boots; it must exist in this namespace
+    pub interface: String,
+    /// the box
+    pub hardware: Hardware,
+    /// how long things take
+    pub pace: Pace,
+    /// what the images contain
+    pub factory: Factory,
+    /// where the disk is kept
+    pub disk: PathBuf,
+    /// how long a second of iPXE's `sleep` takes
+    pub second: Duration,
+    /// between two LLDP frames of lldpd
+    pub lldp_every: Duration,
+}
+
+/// Runs the machine from power on until `power` is over (power off), or it shut itself down.
+///
+/// # Errors
+/// When the interface, a port or the disk cannot be used.
+pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut disk = Disk::open(&options.disk)?;
+    let link = Link::open(&options.interface).await?;
+    link.flush().await?;
+    let (storage, counters) = disk.contents();
+    let seed = u64::from(firmware::fresh_transaction()?) << 32 | u64::from(firmware::fresh_transaction()?);
+    let machine = Machine::new(options.hardware, options.pace, seed)
+        .with_factory(options.factory)
+        .with_storage(storage, counters);
+    let world = Arc::new(World::new(machine));
+    let events = Events::of(&options.name);
+    let worker = WorkerIdentity::default();
+    let servers = Servers::new(
+        Arc::clone(&world),
+        events.clone(),
+        link.clone(),
+        options.lldp_every,
+        Arc::clone(&worker),
+    );
+    let mut driver = Driver {
+        world: Arc::clone(&world),
+        events: events.clone(),
+        link: link.clone(),
+        second: Second(options.second),
+        worker,
+        servers,
+        tasks: JoinSet::new(),
+        before_boot: None,
+        addressed: None,
+        gateway: Arc::default(),
+        reported: BTreeMap::new(),
+    };
+    events.say("power-on", json!({}));
+    world.turn(|machine, now| machine.power_on(now));
+    tokio::pin!(power);
+    let ended = loop {
+        match driver.turn(&mut disk).await {
+            Ok(false) => {}
+            Ok(true) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        let due = world.look(Machine::next_deadline).map_or(Duration::from_secs(3600), |at| {
+            world.at(at).saturating_duration_since(std::time::Instant::now())
+        });
+        tokio::select! {
+            () = &mut power => break Ok(()),
+            () = world.wake.notified() => {}
+            () = tokio::time::sleep(due) => {}
+            Some(_) = driver.tasks.join_next() => {}
+        }
+    };
+    world.turn(|machine, now| machine.power_off(now));
+    // a machine without power answers nobody
+    link.flush().await.ok();
+    events.say("power-off", json!({}));
+    ended
+}
+
+struct Driver {
+    world: Arc<World>,
+    events: Events,
+    link: Link,
+    second: Second,
+    worker: WorkerIdentity,
+    servers: Servers,
+    tasks: JoinSet<()>,
+    /// the firmware, or the system's DHCP client
+    before_boot: Option<AbortHandle>,
+    /// the address that is on the link for the system
+    addressed: Option<IpNet>,
+    gateway: Arc<Mutex<Option<Ipv4Addr>>>,
+    reported: BTreeMap<String, NodeReport>,
+}
+
+impl Driver {
+    /// One turn; whether the machine switched itself off.
+    async fn turn(&mut self, disk: &mut Disk) -> anyhow::Result<bool> {
+        let happenings = self.world.turn(|machine, now| machine.advance(now));
+        // the disk first: what was said to others must not be forgotten by a power cut
+        let (storage, counters) = self.world.look(|machine| (machine.storage().clone(), machine.counters()));
+        disk.write(&storage, counters)?;
+        let mut off = false;
+        for happening in happenings {
+            self.events.happened(&happening);
+            off |= happening == Happening::Stage(Stage::Off);
+            self.handle(happening).await?;
+        }
+        self.address().await?;
+        self.servers.follow().await?;
+        self.world.turned();
+        Ok(off)
+    }
+
+    async fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {
+        match happening {
+            Happening::AsksTheNetwork { .. } => self.start_firmware(),
+            Happening::Booted { .. } => self.start_dhcp().await?,
+            Happening::Stage(Stage::Rebooting | Stage::Off) => {
+                self.stop_before_boot();
+                self.addressed = None;
+                self.link.flush().await?;
+            }
+            Happening::VirtualAddress { address, held: true } => self.link.take(address).await?,
+            Happening::VirtualAddress { address, held: false } => self.link.release(address).await,
+            Happening::NodeReported(report) => {
+                // only news: every registration is a write that others see
+                if self.reported.get(&report.name) != Some(&report) {
+                    kubernetes::register(&self.servers.cluster, &report);
+                    self.reported.insert(report.name.clone(), report);
+                }
+            }
+            Happening::ApiServer(false) => self.reported.clear(),
+            Happening::Peer { ticket, to, call } => self.ask(ticket, to, call),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn stop_before_boot(&mut self) {
+        if let Some(task) = self.before_boot.take() {
+            task.abort();
+        }
+    }
+
+    fn start_firmware(&mut self) {
+        self.stop_before_boot();
+        let firm = Firm {
+            world: Arc::clone(&self.world),
+            link: self.link.clone(),
+            events: self.events.clone(),
+            second: self.second,
+        };
+        self.before_boot = Some(self.tasks.spawn(async move {
+            let instruction = firmware::attempt(&firm).await;
+            firm.world.with(|machine, now| machine.boot(instruction, now));
+        }));
+    }
+
+    /// The system asks for an address of its own; what the firmware had is forgotten.
+    async fn start_dhcp(&mut self) -> anyhow::Result<()> {
+        self.stop_before_boot();
+        self.addressed = None;
+        self.link.flush().await?;
+        self.world.turn(|machine, _| machine.set_lease(None));
+        let (world, link, events) = (Arc::clone(&self.world), self.link.clone(), self.events.clone());
+        let gateway = Arc::clone(&self.gateway);
+        let uuid = world.look(|machine| machine.hardware().uuid);
+        self.before_boot = Some(self.tasks.spawn(async move {
+            loop {
+                let Ok(xid) = firmware::fresh_transaction() else { return };
+                let asker = Asker { speaker: Speaker::System, mac: link.mac, uuid, xid, secs: 0 };
+                match client::lease(&link, asker, false).await {
+                    Ok(lease) => {
+                        let details = json!({ "by": "System", "address": lease.address.addr() });
+                        events.say("dhcp-bound", details);
+                        *gateway.lock().unwrap_or_else(PoisonError::into_inner) = lease.gateway;
+                        world.with(|machine, _| machine.set_lease(Some(lease.address)));
+                        return;
+                    }
+                    Err(error) => events.say("dhcp-failed", json!({ "reason": format!("{error:#}") })),
+                }
+            }
+        }));
+        Ok(())
+    }
+
+    /// The link has the address that the system wants: static, or from DHCP.
+    async fn address(&mut self) -> anyhow::Result<()> {
+        let (wanted, shared) = self.world.look(|machine| {
+            let runs = machine.boot_id().is_some();
+            (machine.network().filter(|_| runs), machine.virtual_addresses())
+        });
+        if wanted.is_some() && wanted != self.addressed {
+            if let Some(wanted) = wanted {
+                let gateway = *self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+                self.link.set_address(wanted, gateway).await?;
+                for address in shared {
+                    self.link.take(address).await?;
+                }
+            }
+            self.addressed = wanted;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, ticket: u64, to: IpAddr, call: PeerCall) {
+        let (world, worker) = (Arc::clone(&self.world), Arc::clone(&self.worker));
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let result = match &call {
+                PeerCall::Certificate { token } => match own_names(&world) {
+                    Some((config, names)) => {
+                        match trustd::ask(to, token, &config.os_ca.certificate, &names).await {
+                            Ok(identity) => {
+                                *worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+                                Ok(PeerAnswer::Certificate)
+                            }
+                            Err(error) => {
+                                events.say("no-certificate", json!({ "reason": format!("{error:#}") }));
+                                Err(PeerRefusal::Unreachable)
+                            }
+                        }
+                    }
+                    None => Err(PeerRefusal::Unreachable),
+                },
+                call => peers::ask(to, call).await,
+            };
+            world.with(|machine, now| machine.peer_answer(ticket, result, now));
+        });
+    }
+}
+
+/// What a worker wants in its certificate.
+fn own_names(world: &World) -> Option<(Config, Vec<String>)> {
+    world.look(|machine| {
+        let config = machine.config()?.clone();
+        let mut names = vec![machine.address()?.to_string(), machine.hostname()?.to_owned()];
+        names.extend(config.certificate_names.iter().cloned());
+        Some((config, names))
+    })
+}

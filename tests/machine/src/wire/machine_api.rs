@@ -1,0 +1,270 @@
+//! The machine API in protobuf: every call goes to the model, every answer comes from it.
+
+use std::{collections::BTreeSet, io::Write, sync::Arc};
+
+use flate2::{Compression, write::GzEncoder};
+use talos_api::proto::{
+    common,
+    machine::{self as pb, machine_service_server::MachineService},
+    storage::{self, storage_service_server::StorageService},
+};
+use tonic::codegen::BoxStream;
+use tonic::{Request as Grpc, Response as Reply};
+
+use super::{pki, world::World};
+use crate::model::{ApplyMode, Caller, Request, Response, Status};
+
+/// The services of one machine.
+#[derive(Clone)]
+pub(super) struct Api(pub(super) Arc<World>);
+
+/// The model's status in gRPC.
+pub(super) fn refuse(status: Status) -> tonic::Status {
+    tonic::Status::new(tonic::Code::from_i32(status.code as i32), status.message)
+}
+
+/// The caller that the connection proved to be.
+pub(super) fn caller<T>(request: &Grpc<T>) -> Caller {
+    request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous)
+}
+
+impl Api {
+    pub(super) fn ask<T>(&self, grpc: &Grpc<T>, request: Request) -> Result<Response, tonic::Status> {
+        let caller = caller(grpc);
+        self.0.with(|machine, now| machine.call(&caller, request, now)).map_err(refuse)
+    }
+}
+
+/// The model answers a call with its own kind of answer.
+fn mismatch() -> tonic::Status {
+    tonic::Status::internal("the simulated machine answered another call")
+}
+
+#[tonic::async_trait]
+impl MachineService for Api {
+    async fn apply_configuration(
+        &self,
+        request: Grpc<pb::ApplyConfigurationRequest>,
+    ) -> Result<Reply<pb::ApplyConfigurationResponse>, tonic::Status> {
+        let asked = request.get_ref();
+        let mode = match asked.mode {
+            0 => ApplyMode::Reboot,
+            1 => ApplyMode::Auto,
+            2 => ApplyMode::NoReboot,
+            3 => ApplyMode::Staged,
+            4 => ApplyMode::Try,
+            other => return Err(tonic::Status::invalid_argument(format!("unknown mode {other}"))),
+        };
+        let call = Request::ApplyConfiguration { data: asked.data.clone(), mode, dry_run: asked.dry_run };
+        let Response::Applied { mode, details } = self.ask(&request, call)? else { return Err(mismatch()) };
+        let message = pb::ApplyConfiguration {
+            mode: mode as i32,
+            mode_details: details,
+            ..pb::ApplyConfiguration::default()
+        };
+        Ok(Reply::new(pb::ApplyConfigurationResponse { messages: vec![message] }))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Grpc<pb::BootstrapRequest>,
+    ) -> Result<Reply<pb::BootstrapResponse>, tonic::Status> {
+        self.ask(&request, Request::Bootstrap)?;
+        Ok(Reply::new(pb::BootstrapResponse { messages: vec![pb::Bootstrap::default()] }))
+    }
+
+    async fn etcd_member_list(
+        &self,
+        request: Grpc<pb::EtcdMemberListRequest>,
+    ) -> Result<Reply<pb::EtcdMemberListResponse>, tonic::Status> {
+        let local = request.get_ref().query_local;
+        let Response::Members(members) = self.ask(&request, Request::EtcdMemberList { local })? else {
+            return Err(mismatch());
+        };
+        let member = |(id, member): (u64, crate::model::Member)| pb::EtcdMember {
+            id,
+            hostname: member.name,
+            peer_urls: vec![format!("https://{}:2380", member.address)],
+            client_urls: vec![format!("https://{}:2379", member.address)],
+            is_learner: member.learner,
+        };
+        let members = members.into_iter().map(member).collect();
+        let message = pb::EtcdMembers { members, ..pb::EtcdMembers::default() };
+        Ok(Reply::new(pb::EtcdMemberListResponse { messages: vec![message] }))
+    }
+
+    async fn etcd_remove_member_by_id(
+        &self,
+        request: Grpc<pb::EtcdRemoveMemberByIdRequest>,
+    ) -> Result<Reply<pb::EtcdRemoveMemberByIdResponse>, tonic::Status> {
+        let id = request.get_ref().member_id;
+        self.ask(&request, Request::EtcdRemoveMember { id })?;
+        Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse {
+            messages: vec![pb::EtcdRemoveMemberById::default()],
+        }))
+    }
+
+    async fn etcd_status(&self, request: Grpc<()>) -> Result<Reply<pb::EtcdStatusResponse>, tonic::Status> {
+        let Response::EtcdStatus { member, leader, learner, index } =
+            self.ask(&request, Request::EtcdStatus)?
+        else {
+            return Err(mismatch());
+        };
+        let status = pb::EtcdMemberStatus {
+            member_id: member,
+            leader,
+            is_learner: learner,
+            raft_index: index,
+            raft_applied_index: index,
+            raft_term: 2,
+            protocol_version: "3.6.4".to_owned(),
+            ..pb::EtcdMemberStatus::default()
+        };
+        let message = pb::EtcdStatus { member_status: Some(status), ..pb::EtcdStatus::default() };
+        Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }))
+    }
+
+    async fn hostname(&self, request: Grpc<()>) -> Result<Reply<pb::HostnameResponse>, tonic::Status> {
+        let Response::Hostname(hostname) = self.ask(&request, Request::Hostname)? else {
+            return Err(mismatch());
+        };
+        let message = pb::Hostname { hostname, ..pb::Hostname::default() };
+        Ok(Reply::new(pb::HostnameResponse { messages: vec![message] }))
+    }
+
+    async fn kubeconfig(&self, request: Grpc<()>) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
+        self.ask(&request, Request::Kubeconfig)?;
+        let config = self.0.look(|machine| machine.config().cloned());
+        let internal = |error: anyhow::Error| tonic::Status::internal(format!("{error:#}"));
+        let archive = config
+            .and_then(|config| Some((config.kubernetes_ca.clone()?, config)))
+            .ok_or_else(mismatch)
+            .and_then(|(ca, config)| {
+                let endpoint = format!("https://{}:{}", config.endpoint_host, config.endpoint_port);
+                pki::kubeconfig(&ca, &config.cluster_name, &endpoint)
+                    .and_then(|text| archive(&text))
+                    .map_err(internal)
+            })?;
+        // in pieces, as the real thing streams it
+        let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
+        let pieces: Vec<Result<common::Data, tonic::Status>> = archive.chunks(1000).map(piece).collect();
+        Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    async fn reboot(
+        &self,
+        request: Grpc<pb::RebootRequest>,
+    ) -> Result<Reply<pb::RebootResponse>, tonic::Status> {
+        let power_cycle = request.get_ref().mode == 1;
+        self.ask(&request, Request::Reboot { power_cycle })?;
+        Ok(Reply::new(pb::RebootResponse { messages: vec![pb::Reboot::default()] }))
+    }
+
+    async fn reset(
+        &self,
+        request: Grpc<pb::ResetRequest>,
+    ) -> Result<Reply<pb::ResetResponse>, tonic::Status> {
+        let asked = request.get_ref();
+        let wiped = asked.system_partitions_to_wipe.iter().filter(|partition| partition.wipe);
+        let partitions: BTreeSet<String> = wiped.map(|partition| partition.label.clone()).collect();
+        let call = Request::Reset { graceful: asked.graceful, reboot: asked.reboot, partitions };
+        self.ask(&request, call)?;
+        Ok(Reply::new(pb::ResetResponse { messages: vec![pb::Reset::default()] }))
+    }
+
+    async fn service_list(&self, request: Grpc<()>) -> Result<Reply<pb::ServiceListResponse>, tonic::Status> {
+        let Response::Services(services) = self.ask(&request, Request::ServiceList)? else {
+            return Err(mismatch());
+        };
+        let service = |service: crate::model::Service| pb::ServiceInfo {
+            id: service.id,
+            health: Some(pb::ServiceHealth {
+                unknown: service.healthy.is_none(),
+                healthy: service.healthy == Some(true),
+                last_message: service.message.clone(),
+                ..pb::ServiceHealth::default()
+            }),
+            events: Some(pb::ServiceEvents {
+                events: vec![pb::ServiceEvent {
+                    msg: service.message,
+                    state: service.state.clone(),
+                    ..pb::ServiceEvent::default()
+                }],
+            }),
+            state: service.state,
+        };
+        let services = services.into_iter().map(service).collect();
+        let message = pb::ServiceList { services, ..pb::ServiceList::default() };
+        Ok(Reply::new(pb::ServiceListResponse { messages: vec![message] }))
+    }
+
+    async fn shutdown(
+        &self,
+        request: Grpc<pb::ShutdownRequest>,
+    ) -> Result<Reply<pb::ShutdownResponse>, tonic::Status> {
+        self.ask(&request, Request::Shutdown)?;
+        Ok(Reply::new(pb::ShutdownResponse { messages: vec![pb::Shutdown::default()] }))
+    }
+
+    async fn version(&self, request: Grpc<()>) -> Result<Reply<pb::VersionResponse>, tonic::Status> {
+        let Response::Version { tag } = self.ask(&request, Request::Version)? else { return Err(mismatch()) };
+        let version = pb::VersionInfo {
+            tag,
+            os: "linux".to_owned(),
+            arch: "amd64".to_owned(),
+            ..pb::VersionInfo::default()
+        };
+        let platform = pb::PlatformInfo { name: "metal".to_owned(), mode: "metal".to_owned() };
+        let message = pb::Version {
+            version: Some(version),
+            platform: Some(platform),
+            features: Some(pb::FeaturesInfo { rbac: true }),
+            ..pb::Version::default()
+        };
+        Ok(Reply::new(pb::VersionResponse { messages: vec![message] }))
+    }
+}
+
+/// A tar.gz with one file `kubeconfig`.
+fn archive(text: &str) -> anyhow::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(u64::try_from(text.len())?);
+    header.set_mode(0o600);
+    header.set_cksum();
+    builder.append_data(&mut header, "kubeconfig", text.as_bytes())?;
+    let mut encoder = builder.into_inner()?;
+    encoder.flush()?;
+    Ok(encoder.finish()?)
+}
+
+#[tonic::async_trait]
+impl StorageService for Api {
+    async fn disks(&self, request: Grpc<()>) -> Result<Reply<storage::DisksResponse>, tonic::Status> {
+        let Response::Disks { disks, system } = self.ask(&request, Request::Disks)? else {
+            return Err(mismatch());
+        };
+        let kind = |disk: &hardware::Disk| match disk.transport.as_str() {
+            "nvme" => 3,
+            _ if disk.rotational => 2,
+            _ => 1,
+        };
+        let disk = |disk: hardware::Disk| storage::Disk {
+            size: disk.size,
+            r#type: kind(&disk),
+            system_disk: system.as_ref() == Some(&disk.dev_path),
+            model: disk.model,
+            device_name: disk.dev_path,
+            serial: disk.serial,
+            modalias: disk.modalias,
+            uuid: disk.uuid,
+            wwid: disk.wwid,
+            bus_path: disk.bus_path,
+            readonly: disk.readonly,
+            ..storage::Disk::default()
+        };
+        let message =
+            storage::Disks { disks: disks.into_iter().map(disk).collect(), ..storage::Disks::default() };
+        Ok(Reply::new(storage::DisksResponse { messages: vec![message] }))
+    }
+}

@@ -1,0 +1,67 @@
+//! The model behind a lock, with its clock; whoever changes it wakes the driver.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::model::Machine;
+
+/// The one machine of this process.
+pub(super) struct World {
+    machine: Mutex<Machine>,
+    started: Instant,
+    /// something happened that the driver should see
+    pub(super) wake: Notify,
+    turns: watch::Sender<u64>,
+}
+
+impl World {
+    pub(super) fn new(machine: Machine) -> Self {
+        let (turns, _) = watch::channel(0);
+        Self { machine: Mutex::new(machine), started: Instant::now(), wake: Notify::new(), turns }
+    }
+
+    /// Milliseconds since the process started: the model's time.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the model's time is this.
+    pub(super) fn at(&self, time: u64) -> Instant {
+        self.started + std::time::Duration::from_millis(time)
+    }
+
+    /// Looks at the machine or talks to it; the driver's turn comes right after.
+    pub(super) fn with<T>(&self, talk: impl FnOnce(&mut Machine, u64) -> T) -> T {
+        let answer = talk(&mut self.lock(), self.now());
+        self.wake.notify_one();
+        answer
+    }
+
+    /// Looks at the machine.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Like [`World::with`], without waking the driver: for the driver itself.
+    pub(super) fn turn<T>(&self, turn: impl FnOnce(&mut Machine, u64) -> T) -> T {
+        turn(&mut self.lock(), self.now())
+    }
+
+    /// The driver had a turn: who watches resources may look again.
+    pub(super) fn turned(&self) {
+        self.turns.send_modify(|turns| *turns += 1);
+    }
+
+    /// Changes with every turn of the driver.
+    pub(super) fn turns(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
