@@ -136,7 +136,9 @@ impl Inner {
                 if media_type != "application/apply-patch+yaml" {
                     return Err(Status::media_type(media_type));
                 }
-                self.apply(&kind, namespace, name, request)
+                let options = Options::read(request.parameters)?;
+                let wanted = read(&kind, namespace, name, request.body)?;
+                self.apply(&kind, namespace, name, &options, wanted)
             }
             _ => Err(Status::method(request.method.as_str())),
         }
@@ -188,9 +190,27 @@ impl Inner {
         Ok((StatusCode::OK, list))
     }
 
-    fn apply(&mut self, kind: &Kind, namespace: Option<&str>, name: &str, request: &Request<'_>) -> Answer {
-        let options = Options::read(request.parameters)?;
-        let wanted = read(kind, namespace, name, request.body)?;
+    /// An apply that no client asked for.
+    pub(crate) fn apply_as(&mut self, manager: &str, object: &Value) -> Result<Value, Status> {
+        controllers::settle(self);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let is = |kind: &Kind| object["kind"] == kind.kind && object["apiVersion"] == kind.api_version();
+        let kind = self.kinds().into_iter().find(is).ok_or_else(Status::no_resource)?;
+        let (name, namespace) = (text(&object["metadata"]["name"]), text(&object["metadata"]["namespace"]));
+        let namespace = kind.namespaced.then_some(namespace.as_str());
+        let options = Options { manager: manager.to_owned(), force: false, dry_run: false };
+        let wanted = read(&kind, namespace, &name, object.to_string().as_bytes())?;
+        Ok(self.apply(&kind, namespace, &name, &options, wanted)?.1)
+    }
+
+    fn apply(
+        &mut self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        options: &Options,
+        wanted: Value,
+    ) -> Answer {
         if let Some(namespace) = namespace {
             let core =
                 kinds::built_in().find(|kind| kind.kind == "Namespace").ok_or_else(Status::no_resource)?;
@@ -229,7 +249,7 @@ impl Inner {
                 object["metadata"]["generation"] = json!(1);
             }
             let stored = Stored { kind: kind.clone(), object, managers };
-            let shown = self.store(key, stored, &options, |counters| &mut counters.created);
+            let shown = self.store(key, stored, options, |counters| &mut counters.created);
             return Ok((StatusCode::CREATED, shown));
         };
         if object == live.object && same_managers(&managers, &live.managers) {
@@ -242,7 +262,7 @@ impl Inner {
             object["metadata"]["generation"] = json!(generation);
         }
         let stored = Stored { kind: kind.clone(), object, managers };
-        Ok((StatusCode::OK, self.store(key, stored, &options, |counters| &mut counters.changed)))
+        Ok((StatusCode::OK, self.store(key, stored, options, |counters| &mut counters.changed)))
     }
 
     /// Stores and counts, unless it is a dry run; answers what the client gets to see.

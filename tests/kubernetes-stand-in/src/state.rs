@@ -185,6 +185,16 @@ impl State {
         self.lock().held.remove(&(kind.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 
+    /// Applies an object as another field manager would, such as `helm-controller`; it does not count.
+    /// An error is the server's sentence.
+    pub fn apply_as(&self, manager: &str, object: &Value) -> Result<Value, String> {
+        let mut inner = self.lock();
+        let counters = inner.counters;
+        let result = inner.apply_as(manager, object);
+        inner.counters = counters;
+        result.map_err(|status| status.message().to_owned())
+    }
+
     /// What was asked so far.
     pub fn counters(&self) -> Counters {
         self.lock().counters

@@ -23,6 +23,10 @@ impl Status {
         Status { code, reason, message: message.into(), details }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn conflict(&self) -> bool {
         self.code == StatusCode::CONFLICT
     }

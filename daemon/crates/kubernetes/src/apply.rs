@@ -1,0 +1,119 @@
+//! Server-side apply, by the rules of handover.md §7: no force, and nothing sent that changes nothing.
+
+use hyper::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
+
+use crate::{
+    client::{Answer, Client},
+    difference::differences,
+    error::{ApplyError, FieldConflict, RequestError},
+    object::ObjectId,
+};
+
+/// The name under which we manage fields.
+pub const FIELD_MANAGER: &str = "ichord";
+
+/// What an apply did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was no such object.
+    Created,
+    /// These fields got other values, such as `.spec.replicas`; values are not told, they may be secret.
+    Changed(Vec<String>),
+    /// It was so already.
+    Unchanged,
+}
+
+/// An applied object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Which one.
+    pub object: ObjectId,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The object's version afterwards; of a dry run, before it (empty for an object that does not exist).
+    pub resource_version: String,
+}
+
+impl Client {
+    /// Makes `object` so, as the field manager [`FIELD_MANAGER`], never taking a field from another manager.
+    ///
+    /// Asks with a dry run first and sends nothing when that changes nothing, so that a repeated apply
+    /// leaves no trace in the cluster. With `dry_run` it ends there.
+    pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Applied, ApplyError> {
+        let id = ObjectId::try_from(object)?;
+        let live = self.object(&id).await?;
+        let answer = match &live {
+            Some(live) => {
+                let proposed = self.patch(&id, object, true).await?;
+                let fields = differences(live, &proposed);
+                if fields.is_empty() {
+                    let resource_version = version(live);
+                    return Ok(Applied { object: id, outcome: Outcome::Unchanged, resource_version });
+                }
+                if dry_run {
+                    let resource_version = version(live);
+                    return Ok(Applied { object: id, outcome: Outcome::Changed(fields), resource_version });
+                }
+                self.patch(&id, object, false).await?
+            }
+            None => self.patch(&id, object, dry_run).await?,
+        };
+        let outcome = match &live {
+            // What really happened: somebody may have been there between the two requests.
+            Some(live) => match differences(live, &answer) {
+                fields if fields.is_empty() => Outcome::Unchanged,
+                fields => Outcome::Changed(fields),
+            },
+            None => Outcome::Created,
+        };
+        Ok(Applied { object: id, outcome, resource_version: version(&answer) })
+    }
+
+    async fn patch(&self, id: &ObjectId, object: &Value, dry_run: bool) -> Result<Value, ApplyError> {
+        let what = id.to_string();
+        let unreadable = |detail: String| RequestError::Unreadable { what: what.clone(), detail };
+        let path = self.path(id).await?;
+        // Strict: a misspelt field is an error and not silently dropped.
+        let dry = if dry_run { "&dryRun=All" } else { "" };
+        let request = hyper::Request::patch(format!(
+            "{path}?fieldManager={FIELD_MANAGER}&force=false&fieldValidation=Strict{dry}"
+        ))
+        .header(CONTENT_TYPE, "application/apply-patch+yaml")
+        .header(ACCEPT, "application/json")
+        .body(object.to_string().into_bytes())
+        .map_err(|error| unreadable(error.to_string()))?;
+        let Answer { code, body } = self.send(request).await?;
+        if matches!(code, 200 | 201) {
+            return Ok(self.json(&what, &body)?);
+        }
+        let conflicts = conflicts(code, &body);
+        if conflicts.is_empty() {
+            Err(RequestError::refused(what, code, &body, id.kind == "Secret").into())
+        } else {
+            Err(ApplyError::Conflict { object: id.clone(), conflicts })
+        }
+    }
+}
+
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The owners in a 409: `details.causes[]` with the reason FieldManagerConflict and a message of the form
+/// `conflict with "helm" using apps/v1 at 2026-11-23T16:00:00Z`.
+fn conflicts(code: u16, body: &[u8]) -> Vec<FieldConflict> {
+    let status: Value = match code {
+        409 => serde_json::from_slice(body).unwrap_or_default(),
+        _ => return Vec::new(),
+    };
+    (status["details"]["causes"].as_array().into_iter().flatten())
+        .filter(|cause| cause["reason"] == "FieldManagerConflict")
+        .map(|cause| {
+            let message = cause["message"].as_str().unwrap_or_default();
+            let manager = message.split('"').nth(1).unwrap_or(message);
+            let field = cause["field"].as_str().unwrap_or_default();
+            FieldConflict { manager: manager.to_owned(), field: field.to_owned() }
+        })
+        .collect()
+}
