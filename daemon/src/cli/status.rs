@@ -44,10 +44,12 @@ fn table(status: &api::Status) -> String {
         let machine = node.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let port = node.port.clone().unwrap_or_else(|| "-".to_owned());
         let machine = if machine.is_empty() { "-".to_owned() } else { machine };
-        let cells = [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
+        let cells =
+            [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
         rows.push((cells, node.waiting.clone()));
     }
-    let width = |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
     for (cells, waiting) in &rows {
         let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));

@@ -198,7 +198,10 @@ impl<W: World> Reconciler<W> {
     fn deployable(&self, node: Option<&NodeName>, now: Time) -> Result<Vec<NodeName>, DeployError> {
         let view = self.core.view(now);
         let Some(name) = node else {
-            let vacant = view.nodes.keys().filter(|name| matches!(self.core.node(name), Some(NodeState::Vacant { .. })));
+            let vacant = view
+                .nodes
+                .keys()
+                .filter(|name| matches!(self.core.node(name), Some(NodeState::Vacant { .. })));
             let vacant: Vec<NodeName> = vacant.cloned().collect();
             return if vacant.is_empty() { Err(DeployError::NothingUnfilled) } else { Ok(vacant) };
         };

@@ -57,7 +57,8 @@ impl Turn {
             let progress = value.pointer("/progress/at").and_then(Value::as_str);
             [state, progress].into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
-        let writes: Vec<String> = self.writes.iter().map(|(key, value)| format!("{key} {}", state(value))).collect();
+        let writes: Vec<String> =
+            self.writes.iter().map(|(key, value)| format!("{key} {}", state(value))).collect();
         if writes.is_empty() { "journal only".to_owned() } else { writes.join(", ") }
     }
 

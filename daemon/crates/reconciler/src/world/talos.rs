@@ -174,7 +174,9 @@ async fn apply(cluster: &Cluster, node: &NodeName, address: IpAddr, fingerprint:
     };
     let yaml = match config.to_yaml() {
         Ok(yaml) => yaml,
-        Err(error) => return ApplyOutcome::Refused { reason: format!("the config cannot be written: {error}") },
+        Err(error) => {
+            return ApplyOutcome::Refused { reason: format!("the config cannot be written: {error}") };
+        }
     };
     let pinned: Fingerprint = match fingerprint.parse() {
         Ok(fingerprint) => fingerprint,
@@ -208,9 +210,10 @@ async fn bootstrap(cluster: &Cluster, address: IpAddr) -> BootstrapOutcome {
         Ok(()) => BootstrapOutcome::Accepted,
         Err(error) if error.is_already_exists() => BootstrapOutcome::Accepted,
         Err(error) => match error.code() {
-            Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented | Code::InvalidArgument => {
-                BootstrapOutcome::NotYet { reason: error.to_string() }
-            }
+            Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unimplemented
+            | Code::InvalidArgument => BootstrapOutcome::NotYet { reason: error.to_string() },
             _ => BootstrapOutcome::Unknown { reason: error.to_string() },
         },
     }
@@ -221,7 +224,9 @@ async fn owner(cluster: &Cluster, address: IpAddr) -> Option<String> {
     if let IpAddr::V4(v4) = address {
         for network in cluster.site.networks().iter().filter(|network| network.subnet.contains(&v4)) {
             match net::arp::probe(&network.interface, v4, VIRTUAL_ADDRESS).await {
-                Ok(Some(mac)) => return Some(format!("{mac} answers for {address} on {}", network.interface)),
+                Ok(Some(mac)) => {
+                    return Some(format!("{mac} answers for {address} on {}", network.interface));
+                }
                 Ok(None) => {}
                 // not knowing counts as an answer
                 Err(error) => return Some(format!("cannot tell: {error}")),

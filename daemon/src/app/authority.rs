@@ -1,0 +1,57 @@
+//! Boot questions from HTTP to the reconciler, and its answers as files to boot.
+
+use std::sync::Arc;
+
+use boot::Catalogue;
+use lifecycle::{BootAnswer, NodeName};
+use reconciler::{Cluster, Handle};
+use serve::{BootAuthority, BootQuestion, BootReply};
+use tokio::sync::watch;
+
+/// Answers with the images of the site in force.
+pub(crate) struct Authority {
+    pub(crate) handle: Handle,
+    pub(crate) cluster: watch::Receiver<Arc<Cluster>>,
+    pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
+}
+
+impl BootAuthority for Authority {
+    async fn ask(&self, question: BootQuestion) -> BootReply {
+        let BootQuestion { from, machine, attempt, lldp, firmware: _ } = question;
+        match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
+            Ok(BootAnswer::Deploy { node }) => self.images(&node),
+            Ok(BootAnswer::Retry { seconds, reason }) => {
+                tracing::info!(%from, reason, "asked to come back");
+                BootReply::Retry { seconds }
+            }
+            Ok(BootAnswer::LocalDisk { reason }) => {
+                tracing::info!(%from, reason, "sent to its own disk");
+                BootReply::LocalDisk
+            }
+            Ok(BootAnswer::Refused { reason }) => BootReply::Refused { reason },
+            // going down; the next daemon answers
+            Err(_) => BootReply::Retry { seconds: 5 },
+        }
+    }
+}
+
+impl Authority {
+    fn images(&self, node: &NodeName) -> BootReply {
+        let site = Arc::clone(&self.cluster.borrow().site);
+        let Some(set) = site.image_set(&node.0) else {
+            return BootReply::Refused { reason: format!("{node} is not in the site") };
+        };
+        match self.catalogue.borrow().image(&set.schematic, &set.version, set.architecture) {
+            Ok(image) => {
+                let cmdline = std::iter::once(image.cmdline.trim())
+                    .chain(site.kernel_args().iter().map(String::as_str));
+                BootReply::Deploy {
+                    kernel: image.kernel.clone(),
+                    initramfs: image.initramfs.clone(),
+                    cmdline: cmdline.collect::<Vec<_>>().join(" "),
+                }
+            }
+            Err(error) => BootReply::Refused { reason: error.to_string() },
+        }
+    }
+}

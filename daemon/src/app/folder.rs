@@ -1,0 +1,134 @@
+//! A site's folder: read, checked, and remembered word for word, so that it can be gone on with later.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use document::Findings;
+use serde::{Deserialize, Serialize};
+use site::{Files, Site};
+use talos_config::secrets::SecretsBundle;
+
+/// A checked site with its secrets.
+pub(crate) struct Loaded {
+    pub(crate) site: Site,
+    pub(crate) secrets: SecretsBundle,
+    /// warnings only
+    pub(crate) findings: Findings,
+    /// everything that was read to get there
+    pub(crate) copy: Copy,
+}
+
+/// Every file of a site as it was read, secrets included: to be kept sealed, never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Copy {
+    directory: PathBuf,
+    /// `None` is a file that was looked for and not there
+    files: BTreeMap<PathBuf, Option<String>>,
+    /// the variables that the files name
+    environment: BTreeMap<String, String>,
+}
+
+/// Why there is no site.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// the files have faults
+    #[error("{0}")]
+    Faults(Findings),
+    /// the secrets cannot be had
+    #[error(transparent)]
+    Secrets(#[from] anyhow::Error),
+}
+
+/// The disk.
+pub(crate) struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+/// Reads a site from disk.
+pub(crate) fn load(directory: &Path) -> Result<Loaded, LoadError> {
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let recorder = Recorder { inner: &Disk, seen: RefCell::default() };
+    let (site, secrets, findings) = read(directory, &recorder, &environment)?;
+    let files = recorder.seen.into_inner();
+    let named = |name: &str| files.values().flatten().any(|text| text.contains(&format!("${{{name}")));
+    let environment = environment.into_iter().filter(|(name, _)| named(name)).collect();
+    let copy = Copy { directory: directory.to_owned(), files, environment };
+    Ok(Loaded { site, secrets, findings, copy })
+}
+
+impl Copy {
+    /// The site as it was when the copy was made.
+    pub(crate) fn load(self) -> Result<Loaded, LoadError> {
+        let (site, secrets, findings) = read(&self.directory, &self, &self.environment)?;
+        Ok(Loaded { site, secrets, findings, copy: self })
+    }
+}
+
+fn read(
+    directory: &Path,
+    files: &dyn Files,
+    environment: &BTreeMap<String, String>,
+) -> Result<(Site, SecretsBundle, Findings), LoadError> {
+    let (site, findings) = Site::load(directory, files, environment).map_err(LoadError::Faults)?;
+    let path = site.secrets().to_owned();
+    let text = files.read(&path).with_context(|| {
+        format!(
+            "the secrets {} cannot be read; `ichord secrets new {}` makes them",
+            path.display(),
+            directory.display()
+        )
+    })?;
+    let text = zeroize::Zeroizing::new(text);
+    let secrets = SecretsBundle::from_yaml(&text)
+        .with_context(|| format!("{} is not a secrets bundle", path.display()))?;
+    let site = site.for_cluster(secrets.cluster_id.clone());
+    Ok((site, secrets, findings))
+}
+
+/// Remembers what was read through it.
+struct Recorder<'a> {
+    inner: &'a dyn Files,
+    seen: RefCell<BTreeMap<PathBuf, Option<String>>>,
+}
+
+impl Files for Recorder<'_> {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let text = self.inner.read(path)?;
+        self.seen.borrow_mut().insert(path.to_owned(), Some(text.clone()));
+        Ok(text)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        let exists = self.inner.exists(path);
+        let mut seen = self.seen.borrow_mut();
+        // a file that is only asked for and never read must still be there in the copy
+        let entry = seen.entry(path.to_owned()).or_insert(None);
+        if exists && entry.is_none() {
+            *entry = Some(String::new());
+        }
+        exists
+    }
+}
+
+impl Files for Copy {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.files.get(path).cloned().flatten().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(Option::is_some)
+    }
+}

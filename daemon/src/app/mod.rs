@@ -1,0 +1,91 @@
+//! The daemon: what it is made of, in which order it starts, and in which order it stops.
+//!
+//! Start: site → state → images → sockets → fewer capabilities → core → ready. Everything that can
+//! be wrong is found before anything is answered. Stop: first the sockets, so that no new question
+//! comes in, then the reconciler between two turns, then the store.
+
+mod admin;
+mod authority;
+mod folder;
+mod leases;
+pub(crate) mod log;
+mod pumps;
+mod signals;
+mod sockets;
+mod state;
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use reconciler::{Checkpoints, Clock, Cluster, Reconciler, Talos};
+use serve::counters::Counters;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use folder::{Disk, LoadError, Loaded, load};
+
+/// What `ichord serve` was told.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) site: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) http_port: u16,
+    /// places to die at, for the lab
+    pub(crate) crash_ledger: Option<PathBuf>,
+}
+
+/// Runs the daemon until a signal ends it.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    net::capabilities::require(sockets::NEEDED)?;
+    let state = state::State::open(&options.state)?;
+    let start = state.accept(&options.site).await?;
+    let Loaded { site, secrets, .. } = start.loaded;
+    let site = Arc::new(site);
+    let catalogue = sockets::catalogue(&site, &options.state)?;
+    let counters = Arc::new(Counters::default());
+
+    let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets)?));
+    let checkpoints = match &options.crash_ledger {
+        Some(ledger) => Checkpoints::with_ledger(ledger).context("the crash ledger cannot be opened")?,
+        None => Checkpoints::none(),
+    };
+    let world = Arc::new(Talos::new(in_force.clone()));
+    let (reconciler, handle) =
+        Reconciler::new(Arc::clone(&site), state.store.clone(), world, Clock::system(), checkpoints).await?;
+
+    let (pumps, ends) = pumps::channels();
+    let boot_view = pumps.boot_view(handle.published());
+    let links = sockets::Links { ends, boot_view, counters, catalogue, http_port: options.http_port };
+    let sockets = sockets::open(&site, &handle, &state.store, in_force, links).await?;
+    let admin = api::Listener::bind(&options.socket).await?;
+    net::capabilities::keep_only(sockets::KEPT)?;
+
+    let (edge, core) = (CancellationToken::new(), CancellationToken::new());
+    let backend = admin::Admin::new(options.site, start.fault, handle.clone(), cluster, state);
+    let backend = Arc::new(backend);
+    let mut tasks = JoinSet::new();
+    pumps.spawn(&mut tasks, &handle, backend.store().leases().await?, &edge);
+    sockets.spawn(&mut tasks, &edge);
+    tasks.spawn(admin.serve(Arc::clone(&backend), edge.clone()));
+    let mut reconciling = tokio::spawn(reconciler.run(core.clone()));
+
+    signals::ready(&site);
+    let ended = tokio::select! {
+        () = signals::until_told_to_stop(&backend) => Ok(()),
+        ended = &mut reconciling => Err(ended),
+    };
+    signals::stopping();
+    edge.cancel();
+    while tasks.join_next().await.is_some() {}
+    core.cancel();
+    match ended {
+        Ok(()) => reconciling.await.context("the reconciler did not end by itself")??,
+        Err(ended) => {
+            ended.context("the reconciler ended unexpectedly")??;
+            anyhow::bail!("the reconciler ended although nobody asked it to");
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

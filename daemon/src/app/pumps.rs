@@ -1,0 +1,109 @@
+//! What the sockets notice, carried to the reconciler; what the reconciler publishes, carried to DHCP.
+
+use std::{net::IpAddr, sync::Arc};
+
+use boot::BootView;
+use identity::Sighting;
+use reconciler::{Handle, Published};
+use serve::Whereabouts;
+use store::LeaseRow;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Sightings and whereabouts waiting for the reconciler. What does not fit is dropped by the sender
+/// and seen again.
+const QUEUE: usize = 1024;
+
+/// The sending ends, for the socket loops.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    pub(crate) sightings: mpsc::Sender<Sighting>,
+    pub(crate) whereabouts: mpsc::Sender<Whereabouts>,
+}
+
+/// The receiving ends.
+pub(crate) struct Pumps {
+    sightings: mpsc::Receiver<Sighting>,
+    whereabouts: mpsc::Receiver<Whereabouts>,
+}
+
+pub(crate) fn channels() -> (Pumps, Ends) {
+    let (send_sightings, sightings) = mpsc::channel(QUEUE);
+    let (send_whereabouts, whereabouts) = mpsc::channel(QUEUE);
+    (Pumps { sightings, whereabouts }, Ends { sightings: send_sightings, whereabouts: send_whereabouts })
+}
+
+impl Pumps {
+    /// DHCP's part of what is published, from now on.
+    pub(crate) fn boot_view(
+        &self,
+        mut published: watch::Receiver<Published>,
+    ) -> watch::Receiver<Arc<BootView>> {
+        let first = Arc::new(published.borrow_and_update().boot.clone());
+        let (send, view) = watch::channel(first);
+        // ends with the reconciler, which drops the other end
+        tokio::spawn(async move {
+            while published.changed().await.is_ok() {
+                let boot = Arc::new(published.borrow_and_update().boot.clone());
+                send.send_replace(boot);
+            }
+        });
+        view
+    }
+
+    /// Runs until the token is cancelled. The stored leases come first: they say where machines were
+    /// when the last daemon ended.
+    pub(crate) fn spawn(
+        self,
+        tasks: &mut JoinSet<()>,
+        handle: &Handle,
+        leases: Vec<LeaseRow>,
+        stop: &CancellationToken,
+    ) {
+        let Self { mut sightings, mut whereabouts } = self;
+        let (to_identity, to_place, stopped) = (handle.clone(), handle.clone(), stop.clone());
+        tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(async move {
+                    while let Some(sighting) = sightings.recv().await {
+                        if to_identity.sight(sighting).await.is_err() {
+                            return;
+                        }
+                    }
+                })
+                .map_none(),
+        );
+        tasks.spawn(
+            stopped
+                .run_until_cancelled_owned(async move {
+                    for row in leases {
+                        if let (Some(mac), IpAddr::V4(_)) = (row.mac, row.address)
+                            && to_place.locate(mac, row.address).await.is_err()
+                        {
+                            return;
+                        }
+                    }
+                    while let Some(seen) = whereabouts.recv().await {
+                        if to_place.locate(seen.mac, seen.address).await.is_err() {
+                            return;
+                        }
+                    }
+                })
+                .map_none(),
+        );
+    }
+}
+
+/// A cancelled task has no result, and nobody asks for one.
+trait MapNone {
+    fn map_none(self) -> impl Future<Output = ()> + Send;
+}
+
+impl<F: Future<Output = Option<()>> + Send> MapNone for F {
+    async fn map_none(self) {
+        self.await.unwrap_or_default();
+    }
+}

@@ -1,0 +1,180 @@
+//! Every socket of the daemon: opened eagerly, so that what is wrong shows before anything is answered.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use boot::{BootView, Catalogue};
+use net::{capabilities::Capability, interface::Interface};
+use reconciler::{Cluster, Handle};
+use serve::{
+    capture::{Capture, LocalSwitch},
+    counters::Counters,
+    dhcp::Dhcp,
+    forwarding::Forwarding,
+    http::{BootServer, Limits},
+};
+use site::{DhcpMode, Network, Site};
+use store::Store;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    authority::Authority,
+    leases::{Leases, lease},
+    pumps::Ends,
+};
+
+/// To open the sockets: packet sockets, and ports 67 and 80.
+pub(crate) const NEEDED: &[Capability] = &[Capability::NetRaw, Capability::NetBindService];
+
+/// After that: ARP probes go on opening packet sockets.
+pub(crate) const KEPT: &[Capability] = &[Capability::NetRaw];
+
+/// What the sockets are connected to.
+pub(crate) struct Links {
+    pub(crate) ends: Ends,
+    pub(crate) boot_view: watch::Receiver<Arc<BootView>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) http_port: u16,
+}
+
+/// Open, not yet answering.
+pub(crate) struct Sockets {
+    dhcp: Vec<Dhcp<Leases>>,
+    http: Vec<(TcpListener, BootServer<Authority>)>,
+    captures: Vec<Capture>,
+    forwarding: Vec<Forwarding>,
+    ends: Ends,
+}
+
+/// The images, every one that a node of the site boots among them.
+pub(crate) fn catalogue(site: &Site, state: &Path) -> anyhow::Result<Arc<Catalogue>> {
+    let directory = site.images().map_or_else(|| state.join("images"), Path::to_owned);
+    let catalogue = Catalogue::load(&directory)?;
+    for set in site.image_sets() {
+        catalogue.image(&set.schematic, &set.version, set.architecture)?;
+    }
+    Ok(Arc::new(catalogue))
+}
+
+/// Opens everything the site asks for.
+pub(crate) async fn open(
+    site: &Site,
+    handle: &Handle,
+    store: &Store,
+    cluster: watch::Receiver<Arc<Cluster>>,
+    links: Links,
+) -> anyhow::Result<Sockets> {
+    let Links { ends, boot_view, counters, catalogue, http_port } = links;
+    let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
+    // the images of a running daemon change with a restart
+    let (_, catalogue) = watch::channel(catalogue);
+    let authority = Arc::new(Authority { handle: handle.clone(), cluster, catalogue: catalogue.clone() });
+    let mut sockets =
+        Sockets { dhcp: Vec::new(), http: Vec::new(), captures: Vec::new(), forwarding: Vec::new(), ends };
+
+    for network in site.networks() {
+        let server = server_address(network)?;
+        if network.dhcp != DhcpMode::Off {
+            let (_, configs) = watch::channel(dhcp_config(site, network, server, http_port));
+            let links = serve::dhcp::Links {
+                view: boot_view.clone(),
+                sightings: sockets.ends.sightings.clone(),
+                whereabouts: sockets.ends.whereabouts.clone(),
+                counters: Arc::clone(&counters),
+            };
+            let leases = Leases(store.clone());
+            sockets.dhcp.push(Dhcp::bind(&network.interface, configs, stored.clone(), leases, links)?);
+        }
+        let address = SocketAddr::from((server, http_port));
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("HTTP boot cannot listen on {address}: is another web server running on this host?")
+        })?;
+        let boot_server = BootServer {
+            authority: Arc::clone(&authority),
+            catalogue: catalogue.clone(),
+            whereabouts: sockets.ends.whereabouts.clone(),
+            counters: Arc::clone(&counters),
+            limits: Limits::default(),
+        };
+        sockets.http.push((listener, boot_server));
+    }
+    for switch in site.switches() {
+        let local = LocalSwitch {
+            name: switch.name.clone(),
+            bridge: Some(switch.bridge.clone()),
+            ports: switch.ports.clone(),
+        };
+        sockets.captures.push(Capture::open(local.clone(), Arc::clone(&counters)).await?);
+        sockets.forwarding.extend(Forwarding::open(local).await?);
+    }
+    Ok(sockets)
+}
+
+impl Sockets {
+    /// Answers until the token is cancelled.
+    pub(crate) fn spawn(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        for dhcp in self.dhcp {
+            tasks.spawn(dhcp.run(stop.clone()));
+        }
+        for (listener, boot_server) in self.http {
+            tasks.spawn(boot_server.serve(listener, stop.clone()));
+        }
+        for capture in self.captures {
+            tasks.spawn(capture.run(self.ends.sightings.clone(), stop.clone()));
+        }
+        for forwarding in self.forwarding {
+            tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));
+        }
+    }
+}
+
+/// Our own address on a network: the interface's first one in the subnet.
+fn server_address(network: &Network) -> anyhow::Result<Ipv4Addr> {
+    let interface = Interface::named(&network.interface)?;
+    let ours =
+        interface.addresses.iter().map(|net| net.addr()).find(|address| network.subnet.contains(address));
+    ours.with_context(|| {
+        let have: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        format!(
+            "interface {} has no address in {}: it has {}",
+            network.interface,
+            network.subnet,
+            if have.is_empty() { "none".to_owned() } else { have.join(", ") }
+        )
+    })
+}
+
+fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16) -> dhcp::Config {
+    let plan = site.plan();
+    let nodes = plan.nodes.values().map(|node| node.address);
+    let excluded = nodes.chain(plan.virtual_address).chain([IpAddr::V4(server)]);
+    dhcp::Config {
+        mode: match network.dhcp {
+            DhcpMode::Authoritative => dhcp::Mode::Authoritative,
+            DhcpMode::Proxy => dhcp::Mode::Proxy,
+            DhcpMode::Off => dhcp::Mode::Off,
+        },
+        subnet: network.subnet,
+        server,
+        http_port,
+        pool: network.pool.map(|pool| pool.first..=pool.last),
+        pool_for: dhcp::PoolFor::default(),
+        excluded: excluded
+            .filter_map(|address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect(),
+        gateway: network.gateway,
+        dns: network.dns.clone(),
+        ntp: network.ntp.clone(),
+        domain: None,
+        timing: dhcp::Timing::default(),
+    }
+}

@@ -1,0 +1,102 @@
+//! The state directory: the store, the vault, and the last accepted site.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use store::{
+    Store, Transaction,
+    vault::{KeySource, Sealed, Vault},
+};
+
+use super::folder::{Copy, LoadError, Loaded, load};
+
+/// Where the sealed copy of the last accepted site is.
+const ACCEPTED: &str = "site/accepted";
+
+/// The daemon's memory.
+pub(crate) struct State {
+    pub(crate) store: Store,
+    vault: Vault,
+}
+
+/// The site to start with.
+pub(crate) struct Start {
+    pub(crate) loaded: Loaded,
+    /// why it is not the one on disk
+    pub(crate) fault: Option<String>,
+}
+
+impl State {
+    /// Opens the directory, and makes it if it is not there.
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("the state directory {} cannot be made", directory.display()))?;
+        let store = Store::open(&directory.join("state.db"))?;
+        let vault = Vault::open(&key_source(directory))?;
+        Ok(Self { store, vault })
+    }
+
+    /// The site on disk if it has no faults, otherwise the last accepted one: a bad edit never takes
+    /// a running rack down, not even over a restart.
+    pub(crate) async fn accept(&self, directory: &Path) -> anyhow::Result<Start> {
+        match load(directory) {
+            Ok(loaded) => {
+                for warning in loaded.findings.iter() {
+                    tracing::warn!("{warning}");
+                }
+                self.keep(&loaded.copy).await?;
+                Ok(Start { loaded, fault: None })
+            }
+            Err(fault) => {
+                let fault = describe(&fault);
+                let Some(copy) = self.kept().await? else {
+                    anyhow::bail!("the site cannot be used:\n{fault}");
+                };
+                tracing::error!("the site cannot be used; going on with the last accepted one\n{fault}");
+                let loaded = copy.load().context("the last accepted site cannot be used either")?;
+                Ok(Start { loaded, fault: Some(fault) })
+            }
+        }
+    }
+
+    /// Remembers a site, sealed.
+    pub(crate) async fn keep(&self, copy: &Copy) -> anyhow::Result<()> {
+        if self.kept().await.ok().flatten().as_ref() == Some(copy) {
+            return Ok(());
+        }
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(copy)?);
+        let sealed = serde_json::to_value(self.vault.seal(ACCEPTED, &plain)?)?;
+        let transaction = Transaction { put: vec![(ACCEPTED.to_owned(), sealed)], ..Transaction::default() };
+        self.store.commit(transaction).await.context("the accepted site cannot be stored")?;
+        Ok(())
+    }
+
+    async fn kept(&self) -> anyhow::Result<Option<Copy>> {
+        let Some(entry) = self.store.get(ACCEPTED).await? else { return Ok(None) };
+        let sealed: Sealed = serde_json::from_value(entry.value).context("the kept site cannot be read")?;
+        let plain = self.vault.unseal(ACCEPTED, &sealed)?;
+        Ok(Some(serde_json::from_slice(&plain).context("the kept site cannot be read")?))
+    }
+}
+
+/// What a person is told about a site that cannot be used.
+pub(crate) fn describe(fault: &LoadError) -> String {
+    match fault {
+        LoadError::Faults(findings) => findings.to_string(),
+        LoadError::Secrets(error) => format!("{error:#}"),
+    }
+}
+
+/// systemd's credential where there is one, otherwise a file that only we can read.
+fn key_source(directory: &Path) -> KeySource {
+    let credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("ichord-key"));
+    match credential.filter(|path| path.exists()) {
+        Some(path) => KeySource::Credential(path),
+        None => KeySource::File(directory.join("vault.key")),
+    }
+}

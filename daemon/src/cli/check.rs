@@ -1,0 +1,49 @@
+//! `ichord check`: every fault of a site, before anything boots.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::Args;
+use site::Site;
+
+use super::Failure;
+use crate::app::Disk;
+
+/// Reads a site's files and shows every fault with its place and what would be right.
+///
+/// Needs no privileges and touches nothing. Exit code 2 when there are errors; warnings alone pass.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ichord check profiles/home-ops")]
+pub(crate) struct Check {
+    /// the site's folder
+    site: PathBuf,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let environment: BTreeMap<String, String> = std::env::vars().collect();
+        match Site::load(&self.site, &Disk, &environment) {
+            Ok((site, findings)) => {
+                for finding in findings.iter() {
+                    eprintln!("{finding}\n");
+                }
+                let plan = site.plan();
+                let control_planes = plan.control_planes().count();
+                println!(
+                    "{}: {} control planes, {} workers, {} warnings",
+                    site.name(),
+                    control_planes,
+                    plan.nodes.len() - control_planes,
+                    findings.warnings()
+                );
+                Ok(())
+            }
+            Err(findings) => {
+                for finding in findings.iter() {
+                    eprintln!("{finding}\n");
+                }
+                eprintln!("{} errors, {} warnings", findings.errors(), findings.warnings());
+                Err(Failure::Faults)
+            }
+        }
+    }
+}
