@@ -200,3 +200,56 @@ impl fmt::Debug for MachineConfig {
         f.debug_list().entries(self.ids()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TEXT: &str = "machine: {type: worker, token: abcdef.0123456789abcdef}\n---\napiVersion: v1alpha1\n\
+                        kind: HostnameConfig\nhostname: a\n---\napiVersion: v1alpha1\nkind: UserVolumeConfig\nname: data\n";
+
+    #[test]
+    fn documents_are_found_by_kind_and_name() {
+        let mut config = MachineConfig::from_yaml(TEXT).expect("reads");
+        assert_eq!(config.at(&["machine", "type"]), Some(&json!("worker")));
+        assert_eq!(config.at(&["machine", "network", "hostname"]), None);
+        assert_eq!(config.document("HostnameConfig", "").expect("there")["hostname"], "a");
+        assert!(config.document("UserVolumeConfig", "").is_none());
+        assert!(config.document("UserVolumeConfig", "data").is_some());
+        config.insert(crate::documents::static_hostname("b")).expect("a document");
+        assert_eq!(config.documents().len(), 3, "it takes the place of the old one");
+        assert_eq!(config.document("HostnameConfig", "").expect("there")["hostname"], "b");
+        config.insert(crate::documents::lldpd()).expect("a document");
+        assert_eq!(config.documents_of("ExtensionServiceConfig").count(), 1);
+        let ids: Vec<DocumentId> = config.ids().collect();
+        assert_eq!(ids[3].to_string(), "the document ExtensionServiceConfig `lldpd`");
+        assert!(config.remove(&ids[3]).is_some() && config.remove(&ids[3]).is_none());
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let config = MachineConfig::from_yaml(TEXT).expect("reads");
+        assert!(MachineConfig::from_yaml(&config.to_yaml().expect("writes")).expect("reads") == config);
+    }
+
+    #[test]
+    fn what_is_no_config_is_refused() {
+        let error = |text: &str| MachineConfig::from_yaml(text).expect_err("refused");
+        assert_eq!(error("- a\n"), ConfigError::NotAMap(1));
+        assert_eq!(error("machine: {}\n---\nkind: HostnameConfig\n"), ConfigError::NoKind(2));
+        assert_eq!(error("hostname: x\n"), ConfigError::NoKind(1));
+        assert_eq!(
+            error("machine: {}\n---\ncluster: {}\n"),
+            ConfigError::Duplicate(Box::new(DocumentId::V1Alpha1))
+        );
+        assert!(matches!(error("a: [\n"), ConfigError::Yaml(_)));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let shown = format!("{:?}", MachineConfig::from_yaml(TEXT).expect("reads"));
+        assert!(!shown.contains("abcdef") && shown.contains("HostnameConfig"), "{shown}");
+    }
+}

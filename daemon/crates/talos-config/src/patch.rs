@@ -57,9 +57,9 @@ pub enum PatchError {
         reason: String,
     },
     /// `$patch: delete` where it cannot be.
-    #[error("`$patch: delete` at `{path}`: {reason}")]
+    #[error("`$patch: delete` at {path}: {reason}")]
     Deletion {
-        /// The keys that lead there.
+        /// The keys that lead there, or `the top`.
         path: String,
         /// What is wrong.
         reason: &'static str,
@@ -173,5 +173,135 @@ impl Part {
             }),
             None => Ok(config.insert(patch.clone())?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CONFIG: &str = "machine:\n  token: secret\n  certSANs: [a]\n  network:\n    hostname: old\n    interfaces: \
+                          [{interface: eth0, addresses: [10.0.0.1/24]}]\ncluster: {network: {podSubnets: [10.0.0.0/8]}}\n\
+                          ---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: stable\n---\napiVersion: v1alpha1\n\
+                          kind: FutureConfig\nname: one\nlist: [1]\ntext: a\n";
+
+    fn config() -> MachineConfig {
+        MachineConfig::from_yaml(CONFIG).expect("reads")
+    }
+
+    fn patched(patch: &str) -> MachineConfig {
+        apply(config(), patch).unwrap_or_else(|error| panic!("{error}: {patch}"))
+    }
+
+    #[test]
+    fn maps_merge_lists_append_and_exceptions_replace() {
+        let config = patched(
+            "machine: {certSANs: [b], network: {hostname: '', interfaces: [{interface: eth0, addresses: \
+             [10.0.0.2/24]}]}}\ncluster: {network: {podSubnets: [10.1.0.0/16]}}\n",
+        );
+        assert_eq!(config.at(&["machine", "certSANs"]), Some(&json!(["a", "b"])));
+        assert_eq!(config.at(&["machine", "network", "hostname"]), Some(&json!("old")));
+        let interfaces = json!([{"interface": "eth0", "addresses": ["10.0.0.1/24", "10.0.0.2/24"]}]);
+        assert_eq!(config.at(&["machine", "network", "interfaces"]), Some(&interfaces));
+        assert_eq!(config.at(&["cluster", "network", "podSubnets"]), Some(&json!(["10.1.0.0/16"])));
+    }
+
+    #[test]
+    fn several_documents_are_patched_and_new_ones_appended() {
+        let config = patched(
+            "apiVersion: v1alpha1\nkind: HostnameConfig\nauto: \"off\"\nhostname: x\n---\napiVersion: v1alpha1\n\
+             kind: FutureConfig\nname: two\nlist: [2]\n",
+        );
+        let hostname = config.document("HostnameConfig", "").expect("there");
+        assert_eq!((&hostname["auto"], &hostname["hostname"]), (&json!("off"), &json!("x")));
+        assert_eq!(config.documents().len(), 4);
+    }
+
+    #[test]
+    fn unknown_kinds_pass_through_and_merge_by_general_rules() {
+        let config = patched(
+            "apiVersion: v1alpha1\nkind: FutureConfig\nname: one\nlist: [2]\ntext: b\nmore: {deep: 1}\n",
+        );
+        let future = Value::Object(config.document("FutureConfig", "one").expect("there").clone());
+        assert_eq!((&future["list"], &future["text"]), (&json!([1, 2]), &json!("b")));
+        let config = patched(
+            "apiVersion: v1alpha1\nkind: FutureConfig\nname: one\nlist: {$patch: delete}\nabsent: {$patch: delete}\n",
+        );
+        assert!(config.document("FutureConfig", "one").expect("there").get("list").is_none());
+    }
+
+    #[test]
+    fn deletions_come_first() {
+        let config = patched(
+            "machine: {network: {hostname: {$patch: delete}, interfaces: [{interface: eth0, $patch: delete}, \
+             {interface: eth0, mtu: 9000}]}}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\n$patch: delete\n",
+        );
+        assert_eq!(
+            config.at(&["machine", "network"]),
+            Some(&json!({"interfaces": [{"interface": "eth0", "mtu": 9000}]}))
+        );
+        assert!(config.document("HostnameConfig", "").is_none());
+    }
+
+    #[test]
+    fn a_patch_that_fails_changes_nothing_and_names_the_place() {
+        for (patch, message) in [
+            (
+                "machine: {token: x}\n---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: [1]\n",
+                "the patch has a list at `auto` in the document HostnameConfig, where the config has a text",
+            ),
+            (
+                "machine: {token: x, network: {interfaces: {eth0: {}}}}\n",
+                "the patch has a map at `machine.network.interfaces` in the v1alpha1 document, where the config has a list",
+            ),
+            (
+                "machine: {token: x, network: {interfaces: [{interface: eth5, $patch: delete}]}}\n",
+                "the patch deletes `machine.network.interfaces[interface: eth5]` in the v1alpha1 document, but there \
+                 is no such thing",
+            ),
+            (
+                "machine: {}\n$patch: delete\n",
+                "`$patch: delete` at the top: the main document cannot be deleted",
+            ),
+            (
+                "- {op: remove, path: /machine}\n",
+                "JSON 6902 patches cannot be used on a config of several documents; write it as a strategic merge \
+                 patch instead",
+            ),
+            (
+                "- {path: /machine}\n",
+                "operation 1 of the JSON patch has no `op`, so this is neither a JSON patch nor a document of a \
+                 machine config",
+            ),
+        ] {
+            let mut changed = config();
+            let error = Patch::parse(patch).and_then(|patch| patch.apply(&mut changed)).expect_err(patch);
+            assert_eq!(error.to_string(), message);
+            assert!(changed == config());
+        }
+    }
+
+    #[test]
+    fn json_operations_change_one_document() {
+        let (main, _) = CONFIG.split_once("---").expect("documents");
+        let config = MachineConfig::from_yaml(main).expect("reads");
+        let config = apply(
+            config,
+            "[{op: add, path: /machine/certSANs/0, value: z}, {op: move, from: /machine/token, path: /machine/type}, \
+             {op: test, path: /machine/type, value: secret}]",
+        )
+        .expect("applies");
+        assert_eq!(config.at(&["machine", "certSANs"]), Some(&json!(["z", "a"])));
+        assert_eq!(config.at(&["machine", "type"]), Some(&json!("secret")));
+        assert_eq!(config.at(&["machine", "token"]), None);
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing_and_patches_do_not_show_what_they_hold() {
+        assert!(patched("# nothing yet\n") == config());
+        let patch = Patch::parse("machine: {token: secret}\n").expect("reads");
+        assert_eq!(format!("{patch:?}"), "Patch [V1Alpha1]");
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn take(document: &mut Value) -> Result<(Vec<Deletion>, bool), PatchE
             (false, true, false) | (false, false, true) => "`apiVersion` and `kind` must both be there",
             _ => continue,
         };
-        return Err(PatchError::Deletion { path: deletion.path(), reason });
+        return Err(deletion.refused(reason));
     }
     let rest = document.as_object().is_some_and(|map| !is_bare(map));
     Ok((found, rest && !gone))
@@ -68,7 +68,7 @@ fn walk(
                         true => Deletion { element: Some(selector(map, &deletion)?), ..deletion },
                         false if path.contains(&Step::Element) => {
                             let reason = "a part of a list's element cannot be deleted, only the element";
-                            return Err(PatchError::Deletion { path: deletion.path(), reason });
+                            return Err(deletion.refused(reason));
                         }
                         false => deletion,
                     });
@@ -115,7 +115,7 @@ fn is_marker(key: &str, value: &Value) -> bool {
 fn selector(element: &Map<String, Value>, deletion: &Deletion) -> Result<(String, String), PatchError> {
     let Some((key, value)) = element.iter().find(|(key, value)| !is_marker(key, value)) else {
         let reason = "which element? give one of its keys and values";
-        return Err(PatchError::Deletion { path: deletion.path(), reason });
+        return Err(deletion.refused(reason));
     };
     let text = match value {
         Value::String(text) => text.clone(),
@@ -129,6 +129,11 @@ impl Deletion {
     /// Whether the whole document goes away.
     pub(super) fn is_document(&self) -> bool {
         self.path.is_empty()
+    }
+
+    fn refused(&self, reason: &'static str) -> PatchError {
+        let path = if self.is_document() { "the top".to_owned() } else { format!("`{}`", self.path()) };
+        PatchError::Deletion { path, reason }
     }
 
     /// The keys that lead to the place, for a message.

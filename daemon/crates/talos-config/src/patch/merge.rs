@@ -66,6 +66,10 @@ fn merge(
     }
     let Some(patch) = patch else { return Ok(config) };
     let config = match config {
+        // the patch's own elements are matched with each other, too
+        None | Some(Value::Null) if matches!(shape, Shape::List { key: Some(_), .. }) => {
+            Value::Array(Vec::new())
+        }
         None | Some(Value::Null) => return Ok(Some(patch.clone())),
         Some(config) => config,
     };
@@ -197,8 +201,14 @@ fn append(config: Value, patch: &Value) -> Result<Value, Clash> {
 fn keyed(config: Value, patch: &Value, element: &Shape, key: &str, replace: bool) -> Result<Value, Clash> {
     let clash = Clash::new(patch, &config);
     let (Value::Array(mut items), Value::Array(more)) = (config, patch) else { return Err(clash) };
+    let before = items.len();
     for (at, new) in more.iter().enumerate() {
-        match items.iter_mut().find(|old| same(old, new, key)) {
+        let found = match replace {
+            // only what the config had is replaced, and of two the later one
+            true => items.iter().take(before).rposition(|old| same(old, new, key)),
+            false => items.iter().position(|old| same(old, new, key)),
+        };
+        match found.and_then(|found| items.get_mut(found)) {
             Some(old) if replace => *old = new.clone(),
             Some(old) => {
                 let merged = merge(Some(mem::take(old)), Some(new), element, Manner::default());
