@@ -1,0 +1,390 @@
+//! Each rule, by a site that breaks it and nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use document::Findings;
+use site::{Files, Site};
+
+const SITE: &str = "\
+site: home
+network:
+  - interface: eno1
+    subnet: 10.0.0.0/24
+    dhcp: authoritative
+    pool: 10.0.0.100-10.0.0.199
+    gateway: 10.0.0.1
+machines:
+  a: { port: sw1/Eth1 }
+  b: { mac: '64:4b:f0:00:00:03' }
+";
+
+const TALCONFIG: &str = "\
+clusterName: home
+talosVersion: v1.13.9
+kubernetesVersion: v1.36.3
+endpoint: https://10.0.0.10:6443
+clusterPodNets: [10.244.0.0/16, 'fd00:1::/56']
+clusterSvcNets: [10.96.0.0/16, 'fd00:2::/112']
+nodes:
+  - hostname: a
+    ipAddress: 10.0.0.11
+    controlPlane: true
+    installDisk: /dev/sda
+    networkInterfaces: [{ interface: eth0, dhcp: true, vip: { ip: 10.0.0.10 } }]
+  - hostname: b
+    ipAddress: 10.0.0.12
+    installDisk: /dev/sda
+";
+
+/// Files in memory.
+struct Folder(BTreeMap<PathBuf, String>);
+
+impl Files for Folder {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+fn load(site: &str, talconfig: &str, others: &[(&str, &str)]) -> Result<(Site, Findings), Findings> {
+    let mut files: BTreeMap<PathBuf, String> =
+        others.iter().map(|&(name, text)| (name.into(), text.to_owned())).collect();
+    files.insert("ichord.yaml".into(), site.to_owned());
+    files.insert("talconfig.yaml".into(), talconfig.to_owned());
+    files.entry("talsecret.yaml".into()).or_default();
+    Site::load(Path::new(""), &Folder(files), &BTreeMap::new())
+}
+
+fn shown(result: Result<(Site, Findings), Findings>) -> Vec<String> {
+    let findings = result.map_or_else(|findings| findings, |(_, findings)| findings);
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// The base site with one text replaced by another; the texts must be there.
+fn with(base: &str, from: &str, to: &str) -> String {
+    assert!(base.contains(from), "{from}");
+    base.replace(from, to)
+}
+
+#[test]
+fn the_base_has_no_fault() {
+    assert_eq!(shown(load(SITE, TALCONFIG, &[])), [""; 0]);
+}
+
+#[test]
+fn rules_about_ichord_yaml() {
+    let mut wrong = Vec::new();
+    for (from, to, expected) in [
+        ("site: home\n", "", "ichord.yaml:1:1: error[key-missing]: the key `site` is missing"),
+        ("site: home", "site: Home Ops", "ichord.yaml:1:7: error[site-name]"),
+        (
+            "machines:",
+            "mashines: {}\nmachines:",
+            "ichord.yaml:8:1: error[key-unknown]: unknown key `mashines`",
+        ),
+        (
+            "subnet: 10.0.0.0/24",
+            "subnet: 10.0.0.5/24",
+            "ichord.yaml:4:13: error[cidr]: 10.0.0.5/24 is an address in a network, not the network\n  fix: write 10.0.0.0/24",
+        ),
+        ("subnet: 10.0.0.0/24", "subnet: ten", "ichord.yaml:4:13: error[value]"),
+        (
+            "dhcp: authoritative",
+            "dhcp: autoritative",
+            "ichord.yaml:5:11: error[value]: `autoritative` is not one of `proxy`, `authoritative`, `off`\n  fix: did you mean `authoritative`?",
+        ),
+        ("    pool: 10.0.0.100-10.0.0.199\n", "", "ichord.yaml:3:5: error[pool-missing]"),
+        ("10.0.0.100-10.0.0.199", "10.0.1.100-10.0.1.199", "ichord.yaml:6:11: error[pool-outside]"),
+        (
+            "10.0.0.100-10.0.0.199",
+            "10.0.0.12-10.0.0.50",
+            "ichord.yaml:6:11: error[pool-overlap]: 10.0.0.12-10.0.0.50 contains 10.0.0.12, b",
+        ),
+        (
+            "10.0.0.100-10.0.0.199",
+            "10.0.0.9-10.0.0.10",
+            "ichord.yaml:6:11: error[pool-overlap]: 10.0.0.9-10.0.0.10 contains 10.0.0.10, the shared address",
+        ),
+        (
+            "10.0.0.100-10.0.0.199",
+            "10.0.0.1-10.0.0.5",
+            "ichord.yaml:6:11: error[pool-overlap]: 10.0.0.1-10.0.0.5 contains 10.0.0.1, the gateway",
+        ),
+        (
+            "10.0.0.100-10.0.0.199",
+            "10.0.0.199-10.0.0.100",
+            "ichord.yaml:6:11: error[value]: `10.0.0.199-10.0.0.100` ends before it begins",
+        ),
+        ("gateway: 10.0.0.1\n", "gateway: 10.0.1.1\n", "ichord.yaml:7:14: error[gateway]"),
+        (
+            "  a: {",
+            "  aa: {",
+            "ichord.yaml:9:3: error[slot-unknown]: the talconfig has no node `aa`\n  fix: did you mean `a`?",
+        ),
+        (
+            "  a: { port: sw1/Eth1 }\n",
+            "",
+            "ichord.yaml:9:3: error[slot-missing]: nothing says where `a` is plugged in",
+        ),
+        (
+            "  b: { mac: '64:4b:f0:00:00:03' }\n",
+            "",
+            "ichord.yaml:9:3: warning[slot-missing]: nothing says where `b` is plugged in",
+        ),
+        (
+            "{ mac: '64:4b:f0:00:00:03' }",
+            "{ port: SW1/eth1 }",
+            "ichord.yaml:10:14: error[slot-twice]: the port sw1/eth1 is that of `a` already",
+        ),
+        (
+            "{ port: sw1/Eth1 }",
+            "{ mac: [64-4b-f0-00-00-03] }",
+            "ichord.yaml:10:13: error[slot-twice]: the mac 64:4b:f0:00:00:03 is that of `a` already",
+        ),
+        ("{ port: sw1/Eth1 }", "{}", "ichord.yaml:9:6: error[slot-empty]"),
+        (
+            "{ port: sw1/Eth1 }",
+            "{ port: Eth1 }",
+            "ichord.yaml:9:14: error[value]: \"Eth1\" is not a switch port",
+        ),
+        ("{ port: sw1/Eth1 }", "{ mac: '01:00:00:00:00:00' }", "ichord.yaml:9:13: error[slot-mac]"),
+        (
+            "{ port: sw1/Eth1 }",
+            "{ uuid: 00000000-0000-0000-0000-000000000000 }",
+            "ichord.yaml:9:14: error[slot-uuid]",
+        ),
+        ("{ port: sw1/Eth1 }", "{ serial: 1.10 }", "ichord.yaml:9:16: warning[slot-serial]"),
+        ("site: home\n", "site: home\ntrust: machine\n", "ichord.yaml:2:8: warning[trust-machine]"),
+        (
+            "site: home\n",
+            "site: home\ntiming: { observe: 2 seconds }\n",
+            "ichord.yaml:2:20: error[value]: `2 seconds` is not a duration",
+        ),
+        ("site: home\n", "site: home\nkernel-args: ['a b']\n", "ichord.yaml:2:15: error[kernel-arg]"),
+        (
+            "dhcp: authoritative\n    pool: 10.0.0.100-10.0.0.199",
+            "dhcp: proxy",
+            "ichord.yaml:8:6: warning[address-unsure]",
+        ),
+        ("dhcp: authoritative", "dhcp: off", "ichord.yaml:6:11: warning[pool-unused]"),
+        (
+            "site: home\n",
+            "site: home\nswitches: [{ name: sw1, bridge: br0, ports: { Eth11: p1 } }]\n",
+            "ichord.yaml:10:14: error[port-unknown]: the switch sw1 has no port Eth1\n  fix: did you mean sw1/Eth11?",
+        ),
+        (
+            "site: home\n",
+            "site: home\nswitches: [{ name: s, bridge: b, ports: { x: p, y: p } }]\n",
+            "ichord.yaml:2:52: error[switch-port-twice]",
+        ),
+        (
+            "site: home\n",
+            "site: home\nswitches: [{ name: s, bridge: b }, { name: s, bridge: c }]\n",
+            "ichord.yaml:2:44: error[switch-twice]",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno1, subnet: 10.0.0.128/25 }\nmachines:",
+            "ichord.yaml:8:18: error[network-twice]",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno2, subnet: 10.0.0.128/25 }\nmachines:",
+            "ichord.yaml:8:32: error[network-overlap]",
+        ),
+        (
+            "site: home\n",
+            "site: home\nhandover: [{ name: x, manifests: [m.yaml] }]\n",
+            "ichord.yaml:2:35: error[manifest]: m.yaml cannot be read",
+        ),
+        (
+            "site: home\n",
+            "site: home\nhandover: [{ name: x }, { name: x, manifests: [good.yaml] }]\n",
+            "ichord.yaml:2:12: error[step-empty]",
+        ),
+        (
+            "site: home\n",
+            "site: home\nhandover: [{ name: x, manifests: [good.yaml] }, { name: x, manifests: [good.yaml] }]\n",
+            "ichord.yaml:2:57: error[step-twice]",
+        ),
+        (
+            "site: home\n",
+            "site: home\nhandover: [{ name: x, manifests: [bad.yaml] }]\n",
+            "bad.yaml:2:1: error[manifest]: this is not a Kubernetes object",
+        ),
+        (
+            "site: home\n",
+            "site: home\ntalconfig: elsewhere/talconfig.yaml\n",
+            "elsewhere/talconfig.yaml: error[file]",
+        ),
+    ] {
+        let good = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+        let files = [("good.yaml", good), ("bad.yaml", "# not one\nkind: Namespace\n")];
+        let found = shown(load(&with(SITE, from, to), TALCONFIG, &files));
+        if !found.iter().any(|finding| finding.starts_with(expected)) {
+            wrong.push(format!("expected {expected}\n{}", found.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn rules_about_both_files() {
+    let lldpd = "installDisk: /dev/sda\n    schematic: {customization: {systemExtensions: {officialExtensions: [siderolabs/lldpd]}}}\n    networkI";
+    let lldpd = |more: &str| {
+        with(
+            TALCONFIG,
+            "installDisk: /dev/sda\n    networkI",
+            &lldpd.replace("    networkI", &format!("{more}    networkI")),
+        )
+    };
+    let change = |from: &str, to: &str| with(TALCONFIG, from, to);
+    let mut wrong = Vec::new();
+    for (talconfig, expected) in [
+        (change("ipAddress: 10.0.0.12", "ipAddress: 10.0.0.10"), "talconfig.yaml:14:16: error[vip-is-node]"),
+        (change("ip: 10.0.0.10", "ip: 10.9.0.10"), "talconfig.yaml:4:11: error[vip-outside]"),
+        (change("ip: 10.0.0.10", "ip: 10.0.0.1"), "talconfig.yaml:4:11: error[vip-is-gateway]"),
+        (change("ip: 10.0.0.10", "ip: 10.0.0.9"), "talconfig.yaml:4:11: warning[endpoint]"),
+        (change("ipAddress: 10.0.0.12", "ipAddress: 10.9.0.12"), "talconfig.yaml:14:16: error[node-outside]"),
+        (
+            change("ipAddress: 10.0.0.12", "ipAddress: 10.0.0.1"),
+            "talconfig.yaml:14:16: error[node-is-gateway]",
+        ),
+        (
+            change("10.244.0.0/16", "10.244.0.1/16"),
+            "talconfig.yaml:5:18: error[cidr]: 10.244.0.1/16 is an address in a network, not the network\n  fix: write 10.244.0.0/16",
+        ),
+        (change("10.244.0.0/16", "pods"), "talconfig.yaml:5:18: error[cidr]: `pods` is not a network"),
+        (
+            change("10.244.0.0/16, 'fd00:1::/56'", "'fd00:1::/56', 10.244.0.0/16"),
+            "talconfig.yaml:6:17: error[cidr-families]",
+        ),
+        (
+            change("'fd00:1::/56'", "10.245.0.0/16"),
+            "talconfig.yaml:5:33: error[cidr-families]: 10.245.0.0/16 is the second network of its family",
+        ),
+        (change("fd00:2::/112", "fd00:2::/64"), "talconfig.yaml:6:32: error[cidr-size]"),
+        (
+            change("10.244.0.0/16", "10.244.0.0/24"),
+            "talconfig.yaml:5:18: error[cidr-size]: 10.244.0.0/24 has room for 1 nodes, there are 2",
+        ),
+        (change("10.96.0.0/16", "10.244.64.0/20"), "talconfig.yaml:6:18: error[network-overlap]"),
+        (
+            change("10.96.0.0/16", "10.0.0.0/16"),
+            "talconfig.yaml:6:18: error[network-overlap]: 10.0.0.0/16 overlaps with 10.0.0.0/24 on eno1",
+        ),
+        (change("nodes:", "cniConfig: {name: none}\nnodes:"), "talconfig.yaml:7:12: warning[kube-proxy]"),
+        (
+            change("nodes:", "patches: ['cluster: {proxy: {disabled: true}}']\nnodes:"),
+            "talconfig.yaml:1:1: warning[kube-proxy]",
+        ),
+        (lldpd(""), "talconfig.yaml:12:16: warning[lldpd-document]: the image has siderolabs/lldpd"),
+        (
+            lldpd(
+                "    extensionServices: [{name: lldpd, configFiles: [{content: c, mountPath: /etc/lldpd.conf}]}]\n",
+            ),
+            "talconfig.yaml:13:25: warning[lldpd-document]: lldpd reads",
+        ),
+        (
+            lldpd(
+                "    patches: ['{apiVersion: v1alpha1, kind: ExtensionServiceConfig, name: lldpd, $patch: delete}']\n",
+            ),
+            "talconfig.yaml:12:16: error[lldpd-document]",
+        ),
+        (
+            change(
+                "installDisk: /dev/sda\n    networkI",
+                "installDisk: /dev/sda\n    machineSpec: {secureboot: true}\n    networkI",
+            ),
+            "talconfig.yaml:12:31: warning[secure-boot]",
+        ),
+        (
+            change("ipAddress: 10.0.0.12", "ipAddress: 10.0.0.12\n    controlPlane: true"),
+            "talconfig.yaml:8:3: warning[control-planes-even]",
+        ),
+    ] {
+        let found = shown(load(SITE, &talconfig, &[]));
+        if !found.iter().any(|finding| finding.starts_with(expected)) {
+            wrong.push(format!("expected {expected}\n{}", found.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once() {
+    let site = with(&with(SITE, "site: home", "sit: home"), "gateway: 10.0.0.1\n", "gateway: x\n");
+    let talconfig = with(TALCONFIG, "v1.36.3", "v1.38.0");
+    let found = shown(load(&site, &talconfig, &[]));
+    let rules: Vec<&str> = found.iter().filter_map(|finding| finding.split(['[', ']']).nth(1)).collect();
+    assert_eq!(rules, ["key-missing", "key-unknown", "value", "versions-incompatible"], "{found:#?}");
+}
+
+#[test]
+fn missing_secrets_are_said_with_the_command_that_makes_them() {
+    let files = BTreeMap::from([
+        (PathBuf::from("s/ichord.yaml"), SITE.to_owned()),
+        (PathBuf::from("s/talconfig.yaml"), TALCONFIG.to_owned()),
+    ]);
+    let (_, findings) = Site::load(Path::new("s"), &Folder(files), &BTreeMap::new()).unwrap();
+    let shown = findings.to_string();
+    assert_eq!(
+        shown,
+        "s/talsecret.yaml: warning[secrets-missing]: the cluster has no secrets yet\n  fix: run `ichord secrets new s`"
+    );
+}
+
+#[test]
+fn variables_come_from_talenv_before_the_environment() {
+    let talconfig = with(TALCONFIG, "clusterName: home", "clusterName: ${NAME}");
+    for (file, text) in [("talenv.yaml", "---\nNAME: mine\n"), ("talenv.yml", "NAME=mine\n")] {
+        let (site, _) = load(SITE, &talconfig, &[(file, text)]).unwrap();
+        assert_eq!(site.cluster().cluster_name, "mine");
+    }
+    let found = shown(load(SITE, &talconfig, &[("talenv.sops.yaml", "NAME: ENC[x]\nsops: {version: 3}\n")]));
+    assert!(
+        found.iter().any(|finding| finding.starts_with("talenv.sops.yaml:2:1: error[sops]")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|finding| finding.starts_with("talconfig.yaml:1:14: error[variable]")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_missing_site_file_is_one_clear_error() {
+    let found = shown(Site::load(Path::new("nowhere"), &Folder(BTreeMap::new()), &BTreeMap::new()));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("nowhere/ichord.yaml: error[file]: the file cannot be read"), "{found:?}");
+}
+
+#[test]
+fn nothing_in_the_files_makes_it_panic() {
+    // every line of the good files left out, doubled, emptied, and cut short
+    for (own, other, site_first) in [(SITE, TALCONFIG, true), (TALCONFIG, SITE, false)] {
+        let lines: Vec<&str> = own.lines().collect();
+        for at in 0..lines.len() {
+            let (before, rest) = lines.split_at(at);
+            let value = lines[at].split_once(':').map_or("", |(key, _)| key).to_owned() + ":";
+            let cut = &lines[at][..lines[at].len() / 2];
+            for middle in [vec![], vec![lines[at]; 2], vec![value.as_str()], vec![cut]] {
+                let text = [before, &middle, &rest[1..]].concat().join("\n");
+                let (site, talconfig) =
+                    if site_first { (text.as_str(), other) } else { (other, text.as_str()) };
+                let found = shown(load(site, talconfig, &[]));
+                assert!(
+                    found.iter().all(|finding| finding.contains("error[") || finding.contains("warning["))
+                );
+            }
+        }
+    }
+}
