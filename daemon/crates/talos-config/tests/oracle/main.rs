@@ -8,3 +8,4 @@ mod any;
 mod base;
 mod judge;
 mod patches;
+mod profiles;
