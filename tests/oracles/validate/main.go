@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+	yamlv3 "gopkg.in/yaml.v3"
 
 	"github.com/siderolabs/talos/pkg/machinery/config"
 	"github.com/siderolabs/talos/pkg/machinery/config/configloader"
@@ -28,7 +29,7 @@ import (
 )
 
 type question struct {
-	Ask string `json:"ask"` // generate, check, decode, patch, secrets, new-secrets
+	Ask string `json:"ask"` // generate, check, decode, patch, secrets, new-secrets, schematic
 
 	Config  string   `json:"config"`
 	Patches []string `json:"patches"`
@@ -53,6 +54,25 @@ type question struct {
 	Debug      bool                `json:"debug"`
 	CNI        string              `json:"cni"`
 	CNIURLs    []string            `json:"cni_urls"`
+
+	Schematic schematic `json:"schematic"`
+}
+
+// schematic has the parts of an Image Factory schematic in which people write texts. The factory's own YAML library writes it.
+type schematic struct {
+	Overlay struct {
+		Image   string         `json:"image" yaml:"image"`
+		Name    string         `json:"name" yaml:"name"`
+		Options map[string]any `json:"options" yaml:"options,omitempty"`
+	} `json:"overlay" yaml:"overlay,omitempty"`
+	Customization struct {
+		EmbeddedMachineConfiguration string   `json:"embeddedMachineConfiguration" yaml:"embeddedMachineConfiguration,omitempty"`
+		ExtraKernelArgs              []string `json:"extraKernelArgs" yaml:"extraKernelArgs,omitempty"`
+		Meta                         []struct {
+			Key   uint8  `json:"key" yaml:"key"`
+			Value string `json:"value" yaml:"value"`
+		} `json:"meta" yaml:"meta,omitempty"`
+	} `json:"customization" yaml:"customization"`
 }
 
 type answer struct {
@@ -119,6 +139,11 @@ func reply(q question) (a answer, err error) {
 		}
 
 		return a, bundle.Validate()
+	case "schematic":
+		raw, err := yamlv3.Marshal(q.Schematic)
+		a.Text = string(raw)
+
+		return a, err
 	case "new-secrets":
 		contract, err := config.ParseContractFromVersion(q.Contract)
 		if err != nil {

@@ -93,39 +93,41 @@ impl Item {
         }
     }
 
-    /// Writes the value behind `key:` or `-`, with the line's end.
+    /// Writes the value behind `key:` or `-`, with the line's end. `indent` is where the key or the dash stands.
     fn write(&self, out: &mut String, indent: usize, in_list: bool) {
+        // what is in a list stands behind the dash, everything else at the next stop
+        let inner = if in_list { indent + 2 } else { INDENT * ((indent + INDENT) / INDENT) };
         match self {
             Self::Text(text) => {
                 out.push(' ');
-                scalar(out, text, indent + INDENT);
-                out.push('\n');
-            }
-            Self::Bare(text) => {
-                out.push(' ');
-                out.push_str(text);
-                out.push('\n');
-            }
-            Self::List(items) if items.is_empty() => out.push_str(" []\n"),
-            Self::Mapping(mapping) if mapping.0.is_empty() => out.push_str(" {}\n"),
-            Self::List(items) => {
-                out.push('\n');
-                for item in items {
-                    spaces(out, indent + INDENT);
-                    out.push('-');
-                    item.write(out, indent + INDENT, true);
+                scalar(out, text, inner);
+                if !out.ends_with('\n') {
+                    out.push('\n');
                 }
             }
-            Self::Mapping(mapping) if in_list => {
-                // the first key stands behind the dash, the others below it
-                let mut rest = String::new();
-                mapping.write(&mut rest, indent + 2);
-                out.push(' ');
-                out.push_str(rest.trim_start_matches(' '));
+            Self::Bare(text) => out.extend([" ", text, "\n"]),
+            Self::List(items) if items.is_empty() => out.push_str(" []\n"),
+            Self::Mapping(mapping) if mapping.0.is_empty() => out.push_str(" {}\n"),
+            Self::List(_) | Self::Mapping(_) => {
+                let mut block = String::new();
+                self.write_block(&mut block, inner);
+                out.push(if in_list { ' ' } else { '\n' });
+                out.push_str(if in_list { block.trim_start_matches(' ') } else { &block });
             }
-            Self::Mapping(mapping) => {
-                out.push('\n');
-                mapping.write(out, indent + INDENT);
+        }
+    }
+
+    /// Writes the lines of a list or mapping.
+    fn write_block(&self, out: &mut String, indent: usize) {
+        match self {
+            Self::Text(_) | Self::Bare(_) => {}
+            Self::Mapping(mapping) => mapping.write(out, indent),
+            Self::List(items) => {
+                for item in items {
+                    spaces(out, indent);
+                    out.push('-');
+                    item.write(out, indent, true);
+                }
             }
         }
     }
@@ -154,7 +156,7 @@ impl Mapping {
     fn write(&self, out: &mut String, indent: usize) {
         for (key, item) in &self.0 {
             spaces(out, indent);
-            scalar(out, key, indent + INDENT);
+            scalar(out, key, indent);
             out.push(':');
             item.write(out, indent, false);
         }
@@ -190,9 +192,9 @@ fn scalar(out: &mut String, text: &str, indent: usize) {
 /// Whether Go reads the unquoted text as text, and older readers too.
 fn reads_as_text(text: &str) -> bool {
     let words = [
-        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "<<", ".nan",
-        ".NaN", ".NAN", ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", "y",
-        "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF",
+        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", ".nan", ".NaN",
+        ".NAN", ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", "y", "Y",
+        "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF",
     ];
     !words.contains(&text) && !is_number(text) && !is_timestamp(text) && !is_base_60(text)
 }
@@ -230,21 +232,54 @@ fn is_float(text: &str) -> bool {
         })
 }
 
-/// `2001-01-01` and what begins like it with a time behind.
+/// `2001-01-01`, `2001-01-01 10:00:00` and `2001-01-01T10:00:00Z`: Go makes a time of what is a date.
 fn is_timestamp(text: &str) -> bool {
     let mut parts = text.splitn(3, '-');
     let (Some(year), Some(month), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
-    let number = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
-        lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    let (day, time) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+    let lengths = year.len() == 4 && month.len() <= 2 && day.len() <= 2;
+    let (true, Some(year), Some(month), Some(day)) = (lengths, number(year), number(month), number(day))
+    else {
+        return false;
     };
-    let day_length = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (day, time) = rest.split_at(day_length);
-    number(year, 4..=4)
-        && number(month, 1..=2)
-        && number(day, 1..=2)
-        && (time.is_empty() || (time.starts_with(['T', 't', ' ']) && time.contains(':')))
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return false,
+    };
+    (1..=days).contains(&day)
+        && match time.split_at_checked(1) {
+            None => true,
+            Some((" ", clock)) => is_clock(clock),
+            Some(("T" | "t", clock)) => match clock.strip_suffix('Z') {
+                Some(clock) => is_clock(clock),
+                None => clock.rfind(['+', '-']).is_some_and(|at| {
+                    let (clock, zone) = clock.split_at(at);
+                    let zone = zone.get(1..).and_then(|zone| zone.split_once(':'));
+                    let two = |text: &str| text.len() == 2 && number(text).is_some();
+                    is_clock(clock) && zone.is_some_and(|(hours, minutes)| two(hours) && two(minutes))
+                }),
+            },
+            Some(_) => false,
+        }
+}
+
+/// `10:00:00.5`.
+fn is_clock(text: &str) -> bool {
+    let (text, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let parts: Vec<Option<u16>> = text.split(':').map(number).collect();
+    let digits = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    digits && matches!(parts.as_slice(), [Some(..24), Some(..60), Some(..60)])
+}
+
+/// A number of digits alone, and few of them.
+fn number(text: &str) -> Option<u16> {
+    (text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 /// `12:34:56`, a number in YAML 1.1.
@@ -262,10 +297,9 @@ fn is_base_60(text: &str) -> bool {
     underscored(first) && underscored(fraction) && sixty(last) && rest.into_iter().all(sixty)
 }
 
+/// What the library writes without an escape. Its unicode ends where UTF-8 begins to need four bytes.
 fn printable(character: char) -> bool {
-    matches!(character, '\n' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-        && character != '\u{feff}'
-        || character >= '\u{10000}'
+    matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
 }
 
 fn plain_allowed(text: &str) -> bool {
@@ -296,28 +330,39 @@ fn single_quoted_allowed(text: &str) -> bool {
 
 fn literal_allowed(text: &str) -> bool {
     text.chars().all(|character| printable(character) || character == '\t')
-        && !text.starts_with([' ', '\n'])
+        && !text.ends_with(' ')
         && !text.contains(" \n")
 }
 
+/// Writes a block. Like the library it loses a line break at the very beginning.
 fn literal(out: &mut String, text: &str, indent: usize) {
     out.push('|');
-    let body = text.trim_end_matches('\n');
-    match text.len() - body.len() {
-        0 => out.push('-'),
-        1 => {}
-        _ => out.push('+'),
+    if text.starts_with([' ', '\n']) {
+        out.push_str(&INDENT.to_string());
     }
-    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-        out.push('\n');
-        if !line.is_empty() {
+    match text.strip_suffix('\n') {
+        None => out.push('-'),
+        Some(body) if body.is_empty() || body.ends_with('\n') => out.push('+'),
+        Some(_) => {}
+    }
+    let (mut begins_line, mut ends_header) = (true, true);
+    for character in text.chars() {
+        if character == '\n' {
+            (begins_line, ends_header) = (true, false);
+        } else if begins_line {
+            if ends_header {
+                out.push('\n');
+            }
             spaces(out, indent);
-            out.push_str(line);
+            (begins_line, ends_header) = (false, false);
         }
+        out.push(character);
     }
 }
 
 fn double_quoted(out: &mut String, text: &str) {
+    // the library takes every character for a byte order mark once the first one is
+    let marked = text.starts_with('\u{feff}');
     out.push('"');
     for character in text.chars() {
         match character {
@@ -326,7 +371,7 @@ fn double_quoted(out: &mut String, text: &str) {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            other if printable(other) => out.push(other),
+            other if printable(other) && !marked => out.push(other),
             other => {
                 // writing into a string does not fail
                 match u32::from(other) {

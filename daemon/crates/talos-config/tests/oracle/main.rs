@@ -9,3 +9,4 @@ mod base;
 mod judge;
 mod patches;
 mod profiles;
+mod schematics;
