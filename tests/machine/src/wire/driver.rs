@@ -158,12 +158,10 @@ impl Driver {
             }
             Happening::VirtualAddress { address, held: true } => self.link.take(address).await?,
             Happening::VirtualAddress { address, held: false } => self.link.release(address).await,
-            Happening::NodeReported(report) => {
-                // only news: every registration is a write that others see
-                if self.reported.get(&report.name) != Some(&report) {
-                    kubernetes::register(&self.servers.cluster, &report);
-                    self.reported.insert(report.name.clone(), report);
-                }
+            // only news: every registration is a write that others see
+            Happening::NodeReported(report) if self.reported.get(&report.name) != Some(&report) => {
+                kubernetes::register(&self.servers.cluster, &report);
+                self.reported.insert(report.name.clone(), report);
             }
             Happening::ApiServer(false) => self.reported.clear(),
             Happening::Peer { ticket, to, call } => self.ask(ticket, to, call),

@@ -126,7 +126,7 @@ impl Servers {
             self.open_machine_api(&wanted).await?;
             self.shown = wanted.identity.clone();
         }
-        if wanted.control_plane != !self.peers.is_empty() {
+        if wanted.control_plane == self.peers.is_empty() {
             for server in self.peers.drain(..) {
                 server.stop().await;
             }

@@ -28,7 +28,7 @@ impl Neighbour {
     }
 
     /// A value by `[prefix bytes.]type.index.offset.length`; a length of 0 means the rest. A prefix picks
-    /// the first TLV of the type that begins with it, the offset counts from behind it.
+    /// among the TLVs of the type that begin with it; the offset counts from the value's start.
     fn value(&self, name: &str) -> Option<Vec<u8>> {
         let numbers: Vec<usize> = name.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let split = numbers.len().checked_sub(4)?;
@@ -39,7 +39,7 @@ impl Neighbour {
         let kind = u8::try_from(*kind).ok()?;
         let of_kind = self.0.iter().filter(|((other, _), _)| *other == kind).map(|(_, value)| value);
         let value = of_kind.filter(|value| value.starts_with(&prefix)).nth(*index)?;
-        let rest = value.get(prefix.len() + offset..)?;
+        let rest = value.get(*offset..)?;
         let end = if *length == 0 { rest.len() } else { *length };
         rest.get(..end).map(<[u8]>::to_vec)
     }

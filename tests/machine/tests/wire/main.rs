@@ -1,0 +1,272 @@
+//! Simulated machines on a real network, spoken to as the daemon does: a control plane and a worker boot,
+//! get their configs, become a cluster, and come back after a power cut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+mod provisioner;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hardware::{Firmware, MacAddr, SystemUuid};
+use machine::{
+    model::{Factory, Hardware, Pace},
+    wire::{Options, run},
+};
+use net::{
+    frame::{FrameSocket, LLDP_GROUPS},
+    namespace::{self, Namespace},
+};
+use provisioner::{Answer, Provisioner};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{ServerName, pem::PemObject};
+use talos_api::{ApplyMode, Authority, Client, Credentials, Peer, probe};
+use talos_config::{
+    generate::{Input, MachineType},
+    secrets::SecretsBundle,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
+};
+
+const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+const VIRTUAL: &str = "10.77.0.10";
+/// For anything to happen; everything takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine with power; dropping it takes the power away.
+struct Powered {
+    power: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<std::io::Result<()>>>,
+}
+
+impl Powered {
+    fn on(place: &Namespace, number: u8, firmware: Firmware, disk: PathBuf) -> Self {
+        let (power, off) = oneshot::channel();
+        let thread = place.spawn(move || async move {
+            let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
+            let uuid = SystemUuid([0x20, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, number]);
+            let interface = format!("eth{number}");
+            let mut hardware = Hardware { firmware, ..Hardware::plain(mac, uuid, &format!("S{number}")) };
+            hardware.links[0].name.clone_from(&interface);
+            let extensions = ["siderolabs/lldpd".to_owned()].into();
+            let options = Options {
+                name: format!("S{number}"),
+                interface,
+                hardware,
+                pace: Pace::fast(),
+                factory: Factory([(SCHEMATIC.to_owned(), extensions)].into()),
+                disk,
+                second: Duration::from_millis(100),
+                lldp_every: Duration::from_millis(200),
+            };
+            run(options, async { off.await.unwrap_or_default() }).await.unwrap();
+        });
+        Self { power: Some(power), thread: Some(thread.unwrap()) }
+    }
+
+    fn off(mut self) {
+        drop(self.power.take());
+        self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+fn config(machine: MachineType, hostname: &str, secrets: &SecretsBundle) -> String {
+    let mut input = Input::new("lab", &format!("https://{VIRTUAL}:6443"), "v1.13".parse().unwrap()).unwrap();
+    input.install_disk = Some("/dev/nvme0n1".to_owned());
+    input.install_image = Some(format!("factory.talos.dev/metal-installer/{SCHEMATIC}:v1.13.9"));
+    let base = input.generate(machine, secrets).unwrap().to_yaml().unwrap();
+    let mut text = base.replace("auto: stable", &format!("hostname: {hostname}"));
+    text += "---\napiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: lldpd\nconfigFiles:\n  - content: configure lldp portidsubtype ifname\n    mountPath: /usr/local/etc/lldpd/lldpd.conf\n";
+    if machine == MachineType::ControlPlane {
+        text += &format!("---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {VIRTUAL}\nlink: eth1\n");
+    }
+    text
+}
+
+/// Asks until the answer is the one waited for.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+struct Lab {
+    secrets: SecretsBundle,
+    credentials: Credentials,
+    ours: Authority,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let secrets = SecretsBundle::generate(now).unwrap();
+        let admin = secrets.talos_admin(now).unwrap();
+        let key = admin.key.expose();
+        let credentials = Credentials::from_pem(&secrets.os.certificate, &admin.certificate, key).unwrap();
+        let ours = Authority::from_pem(&secrets.os.certificate).unwrap();
+        Self { secrets, credentials, ours }
+    }
+
+    async fn seen(&self, address: SocketAddr) -> Option<Peer> {
+        probe(address, &self.ours, Duration::from_secs(2)).await.ok()
+    }
+
+    async fn in_maintenance(&self, address: SocketAddr) -> Client {
+        let fingerprint = until("maintenance", async || match self.seen(address).await {
+            Some(Peer::Maintenance { fingerprint }) => Some(fingerprint),
+            _ => None,
+        });
+        Client::maintenance(address, &fingerprint.await).await.unwrap()
+    }
+
+    async fn configured(&self, address: SocketAddr) -> Client {
+        until("our certificate", async || (self.seen(address).await == Some(Peer::Ours)).then_some(())).await;
+        Client::configured(address, &self.credentials).await.unwrap()
+    }
+}
+
+fn talos_port(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 77, 0, last], 50000))
+}
+
+/// One plain request to the API server with the certificates of a kubeconfig.
+async fn kubernetes_get(kubeconfig: &str, path: &str) -> std::io::Result<String> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let value: serde_json::Value = serde_saphyr::from_str(kubeconfig).unwrap();
+    let pem = |pointer: &str| STANDARD.decode(value.pointer(pointer).unwrap().as_str().unwrap()).unwrap();
+    let certificate = |pem: &[u8]| rustls_pki_types::CertificateDer::from_pem_slice(pem).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(&pem("/clusters/0/cluster/certificate-authority-data"))).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(&pem("/users/0/user/client-key-data")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate(&pem("/users/0/user/client-certificate-data"))], key)
+        .unwrap();
+    let address: IpAddr = VIRTUAL.parse().unwrap();
+    let stream = tokio::net::TcpStream::connect((address, 6443)).await?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(ServerName::IpAddress(address.into()), stream).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {VIRTUAL}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok();
+    Ok(answer)
+}
+
+async fn hears_lldp_of(port: &str, name: &str) {
+    let socket = FrameSocket::open(port, 0x88cc, &LLDP_GROUPS).unwrap();
+    until(&format!("LLDP of {name}"), async || {
+        let frame = tokio::time::timeout(PATIENCE, socket.recv()).await.unwrap().unwrap();
+        String::from_utf8_lossy(&frame).contains(name).then_some(())
+    })
+    .await;
+}
+
+async fn road(folder: &Path) {
+    let places = [Namespace::create().unwrap(), Namespace::create().unwrap()];
+    for (number, place) in (1_u8..).zip(&places) {
+        let (port, eth) = (format!("p{number}"), format!("eth{number}"));
+        let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
+        namespace::cable([&port, &eth], [None, Some(mac)]).await.unwrap();
+        place.take(&eth).await.unwrap();
+    }
+    namespace::bridge("br0", &["p1", "p2"]).await.unwrap();
+    namespace::address("br0", "10.77.0.1/24".parse().unwrap()).await.unwrap();
+    namespace::up("br0").await.unwrap();
+    let provisioner = Provisioner::start("br0", &["p1", "p2"], SCHEMATIC).await;
+    let lab = Lab::new();
+    let disks = [folder.join("1"), folder.join("2")];
+    let one = Powered::on(&places[0], 1, Firmware::UefiX64Http, disks[0].clone());
+    let two = Powered::on(&places[1], 2, Firmware::Bios, disks[1].clone());
+
+    // maintenance: the machine is known by its port before any system ran, and shows what it is made of
+    let waiting = lab.in_maintenance(talos_port(101)).await;
+    assert!(provisioner.asked().iter().any(|query| query.contains("mac=52-54-00-77-00-01")
+        && query.contains("lldp-port=057031")
+        && query.contains("platform=efi")));
+    assert!(
+        provisioner
+            .asked()
+            .iter()
+            .any(|query| query.contains("platform=pcbios") && query.contains("lldp-port=&"))
+    );
+    let inventory = waiting.inventory().await.unwrap();
+    assert_eq!(inventory.serial.as_deref(), Some("S1"));
+    assert_eq!(inventory.disks[0].dev_path, "/dev/nvme0n1");
+    assert_eq!(inventory.links[0].name, "eth1");
+    let first_boot = waiting.boot_id().await.unwrap().unwrap();
+    assert!(waiting.bootstrap().await.is_err(), "a stranger may not");
+    let control_plane = config(MachineType::ControlPlane, "mini01", &lab.secrets);
+    waiting.apply_configuration(&control_plane, ApplyMode::Auto, false).await.unwrap();
+
+    // configured: our certificate, etcd waits for its bootstrap
+    let node = lab.configured(talos_port(101)).await;
+    assert_ne!(node.boot_id().await.unwrap().unwrap(), first_boot);
+    assert_eq!(node.hostname().await.unwrap().as_deref(), Some("mini01"));
+    until("etcd prepares", async || {
+        let services = node.services().await.unwrap();
+        services.iter().any(|service| service.id == "etcd" && service.state == "Preparing").then_some(())
+    })
+    .await;
+    assert!(node.etcd_members(false).await.is_err());
+    hears_lldp_of("p1", "mini01").await;
+
+    // the worker has its config and no certificate until a control plane's trustd is there
+    let waiting = lab.in_maintenance(talos_port(102)).await;
+    let worker = config(MachineType::Worker, "worker1", &lab.secrets);
+    waiting.apply_configuration(&worker, ApplyMode::Auto, false).await.unwrap();
+    until("the worker's port closes", async || lab.seen(talos_port(102)).await.is_none().then_some(())).await;
+
+    node.bootstrap().await.unwrap();
+    until("one member", async || node.etcd_members(false).await.ok().filter(|members| members.len() == 1))
+        .await;
+    let kubeconfig = node.kubeconfig().await.unwrap();
+    until("the API server behind the virtual address", async || {
+        let answer = kubernetes_get(kubeconfig.text(), "/readyz").await.ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    let worker = lab.configured(talos_port(102)).await;
+    assert_eq!(worker.hostname().await.unwrap().as_deref(), Some("worker1"));
+    until("both nodes", async || {
+        let nodes = kubernetes_get(kubeconfig.text(), "/api/v1/nodes").await.ok()?;
+        (nodes.contains("mini01") && nodes.contains("worker1")).then_some(())
+    })
+    .await;
+
+    // a power cut: the firmware asks, is sent to its own disk, and the cluster is there again
+    one.off();
+    assert_eq!(lab.seen(talos_port(101)).await, None);
+    provisioner.answer(Answer::LocalDisk);
+    let one = Powered::on(&places[0], 1, Firmware::UefiX64Http, disks[0].clone());
+    let node = lab.configured(talos_port(101)).await;
+    until("etcd from its data directory", async || node.etcd_members(false).await.ok()).await;
+    assert!(node.bootstrap().await.is_err(), "the data directory is not empty");
+    one.off();
+    two.off();
+    let disk: serde_json::Value = serde_json::from_slice(&std::fs::read(&disks[0]).unwrap()).unwrap();
+    assert_eq!(disk["counters"]["installs"], 1);
+    assert_eq!(disk["counters"]["bootstraps"], 1);
+    assert_eq!(disk["counters"]["network_boots"], 1);
+}
+
+#[test]
+fn machines_boot_from_the_network_become_a_cluster_and_survive_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    namespace::test(move || async move { road(&path).await }).unwrap();
+}
