@@ -85,9 +85,9 @@ pub const OLDEST: Contract = Contract::new(1, 8);
 /// The newest contract whose configs are made. Talos 1.14 accepts them (talos.md §1.2).
 pub const NEWEST: Contract = Contract::new(1, 13);
 
-/// talos.md §1.1; the row of 1.8 from its release notes.
+/// talos.md §1.1; the row of 1.8 from the sources of pkg/machinery 1.8.3.
 const RELEASES: [Release; 7] = [
-    release(8, (1, 31, 1), (26, 31)),
+    release(8, (1, 31, 2), (26, 31)),
     release(9, (1, 32, 4), (27, 32)),
     release(10, (1, 33, 6), (28, 33)),
     release(11, (1, 34, 1), (29, 34)),

@@ -6,7 +6,7 @@ use talos_config::secrets::SecretsBundle;
 use talos_config::versions::Contract;
 use talos_config::yaml;
 
-use crate::judge::{NOW, SECRETS, documents, judge};
+use crate::judge::{NOW, SECRETS, documents, go, judge};
 
 const ENDPOINT: &str = "https://10.0.0.5:6443";
 const KUBERNETES: &str = "1.34.1";
@@ -26,7 +26,9 @@ const OPTIONS: [Options; 16] = [
     ),
     (
         "names",
-        |input| input.additional_sans = ["k8s.example.com", "10.9.8.7", "fd00::1"].map(str::to_owned).to_vec(),
+        |input| {
+            input.additional_sans = ["k8s.example.com", "10.9.8.7", "fd00::1"].map(str::to_owned).to_vec()
+        },
         || json!({"sans": ["k8s.example.com", "10.9.8.7", "fd00::1"]}),
     ),
     (
@@ -50,7 +52,11 @@ const OPTIONS: [Options; 16] = [
         |input| input.dns_domain = "cluster.example.com".to_owned(),
         || json!({"dns_domain": "cluster.example.com"}),
     ),
-    ("no CNI", |input| input.cni = Some(Cni { name: "none".to_owned(), urls: vec![] }), || json!({"cni": "none"})),
+    (
+        "no CNI",
+        |input| input.cni = Some(Cni { name: "none".to_owned(), urls: vec![] }),
+        || json!({"cni": "none"}),
+    ),
     (
         "custom CNI",
         |input| {
@@ -116,7 +122,8 @@ fn every_base_config_equals_the_one_of_talos() {
     let secrets = secrets();
     let mut compared = 0;
     for minor in 8..=13 {
-        for (machine, name) in [(MachineType::ControlPlane, "controlplane"), (MachineType::Worker, "worker")] {
+        for (machine, name) in [(MachineType::ControlPlane, "controlplane"), (MachineType::Worker, "worker")]
+        {
             for (label, ours, theirs) in &OPTIONS {
                 let mut input = input(Contract::new(1, minor));
                 ours(&mut input);
@@ -171,4 +178,11 @@ fn our_secrets_load_in_talos_and_theirs_in_ours() {
     assert_eq!(value(&written), value(&theirs), "what we write of theirs is theirs");
     assert!(bundle.talos_admin(NOW).is_ok(), "their authority issues");
     assert!(bundle.kubeconfig("theirs", ENDPOINT, NOW).is_ok(), "their authority issues");
+}
+
+#[test]
+fn the_table_of_types_is_the_one_of_the_pinned_talos() {
+    let Some(printed) = go(&["run", "./schema"]) else { return };
+    let checked_in = include_str!("../../src/schema/v1.13.json");
+    assert!(printed == checked_in.as_bytes(), "make it anew: tests/oracles/schema/main.go says how");
 }

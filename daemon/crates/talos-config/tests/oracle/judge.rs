@@ -88,17 +88,16 @@ fn start() -> Option<Judge> {
 }
 
 fn build() -> Option<PathBuf> {
-    let oracles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles");
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("talos-oracle");
-    let built = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg("./validate")
-        .current_dir(&oracles)
-        .output();
-    let reason = match built {
-        Ok(output) if output.status.success() => return Some(binary),
-        Ok(output) => panic!("the judge does not build: {}", String::from_utf8_lossy(&output.stderr)),
+    go(&["build", "-o", binary.to_str()?, "./validate"]).map(|_| binary)
+}
+
+/// Runs Go in the module of the oracles: what it prints, or nothing where there is no Go.
+pub(crate) fn go(arguments: &[&str]) -> Option<Vec<u8>> {
+    let oracles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles");
+    let reason = match Command::new("go").args(arguments).current_dir(&oracles).output() {
+        Ok(output) if output.status.success() => return Some(output.stdout),
+        Ok(output) => panic!("go {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => format!("`go` does not run ({error})"),
     };
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and CI must not skip");
