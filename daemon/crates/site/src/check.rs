@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use document::{Document, Finding, Findings, Place, nearest};
 use hardware::SwitchPort;
+use identity::PortName;
 use lifecycle::Trust;
 use serde_json::Value;
 use talos_config::{
@@ -25,6 +26,7 @@ pub(crate) fn site(site: &Site, document: &Document, files: &dyn Files, findings
     networks::check(site, root, findings);
     for node in &site.cluster.nodes {
         lldp(&site.cluster, node, findings);
+        disk(&site.cluster, node, findings);
         if node.configs.machine_spec.secureboot {
             let place = site.cluster.place_of_key(node, "machineSpec").key("secureboot");
             let finding = place.warning(
@@ -80,7 +82,7 @@ fn slots(site: &Site, place: Place<'_>, findings: &mut Findings) {
 fn twice(site: &Site, place: Place<'_>, findings: &mut Findings) {
     let mut seen: BTreeMap<(&str, String), &str> = BTreeMap::new();
     for slot in &site.slots {
-        let ports = slot.ports.iter().map(|port| ("port", port.to_string().to_lowercase()));
+        let ports = slot.ports.iter().map(|port| ("port", normal(port)));
         let macs = slot.macs.iter().map(|mac| ("mac", mac.to_string()));
         let uuid = slot.uuid.iter().map(|uuid| ("uuid", uuid.to_string()));
         let serial = slot.serial.iter().map(|serial| ("serial", serial.clone()));
@@ -94,6 +96,11 @@ fn twice(site: &Site, place: Place<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Switches and people spell the same port differently.
+fn normal(port: &SwitchPort) -> String {
+    format!("{}/{}", port.switch.to_lowercase(), PortName::normal(&port.port))
 }
 
 fn switches(site: &Site, root: Place<'_>, findings: &mut Findings) {
@@ -128,7 +135,8 @@ fn switches(site: &Site, root: Place<'_>, findings: &mut Findings) {
 /// A port of a switch the daemon knows must be one of its ports. Other switches are not known by name.
 fn unknown_port(site: &Site, port: &SwitchPort, place: Place<'_>) -> Option<Finding> {
     let switch = site.switches.iter().find(|switch| switch.name == port.switch)?;
-    if switch.ports.is_empty() || switch.ports.contains_key(&port.port) {
+    let name = PortName::normal(&port.port);
+    if switch.ports.is_empty() || switch.ports.keys().any(|port| PortName::normal(port) == name) {
         return None;
     }
     let finding =
@@ -183,6 +191,17 @@ fn lldp(cluster: &TalConfig, node: &Node, findings: &mut Findings) {
             .warning("lldpd-document", format!("lldpd reads {LLDPD_CONF}, which is not among its files"));
         finding.fix(format!("mount the configuration at {LLDPD_CONF}"))
     });
+}
+
+/// The disk is checked on the machine before the config goes there, so it must be the one in the config.
+fn disk(cluster: &TalConfig, node: &Node, findings: &mut Findings) {
+    for key in ["disk", "diskSelector"] {
+        if cluster.patched(node, &["machine", "install", key]).is_some() {
+            let message = format!("a patch of `{}` sets machine.install.{key}", node.hostname);
+            let finding = cluster.place_of(node).error("install-disk", message);
+            findings.push(finding.fix("write `installDisk` or `installDiskSelector` of the node instead"));
+        }
+    }
 }
 
 /// kube-proxy and what replaces it must not both be there, nor both be missing.

@@ -149,6 +149,11 @@ fn rules_about_ichord_yaml() {
             "{ mac: [64-4b-f0-00-00-03] }",
             "ichord.yaml:10:13: error[slot-twice]: the mac 64:4b:f0:00:00:03 is that of `a` already",
         ),
+        (
+            "{ port: sw1/Eth1 }\n  b: { mac: '64:4b:f0:00:00:03' }",
+            "{ port: sw1/Eth1/1 }\n  b: { port: sw1/Ethernet1/1 }",
+            "ichord.yaml:10:14: error[slot-twice]: the port sw1/ethernet1/1 is that of `a` already",
+        ),
         ("{ port: sw1/Eth1 }", "{}", "ichord.yaml:9:6: error[slot-empty]"),
         (
             "{ port: sw1/Eth1 }",
@@ -280,6 +285,10 @@ fn rules_about_both_files() {
         (
             change("10.96.0.0/16", "10.0.0.0/16"),
             "talconfig.yaml:6:18: error[network-overlap]: 10.0.0.0/16 overlaps with 10.0.0.0/24 on eno1",
+        ),
+        (
+            change("nodes:", "patches: ['machine: {install: {disk: /dev/sdb}}']\nnodes:"),
+            "talconfig.yaml:9:5: error[install-disk]: a patch of `a` sets machine.install.disk",
         ),
         (change("nodes:", "cniConfig: {name: none}\nnodes:"), "talconfig.yaml:7:12: warning[kube-proxy]"),
         (

@@ -1,6 +1,10 @@
 //! Text to [`TalConfig`]: parse, substitute, decode, inherit, read the files it names.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use document::{Both, Document, Finding, Findings, Keys, Place, Position, SubstituteError, substitute};
 use hardware::{Architecture, DiskSelector};
@@ -9,6 +13,7 @@ use serde_json::Value;
 use super::{
     DEFAULT_TALOS, Install, Node, NodeConfigs, Patch, Sources, TalConfig, check,
     inherit::{inherit, joined},
+    patched,
     wire::{File, NodeFile},
 };
 use crate::{
@@ -71,10 +76,13 @@ impl<'a> Loader<'a> {
 
         let control_plane = self.group(wire.control_plane, root.key("controlPlane"));
         let worker = self.group(wire.worker, root.key("worker"));
+        let patches = self.patches(&wire.patches, root.key("patches"));
         let list = root.key("nodes");
         let count = list.node().map_or(0, |nodes| nodes.items().len());
         let nodes = (0..count)
-            .filter_map(|index| self.node(index, list.item(index), [&worker, &control_plane], talos.as_ref()))
+            .filter_map(|index| {
+                self.node(index, list.item(index), [&worker, &control_plane], &patches, talos.as_ref())
+            })
             .collect();
         let mut inline_manifests = Vec::new();
         for (index, manifest) in wire.inline_manifests.into_iter().enumerate() {
@@ -83,7 +91,6 @@ impl<'a> Loader<'a> {
                 inline_manifests.push((manifest.name, contents));
             }
         }
-        let patches = self.patches(&wire.patches, root.key("patches"));
         Some(TalConfig {
             cluster_name: wire.cluster_name,
             talos: talos?,
@@ -119,6 +126,7 @@ impl<'a> Loader<'a> {
         index: usize,
         place: Place<'a>,
         [worker, control_plane]: [&Group; 2],
+        cluster_patches: &[Patch],
         talos: Option<&TalosVersion>,
     ) -> Option<Node> {
         let (value, faults) =
@@ -171,6 +179,7 @@ impl<'a> Loader<'a> {
             control_plane: own.control_plane,
             install: install?,
             ignore_hostname: own.ignore_hostname,
+            patched: patched::devices(patches.iter().chain(cluster_patches).chain(&extra_manifests)),
             patches,
             extra_manifests,
             schematic: schematic?,
@@ -276,7 +285,9 @@ impl<'a> Loader<'a> {
                 return None;
             }
         };
-        let name = Path::new(self.document.file()).with_file_name(path).display().to_string();
+        // `./` is how people write it and nothing to show
+        let name: PathBuf = Path::new(self.document.file()).with_file_name(path).components().collect();
+        let name = name.display().to_string();
         if is_encrypted(&text) {
             let message = format!("{} is encrypted with SOPS, which is not read yet", full.display());
             self.findings.push(place.error("sops", message).fix(DECRYPT));

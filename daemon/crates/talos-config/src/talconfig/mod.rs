@@ -118,6 +118,8 @@ pub struct Node {
     pub boot_schematic: Schematic,
     /// of the image
     pub architecture: Architecture,
+    /// links that its patches configure
+    patched: Vec<Device>,
     index: usize,
 }
 
@@ -201,7 +203,7 @@ impl TalConfig {
         if own.node().is_some() || group.key(key).node().is_none() { own } else { group.key(key) }
     }
 
-    /// The shared addresses of the control planes, as `networkInterfaces` give them.
+    /// The shared addresses of the control planes, as `networkInterfaces` and patches give them.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
         let control_planes = self.nodes.iter().filter(|node| node.control_plane);
         let mut addresses: Vec<IpAddr> = Vec::new();
@@ -220,13 +222,17 @@ impl Node {
         self.addresses.first().copied()
     }
 
-    /// Its links in Talos's older form.
+    /// Its links in Talos's older form, without what patches add.
     pub fn devices(&self) -> &[Device] {
         self.configs.network_interfaces.as_deref().unwrap_or_default()
     }
 
+    fn all_devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices().iter().chain(&self.patched)
+    }
+
     fn vips(&self) -> impl Iterator<Item = &Vip> {
-        self.devices().iter().flat_map(|device| {
+        self.all_devices().flat_map(|device| {
             device.vip.iter().chain(device.vlans.iter().filter_map(|vlan| vlan.vip.as_ref()))
         })
     }
@@ -241,13 +247,12 @@ impl Node {
                 || device.dummy == Some(true)
         };
         let made: Vec<&str> = self
-            .devices()
-            .iter()
+            .all_devices()
             .filter(|device| is_made(device))
             .map(|device| device.interface.as_str())
             .collect();
         let mut links: Vec<Link> = Vec::new();
-        for device in self.devices() {
+        for device in self.all_devices() {
             let bond = device.bond.iter();
             let selectors =
                 bond.clone().flat_map(|bond| &bond.device_selectors).chain(&device.device_selector);
@@ -275,7 +280,7 @@ impl Node {
             let address = text.split('/').next().unwrap_or_default();
             address.parse().is_ok_and(|address: IpAddr| self.addresses.contains(&address))
         };
-        self.devices().iter().any(|device| {
+        self.all_devices().any(|device| {
             let vlans = device.vlans.iter().flat_map(|vlan| &vlan.addresses);
             device.addresses.iter().chain([&device.cidr]).chain(vlans).any(|text| is_own(text))
         })

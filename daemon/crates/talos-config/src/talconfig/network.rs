@@ -136,7 +136,8 @@ fn bond(device: &Device, name: &str, bond: &Bond) -> Value {
     let mut links: Vec<String> = bond.interfaces.clone();
     links.extend((0..bond.device_selectors.len()).map(|index| member(name, index)));
     let mut body = object(json!({"links": links}));
-    for (key, value) in object(json!(bond)) {
+    // zero is no value in Go
+    for (key, value) in object(json!(bond)).into_iter().filter(|(_, value)| *value != json!(0)) {
         match BOND_KEYS.iter().find(|(older, _)| *older == key) {
             None => body.insert(key, value),
             Some((_, Some(newer))) => body.insert((*newer).to_owned(), value),

@@ -284,3 +284,26 @@ fn links_are_those_the_machine_must_bring() {
     assert_eq!(node.links(), [name("eth0"), name("eth1"), Link::Mac("64:4b:f0:00:00:03".parse().unwrap())]);
     assert!(node.has_static_address());
 }
+
+#[test]
+fn links_and_shared_addresses_in_patches_count() {
+    for patch in [
+        "machine: {network: {interfaces: [{interface: eth0, addresses: [10.0.0.11/24], vip: {ip: 10.0.0.10}}]}}",
+        "{apiVersion: v1alpha1, kind: LinkConfig, name: eth0, addresses: [{address: 10.0.0.11/24}]}\n---\n\
+         {apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 10.0.0.10, link: eth0}",
+    ] {
+        let text = format!(
+            "{HEAD}patches: ['@net.yaml']\nnodes:\n- {{hostname: a, ipAddress: 10.0.0.11, controlPlane: true, installDisk: /dev/sda}}\n"
+        );
+        let (config, findings) = load_with(&text, &[("/site/net.yaml", patch)], &[]);
+        assert!(findings.is_empty(), "{findings}");
+        let config = config.unwrap();
+        assert_eq!(config.virtual_addresses(), ["10.0.0.10".parse::<IpAddr>().unwrap()], "{patch}");
+        assert_eq!(config.nodes[0].links(), [Link::Name("eth0".into())], "{patch}");
+        assert!(config.nodes[0].has_static_address(), "{patch}");
+    }
+    let alias = "{apiVersion: v1alpha1, kind: LinkAliasConfig, name: net0, selector: {match: 'link.type == 1'}}\n---\n\
+                 {apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 10.0.0.10, link: net0}";
+    let (config, _) = load_with(&one_node("patches: ['@net.yaml']"), &[("/site/net.yaml", alias)], &[]);
+    assert_eq!(config.unwrap().nodes[0].links(), []);
+}
