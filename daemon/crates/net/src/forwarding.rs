@@ -104,7 +104,8 @@ impl Watch {
     /// # Errors
     /// When the kernel does not answer.
     pub async fn entries(&self) -> Result<Vec<Entry>, ForwardingError> {
-        let all = self.connection.forwarding().await.map_err(|source| self.failed(source))?;
+        let all = self.connection.neighbours(AddressFamily::Bridge).await;
+        let all = all.map_err(|source| self.failed(source))?;
         Ok(all.iter().filter_map(|message| learned(message, self.bridge.index)).collect())
     }
 

@@ -9,5 +9,6 @@ pub mod forwarding;
 pub mod frame;
 pub mod interface;
 pub mod namespace;
+pub mod neighbour;
 mod netlink;
 pub mod udp;

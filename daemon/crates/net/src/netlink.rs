@@ -54,9 +54,10 @@ impl Connection {
         self.handle.link().get().execute().try_collect().await.map_err(error)
     }
 
-    /// Every entry of every bridge's forwarding table.
-    pub(crate) async fn forwarding(&self) -> io::Result<Vec<NeighbourMessage>> {
-        let request = self.handle.neighbours().get().set_address_family(AddressFamily::Bridge);
+    /// Every neighbour of a family: for IP who answered for an address, for `Bridge` every entry of every
+    /// bridge's forwarding table.
+    pub(crate) async fn neighbours(&self, family: AddressFamily) -> io::Result<Vec<NeighbourMessage>> {
+        let request = self.handle.neighbours().get().set_address_family(family);
         request.execute().try_collect().await.map_err(error)
     }
 }

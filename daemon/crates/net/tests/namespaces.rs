@@ -13,6 +13,7 @@ use net::{
     frame::{FrameSocket, LLDP_GROUPS},
     interface::{Interface, InterfaceError, bridge_ports},
     namespace::{self, Namespace},
+    neighbour,
     udp::{BindError, DhcpSocket, Via},
 };
 use tokio::time::timeout;
@@ -283,6 +284,27 @@ fn an_address_in_use_is_found_and_a_free_one_is_not() {
         namespace::down("lan").await.unwrap();
         let asked = arp::probe("lan", Ipv4Addr::new(10, 77, 0, 9), PATIENCE).await;
         assert!(matches!(asked, Err(arp::ProbeError::Down { .. })), "{asked:?}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn who_has_talked_to_us_is_known_by_its_ethernet_address() {
+    namespace::test(|| async {
+        let machine = machine_behind_lan().await;
+        let theirs = Ipv4Addr::new(10, 77, 0, 9);
+        assert_eq!(neighbour::mac_of(theirs.into()).await.unwrap(), None);
+        let server = tokio::net::TcpListener::bind("10.77.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let client = inside(&machine, move || async move {
+            namespace::address("eth0", "10.77.0.9/24".parse().unwrap()).await.unwrap();
+            std::net::TcpStream::connect_timeout(&address, PATIENCE).unwrap()
+        });
+        let (_client, asked) = tokio::join!(client, soon(server.accept()));
+        assert_eq!(asked.unwrap().1.ip(), theirs);
+        assert_eq!(neighbour::mac_of(theirs.into()).await.unwrap(), Some(MACHINE));
+        assert_eq!(neighbour::mac_of("10.77.0.10".parse().unwrap()).await.unwrap(), None);
+        assert_eq!(neighbour::mac_of("fd77::9".parse().unwrap()).await.unwrap(), None);
     })
     .unwrap();
 }
