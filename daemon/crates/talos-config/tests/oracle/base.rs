@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use talos_config::generate::{Cni, Input, MachineType};
+use talos_config::pem::CertificateAndKey;
+use talos_config::pki::{self, CLIENT_LIFETIME, Role, SERVER_LIFETIME};
 use talos_config::secrets::SecretsBundle;
 use talos_config::versions::Contract;
 use talos_config::yaml;
@@ -185,4 +187,31 @@ fn the_table_of_types_is_the_one_of_the_pinned_talos() {
     let Some(printed) = go(&["run", "./schema"]) else { return };
     let checked_in = include_str!("../../src/schema/v1.13.json");
     assert!(printed == checked_in.as_bytes(), "make it anew: tests/oracles/schema/main.go says how");
+}
+
+#[test]
+fn go_accepts_our_certificates() {
+    let Some(mut judge) = judge() else { return };
+    let mut verify = |authority: &CertificateAndKey, pair: &CertificateAndKey, server: &str| {
+        let (certificate, key) = (&pair.certificate, pair.key.expose());
+        let ca = &authority.certificate;
+        judge.ask(&json!({"ask": "certificate", "ca": ca, "certificate": certificate, "key": key, "server": server}))
+    };
+    let secrets = &*SECRETS;
+    let admin = secrets.talos_admin(NOW).expect("issued");
+    assert_eq!(verify(&secrets.os, &admin, ""), Ok("os:admin".to_owned()));
+    assert!(verify(&secrets.os, &admin, "10.0.0.11").is_err(), "no server certificate");
+    assert!(verify(&secrets.kubernetes, &admin, "").is_err(), "another authority");
+    let node =
+        pki::talos_server(&secrets.os, &["10.0.0.11", "node.example"], NOW, SERVER_LIFETIME).expect("issued");
+    assert_eq!(verify(&secrets.os, &node, "10.0.0.11"), Ok(String::new()));
+    assert_eq!(verify(&secrets.os, &node, "node.example"), Ok(String::new()));
+    assert!(verify(&secrets.os, &node, "10.0.0.12").is_err(), "another address");
+    let admin = pki::kubernetes_admin(&secrets.kubernetes, NOW, CLIENT_LIFETIME).expect("issued");
+    assert_eq!(verify(&secrets.kubernetes, &admin, ""), Ok("system:masters".to_owned()));
+    let api =
+        pki::kubernetes_server(&secrets.kubernetes, &["10.0.0.5"], NOW, SERVER_LIFETIME).expect("issued");
+    assert!(verify(&secrets.kubernetes, &api, "10.0.0.5").is_ok());
+    let proxy = pki::talos_client(&secrets.aggregator, Role::Reader, NOW, CLIENT_LIFETIME).expect("issued");
+    assert!(verify(&secrets.aggregator, &proxy, "").is_ok(), "an authority without a name");
 }
