@@ -16,7 +16,8 @@ fn every_node_of_the_example_sites_is_given_a_valid_config() {
         let file = entry.expect("an entry").path().join("talconfig.yaml");
         let Ok(text) = std::fs::read_to_string(&file) else { continue };
         let (directory, environment) = (file.parent().expect("a directory"), BTreeMap::new());
-        let sources = Sources { directory, read: &|path| std::fs::read_to_string(path), environment: &environment };
+        let sources =
+            Sources { directory, read: &|path| std::fs::read_to_string(path), environment: &environment };
         let (site, findings) = load("talconfig.yaml", &text, &sources);
         let site = site.unwrap_or_else(|| panic!("{}: {findings}", file.display()));
         for node in &site.nodes {
