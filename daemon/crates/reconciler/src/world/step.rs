@@ -1,10 +1,44 @@
 //! One hand-over step against the real API server.
 
-use lifecycle::StepOutcome;
+use std::time::Duration;
 
-use super::talos::Cluster;
+use kubernetes::{Access, Client};
+use lifecycle::StepOutcome;
+use talos_config::pki::kubernetes_admin;
+
+use super::talos::{Cluster, unix_seconds};
+
+/// An administrator certificate for the length of one step.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 pub(super) async fn run_step(cluster: &Cluster, name: &str) -> StepOutcome {
-    let _ = (cluster, name);
-    StepOutcome::Failed { reason: String::new() }
+    match attempt(cluster, name).await {
+        Ok(summary) => StepOutcome::Done { summary },
+        Err(reason) => StepOutcome::Failed { reason },
+    }
+}
+
+/// What the step changed, or why it is not in place, in words.
+async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
+    let wanted = cluster.site.handover().iter().find(|step| step.name == name);
+    let wanted = wanted.ok_or_else(|| format!("the site has no step {name}"))?;
+    let step = handover::Step::read(name, &wanted.manifests).map_err(|findings| findings.to_string())?;
+
+    let authority = &cluster.secrets.kubernetes;
+    let admin = kubernetes_admin(authority, unix_seconds(), LIFETIME).map_err(|error| error.to_string())?;
+    let access = Access {
+        endpoint: &cluster.site.cluster().endpoint,
+        authority: &authority.certificate,
+        certificate: &admin.certificate,
+        key: admin.key.expose(),
+        address: None,
+    };
+    let client = Client::new(access).map_err(|error| error.to_string())?;
+    match client.ready().await {
+        Ok(true) => {}
+        Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    }
+    let outcome = handover::run_step(&client, &step).await.map_err(|error| error.to_string())?;
+    Ok(format!("{} objects, {} of them written", outcome.objects.len(), outcome.mutations))
 }

@@ -10,7 +10,9 @@ use lifecycle::{
     ApplyOutcome, BootstrapOutcome, Effect, EtcdMember, EtcdObservation, Event, NodeName, Observation, Stage,
 };
 use site::Site;
-use talos_api::{ApplyMode, CallError, Client, Credentials, Fingerprint, PORT, Peer, probe};
+use talos_api::{
+    ApplyMode, CallError, Client, ConnectError, Credentials, Fingerprint, PORT, Peer, ProbeError, probe,
+};
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::Code;
@@ -115,10 +117,7 @@ async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
             Ok(Peer::Foreign { subject }) => Ok(Observation::Foreign { address, subject }),
             Ok(Peer::Maintenance { fingerprint }) => waiting(address, &fingerprint).await,
             Ok(Peer::Ours) => configured(cluster, address).await,
-            Err(error) => {
-                silence.push(error.to_string());
-                continue;
-            }
+            Err(error) => Err(error.into()),
         };
         match found {
             Ok(observation) => return observation,
@@ -128,16 +127,30 @@ async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
     Observation::Silent { detail: silence.join("; ") }
 }
 
-async fn waiting(address: IpAddr, fingerprint: &Fingerprint) -> Result<Observation, CallError> {
+/// A look that showed nothing to decide on.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// without it one boot cannot be told from the next
+    #[error("{0} answers, but does not tell its boot yet")]
+    NoBoot(IpAddr),
+}
+
+async fn waiting(address: IpAddr, fingerprint: &Fingerprint) -> Result<Observation, LookError> {
     let client = Client::maintenance(machine_api(address), fingerprint).await?.with_deadline(LOOK);
-    let boot_id = client.boot_id().await?.unwrap_or_default();
+    let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;
     let inventory = client.inventory().await?;
     Ok(Observation::Maintenance { address, fingerprint: fingerprint.to_string(), boot_id, inventory })
 }
 
-async fn configured(cluster: &Cluster, address: IpAddr) -> Result<Observation, CallError> {
+async fn configured(cluster: &Cluster, address: IpAddr) -> Result<Observation, LookError> {
     let client = Client::configured(machine_api(address), &cluster.credentials).await?.with_deadline(LOOK);
-    let boot_id = client.boot_id().await?.unwrap_or_default();
+    let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;
     let inventory = client.inventory().await?;
     let stage = match client.machine_status().await?.stage {
         talos_api::Stage::Running => Stage::Running,
