@@ -1,1 +1,17 @@
 //! From an API server that answers to a cluster that Git owns: steps with observe, apply, wait.
+//!
+//! The reconciler runs one [`Step`] after the other once it has a kubeconfig; a step is what a person put into
+//! manifest files ([`Step::parse`]). Nothing is remembered between runs: every run observes the cluster first,
+//! so a step that was interrupted anywhere goes on, and one that is done writes nothing. What is somebody
+//! else's stays theirs, and nothing is ever deleted.
+
+mod check;
+mod error;
+mod manifest;
+mod plan;
+mod run;
+
+pub use error::{Cause, Fault, StepError};
+pub use manifest::{Manifest, Step};
+pub use plan::{Phase, Plan, plan};
+pub use run::{ObjectOutcome, Pace, StepOutcome, run_step};

@@ -1,7 +1,21 @@
 //! The stand-in behind real TLS: a CA of its own, a server certificate for a name, client certificates demanded.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use kubernetes::{Access, Client};
 use kubernetes_stand_in::{State, router};
@@ -21,6 +35,7 @@ pub(crate) struct Server {
     pub(crate) certificate: String,
     pub(crate) key: String,
     issuer: Issuer<'static, KeyPair>,
+    tls: TlsAcceptor,
 }
 
 impl Server {
@@ -52,25 +67,32 @@ impl Server {
             .unwrap();
 
         let state = State::new();
+        let tls = TlsAcceptor::from(Arc::new(config));
         let service = TowerToHyperService::new(router(state.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, service) = (acceptor.clone(), service.clone());
-                tokio::spawn(async move {
-                    // A client without our trust goes away here; that is what some tests want.
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let connection = hyper::server::conn::http1::Builder::new();
-                    connection.serve_connection(TokioIo::new(stream), service).await.ok();
-                });
-            }
-        });
+        let address = serve(tls.clone(), service).await;
 
         let (certificate, key) = client_of(&issuer);
-        Server { state, address, authority: authority.pem(), certificate, key, issuer }
+        Server { state, address, authority: authority.pem(), certificate, key, issuer, tls }
+    }
+
+    /// Another address of the same server, which answers this many requests and then hangs up for good. The
+    /// first that is not answered may still be done (`lose_answer`).
+    #[allow(dead_code)] // not every test that includes this file needs it
+    pub(crate) async fn failing(&self, requests: usize, lose_answer: bool) -> SocketAddr {
+        let inner = TowerToHyperService::new(router(self.state.clone()));
+        let count = Arc::new(AtomicUsize::new(0));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (inner, number) = (inner.clone(), count.fetch_add(1, Ordering::SeqCst));
+            async move {
+                let lost = || io::Error::other("the server is gone");
+                if number > requests || (number == requests && !lose_answer) {
+                    return Err(lost());
+                }
+                let Ok(answer) = inner.call(request).await;
+                if number == requests { Err(lost()) } else { Ok(answer) }
+            }
+        });
+        serve(self.tls.clone(), service).await
     }
 
     /// Access as an administrator has it, through the loopback address.
@@ -94,6 +116,30 @@ impl Server {
     pub(crate) fn another_client(&self) -> (String, String) {
         client_of(&self.issuer)
     }
+}
+
+/// Serves on a port of loopback that was free, until the test's runtime ends.
+async fn serve<S, F>(tls: TlsAcceptor, service: S) -> SocketAddr
+where
+    S: Service<Request<Incoming>, Response = Response<axum::body::Body>, Future = F> + Clone + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (tls, service) = (tls.clone(), service.clone());
+            tokio::spawn(async move {
+                // A client without our trust goes away here; that is what some tests want.
+                let Ok(stream) = tls.accept(stream).await else { return };
+                // So is an error of the service: the connection ends.
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+            });
+        }
+    });
+    address
 }
 
 fn client_of(issuer: &Issuer<'static, KeyPair>) -> (String, String) {

@@ -1,0 +1,116 @@
+//! Why a step stopped: which object, where it is written, what to do.
+
+use std::{error::Error, fmt};
+
+use kubernetes::{ApplyError, ObjectId, RequestError, WaitError};
+
+/// A step did not come to its end. What it wrote so far stays, and the next run goes on from there.
+#[derive(Debug)]
+pub struct StepError {
+    /// The step.
+    pub step: String,
+    /// What is wrong, at least one.
+    pub faults: Vec<Fault>,
+}
+
+/// One object's trouble.
+#[derive(Debug)]
+pub struct Fault {
+    /// The object.
+    pub object: ObjectId,
+    /// The file a person wrote it in.
+    pub file: String,
+    /// The line where it begins.
+    pub line: u32,
+    /// What happened.
+    pub cause: Cause,
+}
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum Cause {
+    /// It could not be applied, or not even be looked at.
+    Apply(ApplyError),
+    /// It was applied and did not become ready.
+    Wait(WaitError),
+}
+
+impl StepError {
+    /// Whether running the step again later may help without anybody doing anything.
+    pub fn transient(&self) -> bool {
+        self.faults.iter().all(Fault::transient)
+    }
+}
+
+impl Fault {
+    fn transient(&self) -> bool {
+        match &self.cause {
+            Cause::Apply(error) => error.transient(),
+            Cause::Wait(error) => error.transient(),
+        }
+    }
+
+    /// What a person can do; `None` where the cause says it.
+    fn advice(&self) -> Option<String> {
+        let refused = |error: &ApplyError| match error {
+            ApplyError::Request(RequestError::Refused { code, .. }) => Some(*code),
+            _ => None,
+        };
+        let code = match &self.cause {
+            Cause::Apply(error) | Cause::Wait(WaitError::Ask(error)) => refused(error),
+            Cause::Wait(_) => {
+                let namespace = self
+                    .object
+                    .namespace
+                    .as_ref()
+                    .map(|namespace| format!("-n {namespace} "))
+                    .unwrap_or_default();
+                let (kind, name) = (self.object.kind.to_lowercase(), &self.object.name);
+                return Some(format!("`kubectl {namespace}describe {kind} {name}` tells more"));
+            }
+        };
+        Some(match code? {
+            403 => {
+                "our certificate must be of the group system:masters, and no admission policy may forbid it"
+                    .to_owned()
+            }
+            404 => "its namespace must exist: put it into this step or an earlier one".to_owned(),
+            422 => "correct the manifest; what is immutable can only be deleted by a person".to_owned(),
+            400 | 500 if !self.transient() => "correct the manifest".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: ", self.file, self.line, self.object)?;
+        let cause: &dyn Error = match &self.cause {
+            Cause::Apply(error) => error,
+            Cause::Wait(error) => error,
+        };
+        write!(f, "{cause}")?;
+        let mut source = cause.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        if let Some(advice) = self.advice() {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the hand-over step {} stopped", self.step)?;
+        for fault in &self.faults {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+// The chain of causes is part of the message already.
+impl Error for StepError {}

@@ -1,0 +1,133 @@
+//! A step's effects: observe a phase, plan it, write it, wait for it; then the next phase.
+//!
+//! `run_step` owns no task and keeps nothing. Dropped at any await, it leaves at most the object whose request
+//! was on its way; the next run observes that like any other.
+
+use std::{fmt, time::Duration};
+
+use kubernetes::{Client, ObjectId, Outcome, WaitError};
+use tokio::time::Instant;
+
+use crate::{
+    error::{Cause, Fault, StepError},
+    manifest::{Manifest, Step},
+    plan::{Phase, Plan, plan},
+};
+
+/// How patient a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How often an object is looked at while it is waited for.
+    pub poll: Duration,
+    /// How long the whole step may take.
+    pub timeout: Duration,
+}
+
+impl Default for Pace {
+    /// What `flux bootstrap` does: a look every two seconds, five minutes in all.
+    fn default() -> Self {
+        Pace { poll: Duration::from_secs(2), timeout: Duration::from_secs(300) }
+    }
+}
+
+/// What became of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectOutcome {
+    /// The object.
+    pub object: ObjectId,
+    /// Whether it was written.
+    pub outcome: Outcome,
+}
+
+/// A step that came to its end: every object is as written, and ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepOutcome {
+    /// The step.
+    pub step: String,
+    /// Its objects, in the order they were looked at.
+    pub objects: Vec<ObjectOutcome>,
+    /// How many objects were created or changed.
+    pub mutations: usize,
+}
+
+impl fmt::Display for ObjectOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Created => write!(f, "{} created", self.object),
+            Outcome::Changed(fields) => write!(f, "{} changed ({})", self.object, fields.join(", ")),
+            Outcome::Unchanged => write!(f, "{} unchanged", self.object),
+        }
+    }
+}
+
+/// Makes the cluster what the step says, and waits until all of it is ready.
+///
+/// Every object of a phase is looked at before the first is written: a conflict or a refusal anywhere leaves
+/// the phase untouched, and all of them are reported together.
+pub async fn run_step(client: &Client, step: &Step) -> Result<StepOutcome, StepError> {
+    let end = Instant::now() + step.pace.timeout;
+    let mut objects = Vec::new();
+    for phase in Phase::ALL {
+        let manifests: Vec<&Manifest> =
+            step.manifests.iter().filter(|manifest| Phase::of(&manifest.id) == phase).collect();
+        let observed = observe(client, step, &manifests).await?;
+        let Plan { write, keep } = plan(&observed);
+        tracing::debug!(step = step.name, ?phase, write = write.len(), keep = keep.len(), "planned");
+        objects.extend(keep.iter().map(|manifest| (*manifest, Outcome::Unchanged)));
+        for manifest in write {
+            let applied = client.apply(&manifest.object, false).await;
+            let applied = applied.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
+            tracing::info!(step = step.name, object = %applied.object, outcome = ?applied.outcome, "applied");
+            objects.push((manifest, applied.outcome));
+        }
+        ready(client, step, &manifests, end).await?;
+    }
+    let objects: Vec<ObjectOutcome> = objects
+        .into_iter()
+        .map(|(manifest, outcome)| ObjectOutcome { object: manifest.id.clone(), outcome })
+        .collect();
+    let mutations = objects.iter().filter(|object| object.outcome != Outcome::Unchanged).count();
+    Ok(StepOutcome { step: step.name.clone(), objects, mutations })
+}
+
+async fn observe<'a>(
+    client: &Client,
+    step: &Step,
+    manifests: &[&'a Manifest],
+) -> Result<Vec<(&'a Manifest, Outcome)>, StepError> {
+    let mut observed = Vec::new();
+    let mut faults = Vec::new();
+    for manifest in manifests {
+        match client.apply(&manifest.object, true).await {
+            Ok(applied) => observed.push((*manifest, applied.outcome)),
+            Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
+            Err(error) => faults.push(fault(manifest, Cause::Apply(error))),
+        }
+    }
+    if faults.is_empty() { Ok(observed) } else { Err(StepError { step: step.name.clone(), faults }) }
+}
+
+async fn ready(client: &Client, step: &Step, manifests: &[&Manifest], end: Instant) -> Result<(), StepError> {
+    let mut faults = Vec::new();
+    for manifest in manifests {
+        let left = end.saturating_duration_since(Instant::now());
+        match client.wait(&manifest.id, step.pace.poll, left).await {
+            Ok(()) => {}
+            // The others may be late as well: they are looked at once each, and told together.
+            Err(WaitError::Late { object, reason, .. }) => {
+                let seconds = step.pace.timeout.as_secs();
+                faults.push(fault(manifest, Cause::Wait(WaitError::Late { object, seconds, reason })));
+            }
+            Err(error) => return Err(stopped(step, manifest, Cause::Wait(error))),
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(StepError { step: step.name.clone(), faults }) }
+}
+
+fn fault(manifest: &Manifest, cause: Cause) -> Fault {
+    Fault { object: manifest.id.clone(), file: manifest.file.clone(), line: manifest.line, cause }
+}
+
+fn stopped(step: &Step, manifest: &Manifest, cause: Cause) -> StepError {
+    StepError { step: step.name.clone(), faults: vec![fault(manifest, cause)] }
+}
