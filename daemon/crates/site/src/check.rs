@@ -27,6 +27,7 @@ pub(crate) fn site(site: &Site, document: &Document, files: &dyn Files, findings
     for node in &site.cluster.nodes {
         lldp(&site.cluster, node, findings);
         disk(&site.cluster, node, findings);
+        installer(&site.cluster, node, findings);
         if node.configs.machine_spec.secureboot {
             let place = site.cluster.place_of_key(node, "machineSpec").key("secureboot");
             let finding = place.warning(
@@ -201,6 +202,17 @@ fn disk(cluster: &TalConfig, node: &Node, findings: &mut Findings) {
             let finding = cluster.place_of(node).error("install-disk", message);
             findings.push(finding.fix("write `installDisk` or `installDiskSelector` of the node instead"));
         }
+    }
+}
+
+/// The installer decides which extensions the machine keeps, whatever it was booted with (talos.md §2.6).
+fn installer(cluster: &TalConfig, node: &Node, findings: &mut Findings) {
+    let Some(id) = node.installer_schematic_id().filter(|_| node.configs.schematic.is_some()) else { return };
+    let own = node.schematic.id();
+    if id != own {
+        let message = format!("`talosImageURL` is of another schematic than `schematic`, whose id is {own}");
+        let finding = cluster.place_of_key(node, "talosImageURL").warning("installer-differs", message);
+        findings.push(finding.fix("remove `talosImageURL`, which wins, or bring the two together"));
     }
 }
 

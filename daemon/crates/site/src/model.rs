@@ -219,7 +219,7 @@ impl Site {
 
     fn image_set_of(&self, node: &Node) -> ImageSet {
         ImageSet {
-            schematic: node.boot_schematic.id(),
+            schematic: node.boot_schematic_id(),
             version: self.cluster.talos.to_string(),
             architecture: node.architecture,
         }

@@ -290,6 +290,12 @@ fn rules_about_both_files() {
             change("nodes:", "patches: ['machine: {install: {disk: /dev/sdb}}']\nnodes:"),
             "talconfig.yaml:9:5: error[install-disk]: a patch of `a` sets machine.install.disk",
         ),
+        (
+            lldpd(
+                "    talosImageURL: factory.talos.dev/metal-installer/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n    extensionServices: []\n",
+            ),
+            "talconfig.yaml:13:20: warning[installer-differs]",
+        ),
         (change("nodes:", "cniConfig: {name: none}\nnodes:"), "talconfig.yaml:7:12: warning[kube-proxy]"),
         (
             change("nodes:", "patches: ['cluster: {proxy: {disabled: true}}']\nnodes:"),
@@ -396,4 +402,24 @@ fn nothing_in_the_files_makes_it_panic() {
             }
         }
     }
+}
+
+#[test]
+fn the_image_that_is_booted_is_the_one_that_will_be_installed() {
+    let ids = |keys: &str| {
+        let talconfig = with(TALCONFIG, "controlPlane: true\n", &format!("controlPlane: true\n{keys}"));
+        let (site, _) = load(SITE, &talconfig, &[]).unwrap();
+        assert!(site.image_set("nobody").is_none());
+        assert!(site.image_sets().contains(&site.image_set("a").unwrap()));
+        site.image_set("a").unwrap().schematic
+    };
+    let plain = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+    let lldpd = "3a1a50bb978dac07d2e80b507046cc972dca7cec86d5b60228b4e88bd287469f";
+    let schematic = "{customization: {systemExtensions: {officialExtensions: [siderolabs/lldpd]}}}";
+    assert_eq!(ids(""), plain);
+    assert_eq!(ids(&format!("    schematic: {schematic}\n")), lldpd);
+    assert_eq!(ids(&format!("    imageSchematic: {schematic}\n")), lldpd);
+    let other = "b".repeat(64);
+    assert_eq!(ids(&format!("    talosImageURL: factory.talos.dev/installer/{other}\n")), other);
+    assert_eq!(ids("    talosImageURL: example.org/installer\n"), plain);
 }

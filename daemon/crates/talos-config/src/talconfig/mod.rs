@@ -222,6 +222,21 @@ impl Node {
         self.addresses.first().copied()
     }
 
+    /// The id of the image the machine is netbooted with: of `imageSchematic`, else the one in
+    /// `talosImageURL`, so that what is booted is what will be installed, else of `schematic`.
+    pub fn boot_schematic_id(&self) -> String {
+        match self.installer_schematic_id() {
+            Some(id) if self.configs.image_schematic.is_none() => id.to_owned(),
+            _ => self.boot_schematic.id(),
+        }
+    }
+
+    /// The schematic id that `talosImageURL` ends in, if it is an image of a factory.
+    pub fn installer_schematic_id(&self) -> Option<&str> {
+        let id = self.configs.talos_image_url.rsplit('/').next()?;
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+    }
+
     /// Its links in Talos's older form, without what patches add.
     pub fn devices(&self) -> &[Device] {
         self.configs.network_interfaces.as_deref().unwrap_or_default()
