@@ -1,5 +1,6 @@
 //! One process is one simulated machine in its own network namespace; what it does goes to standard output
-//! as JSON lines. SIGTERM is its power switch.
+//! as JSON lines. SIGTERM is its power switch. As the first process of a kernel (or with `--as-init` alone) it is
+//! the system that a real firmware booted; what it then needs it finds by itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use hardware::{Firmware, MacAddr, SystemUuid};
 use machine::{
     model::{BootOrder, Factory, Hardware, Pace},
-    wire::{Options, run},
+    wire::{Medium, Options, Start, init, run},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -117,28 +118,36 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         hardware,
         pace,
         factory: Factory(BTreeMap::from_iter(arguments.schematic)),
-        disk: arguments.disk,
+        disk: Medium::File(arguments.disk),
+        start: Start::Firmware,
         second,
         lldp_every,
     })
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let ended = async {
-        let options = options(Arguments::parse())?;
-        let mut power_switch = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let power = async {
-            tokio::select! {
-                _ = power_switch.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        run(options, power).await
-    };
-    match ended.await {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() -> ExitCode {
+    // the kernel gives its first process words of the command line as arguments
+    if std::process::id() == 1 || std::env::args().nth(1).is_some_and(|first| first == "--as-init") {
+        init::main();
+        return ExitCode::FAILURE;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let options = options(Arguments::parse())?;
+            let mut power_switch = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let power = async {
+                tokio::select! {
+                    _ = power_switch.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            run(options, power).await
+        })
+    });
+    match ended {
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("machine: {error:#}");
             ExitCode::FAILURE

@@ -203,6 +203,8 @@ pub struct Machine {
     pub(crate) counters: Counters,
     /// what DHCP gave
     pub(crate) lease: Option<IpNet>,
+    /// whether the kernel is Talos's own, which insists on some parameters
+    pub(crate) own_kernel: bool,
     pub(crate) state: State,
     pub(crate) timers: BTreeMap<(u64, u64), Timer>,
     timers_set: u64,
@@ -222,6 +224,7 @@ impl Machine {
             storage: Storage::default(),
             counters: Counters::default(),
             lease: None,
+            own_kernel: true,
             state: State::Off,
             timers: BTreeMap::new(),
             timers_set: 0,
@@ -235,6 +238,13 @@ impl Machine {
     #[must_use]
     pub fn with_factory(mut self, factory: Factory) -> Self {
         self.factory = factory;
+        self
+    }
+
+    /// The kernel below is another system's: the parameters that Talos's kernel insists on are not asked for.
+    #[must_use]
+    pub fn with_foreign_kernel(mut self) -> Self {
+        self.own_kernel = false;
         self
     }
 

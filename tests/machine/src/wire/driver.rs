@@ -16,9 +16,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::{
     client,
     dhcp::{Asker, Speaker},
-    disk::Disk,
+    disk::{Disk, Medium},
     events::Events,
     firmware::{self, Firm, Second},
+    install::Installer,
     kubernetes,
     link::Link,
     peers,
@@ -27,7 +28,8 @@ use super::{
     world::World,
 };
 use crate::model::{
-    Config, Factory, Happening, Hardware, Machine, NodeReport, Pace, PeerAnswer, PeerCall, PeerRefusal, Stage,
+    Config, Factory, Happening, Hardware, Image, Machine, NodeReport, Pace, PeerAnswer, PeerCall,
+    PeerRefusal, Stage,
 };
 
 /// What the process is told.
@@ -42,27 +44,59 @@ pub struct Options {
     pub pace: Pace,
     /// what the images contain
     pub factory: Factory,
-    /// where the disk is kept
-    pub disk: PathBuf,
+    /// where the disk's contents are kept
+    pub disk: Medium,
+    /// where the machine's life begins
+    pub start: Start,
     /// how long a second of iPXE's `sleep` takes
     pub second: Duration,
     /// between two LLDP frames of lldpd
     pub lldp_every: Duration,
 }
 
+/// Where the machine's life begins, and what a reboot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// the simulated firmware; reboots stay in this process
+    Firmware,
+    /// this process is the system that a real firmware started; a reboot ends it
+    Kernel {
+        /// what was booted
+        image: Image,
+        /// the real kernel's command line
+        cmdline: String,
+        /// whether it came over the network
+        from_network: bool,
+        /// the beginning of a bootable disk, gzip, which the installer writes
+        installer: PathBuf,
+    },
+}
+
+/// How the machine's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// it has no power
+    PowerOff,
+    /// the firmware shall start again; only with [`Start::Kernel`]
+    Reboot,
+}
+
 /// Runs the machine from power on until `power` is over (power off), or it shut itself down.
 ///
 /// # Errors
 /// When the interface, a port or the disk cannot be used.
-pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::Result<Ended> {
     let mut disk = Disk::open(&options.disk)?;
     let link = Link::open(&options.interface).await?;
     link.flush().await?;
     let (storage, counters) = disk.contents();
     let seed = u64::from(firmware::fresh_transaction()?) << 32 | u64::from(firmware::fresh_transaction()?);
-    let machine = Machine::new(options.hardware, options.pace, seed)
+    let mut machine = Machine::new(options.hardware, options.pace, seed)
         .with_factory(options.factory)
         .with_storage(storage, counters);
+    if options.start != Start::Firmware {
+        machine = machine.with_foreign_kernel();
+    }
     let world = Arc::new(World::new(machine));
     let events = Events::of(&options.name);
     let worker = WorkerIdentity::default();
@@ -85,21 +119,30 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
         addressed: None,
         gateway: Arc::default(),
         reported: BTreeMap::new(),
+        installer: None,
     };
-    events.say("power-on", json!({}));
-    world.turn(|machine, now| machine.power_on(now));
+    match options.start {
+        Start::Firmware => {
+            events.say("power-on", json!({}));
+            world.turn(|machine, now| machine.power_on(now));
+        }
+        Start::Kernel { image, cmdline, from_network, installer } => {
+            driver.installer = Some(Installer { image: installer, disk: options.disk });
+            world.turn(|machine, now| machine.boot_kernel(image, cmdline, from_network, now));
+        }
+    }
     tokio::pin!(power);
     let ended = loop {
         match driver.turn(&mut disk).await {
-            Ok(false) => {}
-            Ok(true) => break Ok(()),
+            Ok(None) => {}
+            Ok(Some(ended)) => break Ok(ended),
             Err(error) => break Err(error),
         }
         let due = world.look(Machine::next_deadline).map_or(Duration::from_secs(3600), |at| {
             world.at(at).saturating_duration_since(std::time::Instant::now())
         });
         tokio::select! {
-            () = &mut power => break Ok(()),
+            () = &mut power => break Ok(Ended::PowerOff),
             () = world.wake.notified() => {}
             () = tokio::time::sleep(due) => {}
             Some(_) = driver.tasks.join_next() => {}
@@ -108,7 +151,8 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
     world.turn(|machine, now| machine.power_off(now));
     // a machine without power answers nobody
     link.flush().await.ok();
-    events.say("power-off", json!({}));
+    let last = if matches!(ended, Ok(Ended::Reboot)) { "reset" } else { "power-off" };
+    events.say(last, json!({}));
     ended
 }
 
@@ -126,25 +170,36 @@ struct Driver {
     addressed: Option<IpNet>,
     gateway: Arc<Mutex<Option<Ipv4Addr>>>,
     reported: BTreeMap<String, NodeReport>,
+    /// when the disk and the firmware are real
+    installer: Option<Installer>,
 }
 
 impl Driver {
-    /// One turn; whether the machine switched itself off.
-    async fn turn(&mut self, disk: &mut Disk) -> anyhow::Result<bool> {
+    /// One turn; whether it was the last.
+    async fn turn(&mut self, disk: &mut Disk) -> anyhow::Result<Option<Ended>> {
         let happenings = self.world.turn(|machine, now| machine.advance(now));
+        if let (Some(installer), true) = (&self.installer, happenings.contains(&Happening::Installed)) {
+            // before the contents that say so
+            installer.run()?;
+        }
         // the disk first: what was said to others must not be forgotten by a power cut
         let (storage, counters) = self.world.look(|machine| (machine.storage().clone(), machine.counters()));
         disk.write(&storage, counters)?;
-        let mut off = false;
+        let mut ended = None;
         for happening in happenings {
             self.events.happened(&happening);
-            off |= happening == Happening::Stage(Stage::Off);
+            match happening {
+                Happening::Stage(Stage::Off) => ended = Some(Ended::PowerOff),
+                // the real firmware is between two kernels, also where Talos would kexec
+                Happening::Stage(Stage::Rebooting) if self.installer.is_some() => ended = Some(Ended::Reboot),
+                _ => {}
+            }
             self.handle(happening).await?;
         }
         self.address().await?;
         self.servers.follow().await?;
         self.world.turned();
-        Ok(off)
+        Ok(ended)
     }
 
     async fn handle(&mut self, happening: Happening) -> anyhow::Result<()> {

@@ -28,6 +28,11 @@ impl Link {
         let link = Self { name: name.to_owned(), mac, index: found.index, handle };
         let up = LinkUnspec::new_with_index(link.index).up().build();
         link.handle.link().set(up).execute().await.with_context(|| format!("cannot set {name} up"))?;
+        // the machine talks to its own addresses by way of the loopback
+        if let Ok(loopback) = net::interface::Interface::named("lo") {
+            let up = LinkUnspec::new_with_index(loopback.index).up().build();
+            link.handle.link().set(up).execute().await.context("cannot set lo up")?;
+        }
         Ok(link)
     }
 

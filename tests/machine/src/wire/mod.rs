@@ -14,6 +14,8 @@ mod driver;
 mod events;
 mod firmware;
 mod http;
+pub mod init;
+mod install;
 mod kubernetes;
 mod link;
 mod lldp;
@@ -25,4 +27,5 @@ mod servers;
 mod trustd;
 mod world;
 
-pub use driver::{Options, run};
+pub use disk::Medium;
+pub use driver::{Ended, Options, Start, run};

@@ -14,7 +14,7 @@ use std::{
 use hardware::{Firmware, MacAddr, SystemUuid};
 use machine::{
     model::{Factory, Hardware, Pace},
-    wire::{Options, run},
+    wire::{Medium, Options, Start, run},
 };
 use net::{
     frame::{FrameSocket, LLDP_GROUPS},
@@ -60,7 +60,8 @@ impl Powered {
                 hardware,
                 pace: Pace::fast(),
                 factory: Factory([(SCHEMATIC.to_owned(), extensions)].into()),
-                disk,
+                disk: Medium::File(disk),
+                start: Start::Firmware,
                 second: Duration::from_millis(100),
                 lldp_every: Duration::from_millis(200),
             };
