@@ -1,6 +1,6 @@
 //! The daemon: what it is made of, in which order it starts, and in which order it stops.
 //!
-//! Start: site → state → images → sockets → fewer capabilities → core → ready. Everything that can
+//! Start: fewer capabilities → site → state → images → sockets → core → ready. Everything that can
 //! be wrong is found before anything is answered. Stop: first the sockets, so that no new question
 //! comes in, then the reconciler between two turns, then the store.
 
@@ -35,9 +35,15 @@ pub(crate) struct Options {
     pub(crate) crash_ledger: Option<PathBuf>,
 }
 
+/// Gives up every capability that the daemon has no use for. To be called while there is one thread:
+/// capabilities belong to threads, and new ones inherit them.
+pub(crate) fn drop_capabilities() -> anyhow::Result<()> {
+    net::capabilities::require(sockets::NEEDED)?;
+    Ok(net::capabilities::keep_only(sockets::NEEDED)?)
+}
+
 /// Runs the daemon until a signal ends it.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    net::capabilities::require(sockets::NEEDED)?;
     let state = state::State::open(&options.state)?;
     let start = state.accept(&options.site).await?;
     let Loaded { site, secrets, .. } = start.loaded;
@@ -59,7 +65,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let links = sockets::Links { ends, boot_view, counters, catalogue, http_port: options.http_port };
     let sockets = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     let admin = api::Listener::bind(&options.socket).await?;
-    net::capabilities::keep_only(sockets::KEPT)?;
 
     let (edge, core) = (CancellationToken::new(), CancellationToken::new());
     let backend = admin::Admin::new(options.site, start.fault, handle.clone(), cluster, state);

@@ -28,11 +28,8 @@ use super::{
     pumps::Ends,
 };
 
-/// To open the sockets: packet sockets, and ports 67 and 80.
+/// Packet sockets for DHCP's answers, LLDP and ARP probes; ports 67 and 80.
 pub(crate) const NEEDED: &[Capability] = &[Capability::NetRaw, Capability::NetBindService];
-
-/// After that: ARP probes go on opening packet sockets.
-pub(crate) const KEPT: &[Capability] = &[Capability::NetRaw];
 
 /// What the sockets are connected to.
 pub(crate) struct Links {

@@ -9,8 +9,8 @@ use crate::app::{self, Options, log};
 
 /// Runs the daemon for one site, until SIGTERM or SIGINT.
 ///
-/// Reads the site, checks it, opens every socket, drops the capabilities that are not needed any more,
-/// and only then answers anybody. SIGHUP (or `ichord reload`) reads the site again.
+/// Keeps two capabilities (NET_RAW, NET_BIND_SERVICE) and gives up the rest, reads the site, checks it,
+/// opens every socket, and only then answers anybody. SIGHUP (or `ichord reload`) reads the site again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ichord serve profiles/home-ops --state /var/lib/ichord")]
 pub(crate) struct Serve {
@@ -35,6 +35,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         log::start(self.log)?;
+        app::drop_capabilities()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let options = Options {
             site: self.site,

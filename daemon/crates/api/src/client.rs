@@ -110,7 +110,8 @@ impl Client {
             connection.await.ok();
         });
         let malformed = |error: &dyn std::fmt::Display| CallError::Malformed(error.to_string());
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| malformed(&error))?.unwrap_or_default();
+        let body =
+            body.map(serde_json::to_vec).transpose().map_err(|error| malformed(&error))?.unwrap_or_default();
         let request = Request::builder()
             .method(method)
             .uri(path)

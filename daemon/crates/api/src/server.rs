@@ -83,7 +83,9 @@ impl Listener {
         let io = |source| ListenError::Io { path: path.to_owned(), source };
         match UnixStream::connect(path).await {
             Ok(_) => return Err(ListenError::InUse { path: path.to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io)?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(io)?
+            }
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(io)?;
