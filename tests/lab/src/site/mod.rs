@@ -102,6 +102,8 @@ fn talconfig(machines: &[Machine], flavour: &Flavour) -> Value {
         "clusterPodNets": ["10.244.0.0/16", "fd00:10:244::/56"],
         "clusterSvcNets": ["10.96.0.0/12", "fd00:10:96::/112"],
         "cniConfig": { "name": "none" },
+        // as on the reference site: Cilium takes kube-proxy's place
+        "patches": ["cluster: { proxy: { disabled: true } }"],
         "nodes": nodes,
         "controlPlane": group,
         "worker": group,
