@@ -110,3 +110,19 @@ fn files_are_read_and_a_missing_one_is_named() {
     let findings = Step::read("s", &[file, missing]).unwrap_err();
     assert!(findings.iter().any(|finding| finding.to_string().contains("/nowhere/b.yaml")));
 }
+
+#[test]
+fn the_reference_sites_are_accepted() {
+    let profiles = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../profiles");
+    let mut read = 0;
+    for profile in std::fs::read_dir(profiles).unwrap() {
+        let Ok(folder) = std::fs::read_dir(profile.unwrap().path().join("handover")) else { continue };
+        for file in folder {
+            let file = file.unwrap().path();
+            let step = Step::read("s", std::slice::from_ref(&file)).unwrap();
+            assert!(!step.manifests.is_empty(), "{file:?}");
+            read += 1;
+        }
+    }
+    assert!(read > 0, "no profile has a hand-over");
+}

@@ -225,8 +225,8 @@ impl Client {
         })
     }
 
-    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RequestError {
-        RequestError::Unreachable { endpoint: self.endpoint.clone(), source: source.into() }
+    fn unreachable(&self, error: impl std::error::Error) -> RequestError {
+        RequestError::unreachable(&self.endpoint, &error)
     }
 }
 

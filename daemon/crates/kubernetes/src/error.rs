@@ -24,13 +24,12 @@ pub enum AccessError {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// No answer: no connection, no trust, or too late.
-    #[error("{endpoint} does not answer")]
+    #[error("{endpoint} does not answer: {detail}")]
     Unreachable {
         /// Who was asked.
         endpoint: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// Why, from the outermost cause to the innermost.
+        detail: String,
     },
     /// The API server said no.
     #[error("the API server refuses {what}: {message} (status {code})")]
@@ -68,6 +67,21 @@ impl RequestError {
             }
             RequestError::Unreadable { .. } => false,
         }
+    }
+
+    /// The causes of a failed connection lie several libraries deep; the innermost is the one that helps.
+    pub(crate) fn unreachable(endpoint: &str, error: &dyn std::error::Error) -> Self {
+        let mut causes: Vec<String> = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(error) = source {
+            let cause = error.to_string();
+            // Some of them repeat what is below them.
+            if causes.last().is_none_or(|last| !last.contains(&cause)) {
+                causes.push(cause);
+            }
+            source = error.source();
+        }
+        RequestError::Unreachable { endpoint: endpoint.to_owned(), detail: causes.join(": ") }
     }
 
     /// Reads the Status of a refusal. `secret`: the sentence may quote secret values.
