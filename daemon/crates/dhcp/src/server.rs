@@ -105,6 +105,8 @@ pub struct Server {
     leases: Table,
     /// addresses waiting for their request
     offers: BTreeMap<MacAddr, Offered>,
+    /// which interface of its machine has a slot address: two on one network must not share it
+    holders: BTreeMap<Ipv4Addr, MacAddr>,
     /// until when a machine that netbooted gets addresses whatever asks
     netbooted: BTreeMap<MacAddr, u64>,
     /// where the search for a free address goes on
@@ -133,7 +135,14 @@ impl Server {
         for lease in leases {
             table.put(lease, &mut Changes::default());
         }
-        Self { config, leases: table, offers: BTreeMap::new(), netbooted: BTreeMap::new(), next: None }
+        Self {
+            config,
+            leases: table,
+            offers: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            netbooted: BTreeMap::new(),
+            next: None,
+        }
     }
 
     /// The network it serves.

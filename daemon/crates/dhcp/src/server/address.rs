@@ -9,20 +9,28 @@ use super::{Machines, Note, PoolFor, Request, Server};
 use crate::lease::LeaseState;
 
 impl Server {
-    /// The slot address of the client, if it lies in this network.
+    /// The slot address of the client, if it lies in this network and no other interface of the same
+    /// machine has it. Firmware takes it over: when it asks, whatever ran before is gone.
     pub(super) fn reservation<M: Machines>(&self, request: &Request<'_, M>) -> Option<Ipv4Addr> {
-        let address = request.machines.reservation(request.client.mac)?;
-        self.config.subnet.contains(&address).then_some(address)
+        let mac = request.client.mac;
+        let address = request.machines.reservation(mac)?;
+        let elsewhere = self
+            .holders
+            .get(&address)
+            .is_some_and(|holder| *holder != mac && request.machines.reservation(*holder) == Some(address));
+        let its_own = !elsewhere || request.client.netboots();
+        (its_own && self.config.subnet.contains(&address)).then_some(address)
     }
 
     /// The address to offer: reservation, the lease it has or had, what was offered before, what it
     /// asks for, the next free one.
     pub(super) fn address_for<M: Machines>(&mut self, request: &Request<'_, M>) -> Result<Ipv4Addr, Note> {
+        let mac = request.client.mac;
         if let Some(address) = self.reservation(request) {
+            self.holders.insert(address, mac);
             return Ok(address);
         }
         self.may_lease(request)?;
-        let mac = request.client.mac;
         let favourites = [
             self.leases.of(mac).map(|lease| lease.address),
             self.offers.get(&mac).map(|offer| offer.address),

@@ -103,6 +103,8 @@ impl Server {
                 expires: request.now.saturating_add(u64::from(seconds) * 1000),
             };
             self.leases.put(lease, &mut answer.changes);
+        } else {
+            self.holders.insert(address, mac);
         }
         answer.bound = Some((mac, address));
         answer
@@ -146,6 +148,10 @@ impl Server {
     /// RELEASE: the address is free, and still the first to be offered to the same machine.
     pub(super) fn release<M: Machines>(&mut self, request: &Request<'_, M>) -> Answer {
         let address = request.packet.ciaddr;
+        if self.holders.get(&address) == Some(&request.client.mac) {
+            self.holders.remove(&address);
+            return Note::Released { address }.into();
+        }
         let known = self.leases.of(request.client.mac).filter(|lease| lease.address == address);
         let Some(lease) = known.filter(|lease| lease.state == LeaseState::Bound).cloned() else {
             return Note::NotItsAddress { address }.into();

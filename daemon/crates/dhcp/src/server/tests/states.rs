@@ -153,6 +153,31 @@ fn a_reservation_has_no_end_and_needs_no_store() {
 }
 
 #[test]
+fn two_interfaces_of_one_machine_do_not_share_its_address() {
+    let mut stand = before(Before::Slot);
+    stand.known.slots.insert(OTHER, SLOT);
+    let given = |answer: Answer| answer.reply.map(|reply| reply.packet.yiaddr);
+    // the installed system asks on both
+    assert_eq!(given(stand.send(&plain(MACHINE))), Some(SLOT));
+    assert_eq!(given(stand.send(&selecting(MACHINE, SLOT))), Some(SLOT));
+    assert_eq!(given(stand.send(&plain(OTHER))), Some(host(100)));
+    for packet in [selecting(OTHER, SLOT), renewing(OTHER, SLOT), rebooted(OTHER, SLOT)] {
+        assert_ne!(given(stand.send(&packet)), Some(SLOT));
+    }
+    assert_eq!(kind(&stand.send(&renewing(MACHINE, SLOT))), ACK);
+    // it boots by the second interface
+    assert_eq!(given(stand.send(&firmware(OTHER))), Some(SLOT));
+    assert_eq!(given(stand.send(&plain(OTHER))), Some(SLOT));
+    assert_eq!(given(stand.send(&plain(MACHINE))), Some(host(101)));
+    // given back, or no longer the other's
+    let release = Packet { ciaddr: SLOT, ..message(OTHER, MessageType::Release) };
+    assert_eq!(label(&stand.send(&release)), "released");
+    assert_eq!(given(stand.send(&plain(MACHINE))), Some(SLOT));
+    stand.known.slots.remove(&MACHINE);
+    assert_eq!(given(stand.send(&plain(OTHER))), Some(SLOT));
+}
+
+#[test]
 fn a_slot_of_another_network_is_no_reservation_here() {
     let mut stand = Stand::unknown();
     stand.known.slots.insert(MACHINE, Ipv4Addr::new(192, 0, 2, 11));
