@@ -251,7 +251,7 @@ fn s6_6_the_boot_id_changes_with_every_boot() {
     world.call("m1", &ANONYMOUS, apply(Config::control_plane("a").yaml())).unwrap();
     world.until_api("m1");
     let second = boot_id(&mut world, &admin());
-    world.admin("m1", Request::Reboot { power_cycle: false }).unwrap();
+    world.reboot("m1", false);
     world.until_api("m1");
     let third = boot_id(&mut world, &admin());
     assert_eq!(BTreeSet::from([first, second, third]).len(), 3);
@@ -385,7 +385,7 @@ fn s7_5_a_cold_boot_goes_through_the_firmware_network_first() {
 fn s7_5_no_answer_falls_through_to_the_disk_and_a_blank_machine_asks_again() {
     let mut world = control_plane();
     world.answer = Instruction::Nothing;
-    world.admin("m1", Request::Reboot { power_cycle: true }).unwrap();
+    world.reboot("m1", true);
     world.until_api("m1");
 
     let mut world = World::with(1);
@@ -414,7 +414,7 @@ fn a_disk_first_machine_asks_the_network_only_while_it_is_blank() {
 fn s7_4_wiping_from_the_network_wipes_and_reboots_every_time() {
     let mut world = control_plane();
     world.answer = boots(&format!("{CMDLINE} talos.experimental.wipe=system"), true);
-    world.admin("m1", Request::Reboot { power_cycle: true }).unwrap();
+    world.reboot("m1", true);
     world.until("wiped twice", |world| world.count(|one| *one == Happening::Wiped) == 2);
     assert!(world.machine("m1").storage().system.is_none());
 }
@@ -423,7 +423,7 @@ fn s7_4_wiping_from_the_network_wipes_and_reboots_every_time() {
 fn s7_5_halt_if_installed_stops_an_installed_machine() {
     let mut world = control_plane();
     world.answer = boots(&format!("{CMDLINE} talos.halt_if_installed=1"), true);
-    world.admin("m1", Request::Reboot { power_cycle: true }).unwrap();
+    world.reboot("m1", true);
     world.until_stage("m1", Stage::Halted);
     world.pass(60_000);
     assert_eq!(world.machine("m1").stage(), Stage::Halted);
@@ -458,6 +458,34 @@ fn s6_9_a_reset_of_state_and_ephemeral_comes_back_in_maintenance_and_needs_no_in
     let counters = world.machine("m1").counters();
     assert_eq!((counters.installs, counters.configs_applied), (1, 2));
     assert_eq!(world.machine("m1").hostname(), Some("again"));
+}
+
+#[test]
+fn s6_9_a_graceful_reset_leaves_etcd_and_the_last_member_cannot() {
+    let mut world = cluster();
+    let reset = || Request::Reset { graceful: true, reboot: true, partitions: BTreeSet::new() };
+    world.admin("m3", reset()).unwrap();
+    world.until_stage("m3", Stage::Maintenance);
+    assert_eq!(world.members("m1").0.len(), 2);
+    assert_eq!(world.machine("m3").counters().installs, 1);
+    assert!(world.machine("m3").storage().system.is_none(), "the whole disk was wiped");
+
+    let mut world = control_planes(1);
+    world.until("etcd is healthy", |world| world.etcd_state("m1").1 == Some(true));
+    let (code, message) = refusal(&mut world, "m1", &admin(), reset());
+    assert_eq!(code, Code::Unknown);
+    assert!(message.contains("not enough started members"), "{message}");
+}
+
+#[test]
+fn a_reply_has_a_moment_before_the_machine_reboots_or_switches_itself_off() {
+    let mut world = control_plane();
+    world.admin("m1", Request::Reboot { power_cycle: false }).unwrap();
+    assert!(world.admin("m1", Request::Version).is_ok());
+    world.until_stage("m1", Stage::Rebooting);
+    world.until_api("m1");
+    world.admin("m1", Request::Shutdown).unwrap();
+    world.until_stage("m1", Stage::Off);
 }
 
 // ---- §8.1: lldpd
@@ -553,7 +581,7 @@ fn s9_2_a_worker_cannot_bootstrap() {
 fn s9_2_success_is_only_in_memory_until_the_image_is_there() {
     let mut world = control_planes(1);
     assert_eq!(world.machine("m1").counters().bootstraps, 0);
-    world.admin("m1", Request::Reboot { power_cycle: false }).unwrap();
+    world.reboot("m1", false);
     world.until_api("m1");
     world.pass(10_000);
     assert_eq!(world.etcd_state("m1").0, "Preparing", "the bootstrap was lost");
@@ -569,7 +597,7 @@ fn s9_2_with_a_data_directory_bootstrap_already_exists() {
     world.until("the data directory", |world| world.machine("m1").counters().bootstraps == 1);
     let refused = refusal(&mut world, "m1", &admin(), Request::Bootstrap);
     assert_eq!(refused, (Code::AlreadyExists, "etcd data directory is not empty".to_owned()));
-    world.admin("m1", Request::Reboot { power_cycle: false }).unwrap();
+    world.reboot("m1", false);
     world.until_api("m1");
     world.until("etcd is back", |world| world.etcd_state("m1").1 == Some(true));
     assert_eq!(world.code("m1", &admin(), Request::Bootstrap), Some(Code::AlreadyExists));
@@ -629,7 +657,7 @@ fn s9_3_a_reinstalled_node_of_the_same_name_removes_its_old_member() {
 fn s9_3_a_learner_that_reboots_is_never_promoted() {
     let mut world = control_planes(2);
     world.until("a learner", |world| world.members("m1").1 == ["mini02"]);
-    world.admin("m2", Request::Reboot { power_cycle: false }).unwrap();
+    world.power_cycle("m2");
     world.pass(20 * 60_000);
     assert_eq!(world.members("m1").1, ["mini02"]);
 }

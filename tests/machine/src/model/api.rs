@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use super::{
     config::{Config, Role, fingerprint},
     etcd::DataDirectory,
+    exchange::PeerCall,
     machine::{Machine, State},
-    node::{Etcd, Timer},
+    node::{Etcd, Leave, Timer},
+    peers::Pending,
     request::{ApplyMode, Request, Response},
     status::{Caller, Code, Status},
 };
@@ -86,14 +88,14 @@ impl Machine {
             }
             Request::Bootstrap => self.call_bootstrap(now),
             Request::Reboot { power_cycle } => {
-                self.reboot(power_cycle, now);
+                self.leave_soon(Leave::Reboot { through_firmware: power_cycle }, now);
                 Ok(Response::Accepted)
             }
             Request::Shutdown => {
-                self.enter(State::Off);
+                self.leave_soon(Leave::PowerOff, now);
                 Ok(Response::Accepted)
             }
-            Request::Reset { graceful, reboot, partitions } => self.reset(graceful, reboot, &partitions, now),
+            Request::Reset { graceful, reboot, partitions } => self.reset(graceful, reboot, partitions, now),
             Request::EtcdRemoveMember { id } => {
                 self.control_plane_only("member remove")?;
                 self.remove_member(id, now)
@@ -187,7 +189,7 @@ impl Machine {
             ApplyMode::Auto | ApplyMode::NoReboot => ("Applied configuration without a reboot", false),
         };
         if used == ApplyMode::Reboot {
-            self.reboot(false, now);
+            self.leave_soon(Leave::Reboot { through_firmware: false }, now);
         } else if used != ApplyMode::Staged
             && let Some(node) = self.node_mut()
         {
@@ -230,7 +232,7 @@ impl Machine {
         &mut self,
         graceful: bool,
         reboot: bool,
-        partitions: &BTreeSet<String>,
+        partitions: BTreeSet<String>,
         now: u64,
     ) -> Result<Response, Status> {
         if graceful && let Ok(data) = self.running_etcd() {
@@ -238,30 +240,32 @@ impl Machine {
             // the last member cannot leave (§6.9)
             self.remove_member(me, now)?;
         }
-        self.wipe(partitions);
-        if reboot {
-            self.reboot(partitions.is_empty(), now);
-        } else {
-            self.enter(State::Off);
-        }
+        self.leave_soon(Leave::Reset { partitions, reboot }, now);
         Ok(Response::Accepted)
     }
 
+    /// Removes a member; where this machine does not lead, the leader is asked to.
     fn remove_member(&mut self, id: u64, now: u64) -> Result<Response, Status> {
-        self.running_etcd()?;
-        if self.leader(now).is_none() {
-            return Err(no_leader());
-        }
-        let Some(data) = self.storage.system.as_mut().and_then(|system| system.etcd.as_mut()) else {
-            return Err(no_leader());
-        };
+        let data = self.running_etcd()?;
+        let leader = self.leader(now).ok_or_else(no_leader)?;
         let members = &data.cluster.members;
         let last_voter = members.iter().filter(|(_, member)| !member.learner).all(|(&voter, _)| voter == id);
-        if last_voter && members.contains_key(&id) {
+        if !members.contains_key(&id) {
+            return Err(Status::new(Code::NotFound, "etcdserver: member not found"));
+        }
+        if last_voter {
             let text = "etcdserver: re-configuration failed due to not enough started members";
             return Err(Status::new(Code::Unknown, text));
         }
-        data.cluster.remove(id).map_err(|text| Status::new(Code::NotFound, text))?;
+        let at = members.get(&leader).map(|member| member.address).filter(|_| leader != data.me);
+        match at {
+            Some(at) => self.ask(at, PeerCall::Remove { id }, Pending::Removal),
+            None => {
+                let etcd = self.storage.system.as_mut().and_then(|system| system.etcd.as_mut());
+                let removed = etcd.map_or(Ok(()), |data| data.cluster.remove(id));
+                removed.map_err(|text| Status::new(Code::NotFound, text))?;
+            }
+        }
         Ok(Response::Accepted)
     }
 

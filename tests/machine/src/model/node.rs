@@ -35,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) held: BTreeSet<IpAddr>,
     pub(crate) is_running: bool,
     said_ready: bool,
+    pub(crate) leaving: Option<Leave>,
 }
 
 /// The etcd service.
@@ -63,6 +64,20 @@ pub(crate) enum Etcd {
     },
 }
 
+/// How a configured machine goes away when the API said so: after the reply is out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Reboot {
+        through_firmware: bool,
+    },
+    PowerOff,
+    /// wipes these partitions, or the whole system disk
+    Reset {
+        partitions: BTreeSet<String>,
+        reboot: bool,
+    },
+}
+
 /// Timers of a configured machine; those with a number belong to one run of the etcd service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -74,6 +89,7 @@ pub(crate) enum Timer {
     NodeReady,
     ApiServer,
     TrialOver,
+    Leave,
     ImagePulled(u32),
     JoinTry(u32),
     JoinTimeout(u32),
@@ -128,6 +144,7 @@ impl Machine {
             held: BTreeSet::new(),
             is_running: false,
             said_ready: false,
+            leaving: None,
         };
         self.enter(State::Configured(Box::new(node)));
         let pace = self.pace.clone();
@@ -186,6 +203,7 @@ impl Machine {
                     node.config = before;
                 }
             }),
+            Timer::Leave => self.leave(now),
             Timer::ImagePulled(run) if run == generation => self.image_pulled(now),
             Timer::JoinTry(run) if run == generation => self.join(now),
             Timer::JoinTimeout(run) if run == generation => self.join_timed_out(),
@@ -196,6 +214,30 @@ impl Machine {
             _ => {}
         }
         self.settle(now);
+    }
+
+    /// The API said to go; the reply has a moment to go out.
+    pub(crate) fn leave_soon(&mut self, how: Leave, now: u64) {
+        self.set(|node| node.leaving = Some(how));
+        let settle = self.pace.apply_settle;
+        self.node_after(now, settle, Timer::Leave);
+    }
+
+    fn leave(&mut self, now: u64) {
+        match self.node_mut().and_then(|node| node.leaving.take()) {
+            Some(Leave::Reboot { through_firmware }) => self.reboot(through_firmware, now),
+            Some(Leave::PowerOff) => self.enter(State::Off),
+            Some(Leave::Reset { partitions, reboot }) => {
+                self.wipe(&partitions);
+                if reboot {
+                    // kexec only when the boot partition is kept (§6.9)
+                    self.reboot(partitions.is_empty(), now);
+                } else {
+                    self.enter(State::Off);
+                }
+            }
+            None => {}
+        }
     }
 
     fn set(&mut self, change: impl FnOnce(&mut Node)) {

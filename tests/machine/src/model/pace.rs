@@ -9,7 +9,7 @@ pub struct Pace {
     pub firmware_retry: u64,
     /// kernel start to the machine API (maintenance) or to the first service (configured)
     pub boot: u64,
-    /// an accepted config in maintenance, until the port closes
+    /// an accepted config in maintenance or an accepted reboot, until the port closes: replies go out
     pub apply_settle: u64,
     /// pulling and running the installer
     pub install: u64,
@@ -58,7 +58,7 @@ impl Pace {
             firmware: 20,
             firmware_retry: 300,
             boot: 80,
-            apply_settle: 100,
+            apply_settle: 250,
             install: 300,
             kexec: 80,
             apid: 40,

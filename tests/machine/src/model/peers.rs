@@ -20,6 +20,7 @@ pub(crate) enum Pending {
     Promote { hops: u8 },
     Beat { member: u64 },
     Campaign,
+    Removal,
     Certificate,
     Report,
 }
@@ -183,9 +184,12 @@ impl Machine {
                     self.ask(at, PeerCall::Promote { id }, Pending::Promote { hops: hops + 1 });
                 }
             }
-            (Pending::Promote { .. } | Pending::Campaign, Ok(PeerAnswer::Cluster(view))) => self.adopt(view),
-            // promotion, campaign and report are tried again by their timers, a lost beat is a lost beat
-            (Pending::Promote { .. } | Pending::Campaign | Pending::Beat { .. } | Pending::Report, _) => {}
+            (
+                Pending::Promote { .. } | Pending::Campaign | Pending::Removal,
+                Ok(PeerAnswer::Cluster(view)),
+            ) => self.adopt(view),
+            // promotion, campaign and report are tried again by their timers; who asked for a removal looks again
+            _ => {}
         }
         self.settle(now);
     }

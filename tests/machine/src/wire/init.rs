@@ -93,7 +93,8 @@ fn prepare() -> anyhow::Result<Options> {
             },
             boot_order: BootOrder::NetworkFirst,
         },
-        pace: Pace::fast(),
+        // an emulated processor needs longer for a reply
+        pace: Pace { apply_settle: 2_000, ..Pace::fast() },
         factory: factory(&cmdline),
         disk: Medium::Device(device),
         start: Start::Kernel { image, cmdline, from_network, installer: INSTALLER.into() },

@@ -212,6 +212,12 @@ impl World {
         self.machine(name).power_on(now);
     }
 
+    /// Reboots by the API and waits until the machine is gone.
+    pub(crate) fn reboot(&mut self, name: &str, power_cycle: bool) {
+        self.admin(name, Request::Reboot { power_cycle }).unwrap();
+        self.until_stage(name, Stage::Rebooting);
+    }
+
     pub(crate) fn call(&mut self, name: &str, caller: &Caller, request: Request) -> Result<Response, Status> {
         let now = self.now;
         self.machine(name).call(caller, request, now)
