@@ -1,8 +1,9 @@
 //! Boot questions from HTTP to the reconciler, and its answers as files to boot.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use boot::Catalogue;
+use identity::Marks;
 use lifecycle::{BootAnswer, NodeName};
 use reconciler::{Cluster, Handle};
 use serve::{BootAuthority, BootQuestion, BootReply};
@@ -18,6 +19,11 @@ pub(crate) struct Authority {
 impl BootAuthority for Authority {
     async fn ask(&self, question: BootQuestion) -> BootReply {
         let BootQuestion { from, machine, attempt, lldp, firmware: _ } = question;
+        // anybody can write another machine's address into a URL; only its own card answers for it
+        if let Err(reason) = asks_for_itself(from, &machine).await {
+            tracing::warn!(%from, %machine, reason, "a boot question is refused");
+            return BootReply::Refused { reason };
+        }
         match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
             Ok(BootAnswer::Deploy { node }) => self.images(&node),
             Ok(BootAnswer::Retry { seconds, reason }) => {
@@ -32,6 +38,16 @@ impl BootAuthority for Authority {
             // going down; the next daemon answers
             Err(_) => BootReply::Retry { seconds: 5 },
         }
+    }
+}
+
+/// Whether the hardware address in the question is the one that the question came from.
+async fn asks_for_itself(from: IpAddr, machine: &Marks) -> Result<(), String> {
+    match net::neighbour::mac_of(from).await {
+        Ok(Some(mac)) if machine.macs.contains(&mac) => Ok(()),
+        Ok(Some(mac)) => Err(format!("{from} is {mac}, which is not the machine it asks for")),
+        Ok(None) => Err(format!("{from} is not on a provisioning network of this host")),
+        Err(error) => Err(format!("the neighbour table cannot be read: {error}")),
     }
 }
 

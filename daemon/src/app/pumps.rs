@@ -1,6 +1,6 @@
 //! What the sockets notice, carried to the reconciler; what the reconciler publishes, carried to DHCP.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use boot::BootView;
 use identity::Sighting;
@@ -63,47 +63,38 @@ impl Pumps {
         leases: Vec<LeaseRow>,
         stop: &CancellationToken,
     ) {
-        let Self { mut sightings, mut whereabouts } = self;
-        let (to_identity, to_place, stopped) = (handle.clone(), handle.clone(), stop.clone());
-        tasks.spawn(
-            stop.clone()
-                .run_until_cancelled_owned(async move {
-                    while let Some(sighting) = sightings.recv().await {
-                        if to_identity.sight(sighting).await.is_err() {
-                            return;
-                        }
-                    }
-                })
-                .map_none(),
-        );
-        tasks.spawn(
-            stopped
-                .run_until_cancelled_owned(async move {
-                    for row in leases {
-                        if let (Some(mac), IpAddr::V4(_)) = (row.mac, row.address)
-                            && to_place.locate(mac, row.address).await.is_err()
-                        {
-                            return;
-                        }
-                    }
-                    while let Some(seen) = whereabouts.recv().await {
-                        if to_place.locate(seen.mac, seen.address).await.is_err() {
-                            return;
-                        }
-                    }
-                })
-                .map_none(),
-        );
+        let Self { sightings, whereabouts } = self;
+        let (identify, place) =
+            (identify(handle.clone(), sightings), place(handle.clone(), leases, whereabouts));
+        let (first, second) = (stop.clone(), stop.clone());
+        tasks.spawn(async move {
+            first.run_until_cancelled(identify).await.unwrap_or_default();
+        });
+        tasks.spawn(async move {
+            second.run_until_cancelled(place).await.unwrap_or_default();
+        });
     }
 }
 
-/// A cancelled task has no result, and nobody asks for one.
-trait MapNone {
-    fn map_none(self) -> impl Future<Output = ()> + Send;
+async fn identify(handle: Handle, mut sightings: mpsc::Receiver<Sighting>) {
+    while let Some(sighting) = sightings.recv().await {
+        if handle.sight(sighting).await.is_err() {
+            return;
+        }
+    }
 }
 
-impl<F: Future<Output = Option<()>> + Send> MapNone for F {
-    async fn map_none(self) {
-        self.await.unwrap_or_default();
+async fn place(handle: Handle, leases: Vec<LeaseRow>, mut whereabouts: mpsc::Receiver<Whereabouts>) {
+    for row in leases {
+        if let Some(mac) = row.mac
+            && handle.locate(mac, row.address).await.is_err()
+        {
+            return;
+        }
+    }
+    while let Some(seen) = whereabouts.recv().await {
+        if handle.locate(seen.mac, seen.address).await.is_err() {
+            return;
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a firmware is told, and how a slot gets its machine.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use hardware::MacAddr;
 
@@ -14,6 +14,10 @@ const ATTEMPTS: u32 = 60;
 
 /// Seconds between two questions of one machine.
 const PAUSE: u32 = 5;
+
+/// Questions of one machine within this time are one boot whose answer got lost: no firmware comes
+/// round again so fast.
+const ONE_BOOT: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Decides what a machine boots. The only way to [`BootAnswer::Deploy`] leads through a permit.
@@ -59,6 +63,12 @@ impl Core {
             return BootAnswer::LocalDisk { reason: "unknown slot".to_owned() };
         };
         match slot.state.clone() {
+            NodeState::Deploying { progress: Progress::Netbooting { since }, permit, .. }
+                if now.since(since) < ONE_BOOT && permit.refusal(now).is_none() =>
+            {
+                slot.address = Some(from);
+                BootAnswer::Deploy { node: name.clone() }
+            }
             NodeState::Deploying { mut claim, mut permit, .. } => match permit.spend(now) {
                 Ok(()) => {
                     claim.machine.learn(machine);

@@ -231,6 +231,11 @@ fn a_permit_pays_for_five_netboots_of_one_machine() {
     bench.permit("cp1");
     for _ in 0..5 {
         assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }));
+        assert!(
+            matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }),
+            "asked again at once: the same boot"
+        );
+        bench.now += 60_000;
     }
     assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::LocalDisk { .. }));
 }

@@ -38,7 +38,6 @@ pub(super) async fn ask<A: BootAuthority>(
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     let from = ends.peer.ip().to_canonical();
-    tell(&server.whereabouts, Whereabouts { mac: ask.mac, address: from, at: clock::now() }, "whereabouts");
     let platform = ask.platform.as_deref().and_then(Platform::from_ipxe);
     let (mac, attempt) = (ask.mac, ask.attempt);
     let question = BootQuestion {
@@ -49,6 +48,10 @@ pub(super) async fn ask<A: BootAuthority>(
         lldp: ask.lldp,
     };
     let reply = server.authority.ask(question).await;
+    // who was refused may have lied about who it is
+    if !matches!(reply, BootReply::Refused { .. }) {
+        tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
+    }
     tracing::info!(%mac, %from, attempt, ?reply, "a machine asked what to boot");
     let catalogue = server.catalogue.borrow().clone();
     text(StatusCode::OK, script_for(&reply, Base(ends.local), &catalogue, platform, attempt))
