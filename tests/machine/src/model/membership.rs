@@ -20,6 +20,12 @@ impl Machine {
         self.node()?.leader(self.data(), self.pace.heartbeat, now)
     }
 
+    /// Talos's own health check is a linearizable read, which etcd refuses to a learner (§9.4).
+    pub(crate) fn etcd_is_healthy(&self, now: u64) -> bool {
+        let voter = |data: &DataDirectory| data.cluster.members.get(&data.me).is_some_and(|member| !member.learner);
+        self.leader(now).is_some() && self.data().is_some_and(voter)
+    }
+
     fn run(&self) -> u32 {
         self.node().map_or(0, |node| node.generation)
     }

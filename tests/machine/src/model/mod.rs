@@ -4,7 +4,7 @@
 //! ([`Rack`]), `crate::wire` puts the same model on a network, so that there is one Talos and not two.
 //!
 //! Section numbers in this folder are those of the project's Talos reference (`talos.md`); the file
-//! `tests/checklist.rs` holds the model to them, one test a fact.
+//! `tests/checklist` holds the model to them, one test a fact.
 
 mod api;
 mod config;

@@ -321,9 +321,10 @@ impl Machine {
     pub(crate) fn settle(&mut self, now: u64) {
         let leader = self.leader(now);
         self.leader_duties(leader, now);
-        self.hold_addresses(leader.is_some());
+        let healthy = self.etcd_is_healthy(now);
+        self.hold_addresses(healthy);
         let starts = self.node_mut().is_some_and(|node| {
-            let starts = leader.is_some() && node.apid && !node.api_server_starts;
+            let starts = healthy && node.apid && !node.api_server_starts;
             node.api_server_starts |= starts;
             starts
         });
@@ -369,7 +370,7 @@ impl Machine {
     }
 
     fn api_server_up(&mut self, now: u64) {
-        let healthy = self.leader(now).is_some();
+        let healthy = self.etcd_is_healthy(now);
         let Some(node) = self.node_mut() else {
             return;
         };

@@ -58,7 +58,7 @@ impl Machine {
             }
             Some(Etcd::Starting { .. }) => service("etcd", "Running", None, "Started task"),
             Some(Etcd::Running { .. }) => {
-                let healthy = self.leader(now).is_some();
+                let healthy = self.etcd_is_healthy(now);
                 let message = if healthy { "Health check successful" } else { "context deadline exceeded" };
                 service("etcd", "Running", Some(healthy), message)
             }

@@ -76,7 +76,7 @@ impl Powered {
     }
 }
 
-fn config(machine: MachineType, hostname: &str, secrets: &SecretsBundle) -> String {
+fn config(machine: MachineType, hostname: &str, link: &str, secrets: &SecretsBundle) -> String {
     let mut input = Input::new("lab", &format!("https://{VIRTUAL}:6443"), "v1.13".parse().unwrap()).unwrap();
     input.install_disk = Some("/dev/nvme0n1".to_owned());
     input.install_image = Some(format!("factory.talos.dev/metal-installer/{SCHEMATIC}:v1.13.9"));
@@ -84,7 +84,7 @@ fn config(machine: MachineType, hostname: &str, secrets: &SecretsBundle) -> Stri
     let mut text = base.replace("auto: stable", &format!("hostname: {hostname}"));
     text += "---\napiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: lldpd\nconfigFiles:\n  - content: configure lldp portidsubtype ifname\n    mountPath: /usr/local/etc/lldpd/lldpd.conf\n";
     if machine == MachineType::ControlPlane {
-        text += &format!("---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {VIRTUAL}\nlink: eth1\n");
+        text += &format!("---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {VIRTUAL}\nlink: {link}\n");
     }
     text
 }
@@ -178,21 +178,23 @@ async fn hears_lldp_of(port: &str, name: &str) {
 }
 
 async fn road(folder: &Path) {
-    let places = [Namespace::create().unwrap(), Namespace::create().unwrap()];
+    let places = [Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap()];
     for (number, place) in (1_u8..).zip(&places) {
         let (port, eth) = (format!("p{number}"), format!("eth{number}"));
         let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
         namespace::cable([&port, &eth], [None, Some(mac)]).await.unwrap();
         place.take(&eth).await.unwrap();
     }
-    namespace::bridge("br0", &["p1", "p2"]).await.unwrap();
+    let ports = ["p1", "p2", "p3"];
+    namespace::bridge("br0", &ports).await.unwrap();
     namespace::address("br0", "10.77.0.1/24".parse().unwrap()).await.unwrap();
     namespace::up("br0").await.unwrap();
-    let provisioner = Provisioner::start("br0", &["p1", "p2"], SCHEMATIC).await;
+    let provisioner = Provisioner::start("br0", &ports, SCHEMATIC).await;
     let lab = Lab::new();
-    let disks = [folder.join("1"), folder.join("2")];
+    let disks = ["1", "2", "3"].map(|name| folder.join(name));
     let one = Powered::on(&places[0], 1, Firmware::UefiX64Http, disks[0].clone());
     let two = Powered::on(&places[1], 2, Firmware::Bios, disks[1].clone());
+    let three = Powered::on(&places[2], 3, Firmware::UefiX64, disks[2].clone());
 
     // maintenance: the machine is known by its port before any system ran, and shows what it is made of
     let waiting = lab.in_maintenance(talos_port(101)).await;
@@ -211,7 +213,7 @@ async fn road(folder: &Path) {
     assert_eq!(inventory.links[0].name, "eth1");
     let first_boot = waiting.boot_id().await.unwrap().unwrap();
     assert!(waiting.bootstrap().await.is_err(), "a stranger may not");
-    let control_plane = config(MachineType::ControlPlane, "mini01", &lab.secrets);
+    let control_plane = config(MachineType::ControlPlane, "mini01", "eth1", &lab.secrets);
     waiting.apply_configuration(&control_plane, ApplyMode::Auto, false).await.unwrap();
 
     // configured: our certificate, etcd waits for its bootstrap
@@ -228,7 +230,7 @@ async fn road(folder: &Path) {
 
     // the worker has its config and no certificate until a control plane's trustd is there
     let waiting = lab.in_maintenance(talos_port(102)).await;
-    let worker = config(MachineType::Worker, "worker1", &lab.secrets);
+    let worker = config(MachineType::Worker, "worker1", "eth2", &lab.secrets);
     waiting.apply_configuration(&worker, ApplyMode::Auto, false).await.unwrap();
     until("the worker's port closes", async || lab.seen(talos_port(102)).await.is_none().then_some(())).await;
 
@@ -249,6 +251,17 @@ async fn road(folder: &Path) {
     })
     .await;
 
+    // another control plane finds the first by the virtual address, and gets its vote
+    let waiting = lab.in_maintenance(talos_port(103)).await;
+    let second = config(MachineType::ControlPlane, "mini02", "eth3", &lab.secrets);
+    waiting.apply_configuration(&second, ApplyMode::Auto, false).await.unwrap();
+    let joined = lab.configured(talos_port(103)).await;
+    until("two voters", async || {
+        let members = joined.etcd_members(false).await.ok()?;
+        (members.len() == 2 && members.iter().all(|member| !member.learner)).then_some(())
+    })
+    .await;
+
     // a power cut: the firmware asks, is sent to its own disk, and the cluster is there again
     one.off();
     assert_eq!(lab.seen(talos_port(101)).await, None);
@@ -257,8 +270,9 @@ async fn road(folder: &Path) {
     let node = lab.configured(talos_port(101)).await;
     until("etcd from its data directory", async || node.etcd_members(false).await.ok()).await;
     assert!(node.bootstrap().await.is_err(), "the data directory is not empty");
-    one.off();
-    two.off();
+    for machine in [one, two, three] {
+        machine.off();
+    }
     let disk: serde_json::Value = serde_json::from_slice(&std::fs::read(&disks[0]).unwrap()).unwrap();
     assert_eq!(disk["counters"]["installs"], 1);
     assert_eq!(disk["counters"]["bootstraps"], 1);
