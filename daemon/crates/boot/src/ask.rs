@@ -76,7 +76,7 @@ impl Ask {
         Ok(Self {
             mac,
             uuid: uuid.filter(|uuid| uuid.is_distinctive()),
-            serial: fields.serial.and_then(text),
+            serial: fields.serial.and_then(hex_text),
             platform: fields.platform.and_then(text),
             attempt: fields.attempt.and_then(|text| text.parse().ok()).unwrap_or(0),
             lldp: if heard { vec![report] } else { Vec::new() },
@@ -125,7 +125,7 @@ fn text(value: &str) -> Option<String> {
     fits.then(|| value.to_owned())
 }
 
-/// The octets of a TLV in iPXE's `hexraw`; an absent setting is an empty text.
+/// The octets of a setting in iPXE's `hexraw`; an absent setting is an empty text.
 fn octets(value: &str) -> Option<Vec<u8>> {
     if value.is_empty() || value.len() > 2 * LONGEST_TLV {
         return None;
@@ -155,7 +155,7 @@ mod tests {
         let ask = Ask::from_pairs([
             ("mac", "52-54-00-77-00-02"),
             ("uuid", "00112233-4455-6677-8899-aabbccddee02"),
-            ("serial", "C02 XYZ"),
+            ("serial", "433032205826595a"),
             ("platform", "efi"),
             ("attempt", "0"),
             ("lldp-chassis", "04feffffffff01"),
@@ -165,7 +165,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(ask.mac, MacAddr([0x52, 0x54, 0, 0x77, 0, 2]));
-        assert_eq!(ask.serial.as_deref(), Some("C02 XYZ"));
+        assert_eq!(ask.serial.as_deref(), Some("C02 X&YZ"));
         let [report] = ask.lldp.as_slice() else { panic!("one neighbour: {:?}", ask.lldp) };
         assert_eq!(report.port, Some(PortId { subtype: 5, id: b"tap2".to_vec() }));
         assert_eq!(report.chassis.as_ref().map(ToString::to_string).as_deref(), Some("fe:ff:ff:ff:ff:01"));

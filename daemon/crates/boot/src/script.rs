@@ -35,7 +35,8 @@ impl fmt::Display for Base {
 /// The first script: collects what the machine knows of itself and asks.
 ///
 /// Only UEFI builds of iPXE hear LLDP; they wait for the first frame, once, for at most
-/// `lldp_wait` seconds. `netX` is the interface that was opened last, the one it boots from.
+/// `lldp_wait` seconds. `netX` is the interface that was opened last, the one it boots from. Texts of
+/// the machine go as hexadecimal: `uristring` of older builds (1.0.0 in QEMU ROMs) leaves `&` as it is.
 pub fn entry(base: Base, lldp_wait: u32) -> String {
     format!(
         "#!ipxe\n\
@@ -50,7 +51,7 @@ pub fn entry(base: Base, lldp_wait: u32) -> String {
          inc waited\n\
          goto listen\n\
          :ask\n\
-         chain --replace --autofree {base}/boot/ask?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}&serial=${{serial:uristring}}&platform=${{platform}}&attempt=${{attempt}}&lldp-chassis=${{netX.lldp/1.0.0.0:hexraw}}&lldp-port=${{netX.lldp/2.0.0.0:hexraw}}&lldp-system=${{netX.lldp/5.0.0.0:hexraw}}&lldp-description=${{netX.lldp/4.0.0.0:hexraw}} ||\n\
+         chain --replace --autofree {base}/boot/ask?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&platform=${{platform}}&attempt=${{attempt}}&lldp-chassis=${{netX.lldp/1.0.0.0:hexraw}}&lldp-port=${{netX.lldp/2.0.0.0:hexraw}}&lldp-system=${{netX.lldp/5.0.0.0:hexraw}}&lldp-description=${{netX.lldp/4.0.0.0:hexraw}} ||\n\
          echo ichord does not answer, asking again in {FETCH_AGAIN_SECONDS} s\n\
          sleep {FETCH_AGAIN_SECONDS}\n\
          inc attempt\n\

@@ -41,7 +41,7 @@ sleep 1
 inc waited
 goto listen
 :ask
-chain --replace --autofree http://10.77.0.1/boot/ask?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}&platform=${platform}&attempt=${attempt}&lldp-chassis=${netX.lldp/1.0.0.0:hexraw}&lldp-port=${netX.lldp/2.0.0.0:hexraw}&lldp-system=${netX.lldp/5.0.0.0:hexraw}&lldp-description=${netX.lldp/4.0.0.0:hexraw} ||
+chain --replace --autofree http://10.77.0.1/boot/ask?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:hexraw}&platform=${platform}&attempt=${attempt}&lldp-chassis=${netX.lldp/1.0.0.0:hexraw}&lldp-port=${netX.lldp/2.0.0.0:hexraw}&lldp-system=${netX.lldp/5.0.0.0:hexraw}&lldp-description=${netX.lldp/4.0.0.0:hexraw} ||
 echo ichord does not answer, asking again in 10 s
 sleep 10
 inc attempt

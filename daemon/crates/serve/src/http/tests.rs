@@ -124,7 +124,7 @@ impl Stand {
     }
 }
 
-const ASK: &str = "/boot/ask?mac=52-54-00-77-00-02&uuid=00112233-4455-6677-8899-aabbccddee02&serial=C02%20X\
+const ASK: &str = "/boot/ask?mac=52-54-00-77-00-02&uuid=00112233-4455-6677-8899-aabbccddee02&serial=4330322058\
                    &platform=efi&attempt=2&lldp-chassis=04feffffffff01&lldp-port=0574617032&lldp-system=737731&lldp-description=";
 
 #[tokio::test]
