@@ -49,6 +49,18 @@ pub enum BootReply {
     },
 }
 
+impl BootReply {
+    /// A word for logs; a command line may hold what does not belong there.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Retry { .. } => "retry",
+            Self::LocalDisk => "local-disk",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
 /// Whoever answers boot questions.
 pub trait BootAuthority: Send + Sync + 'static {
     /// Answers when the decision is durable.

@@ -52,7 +52,8 @@ pub(super) async fn ask<A: BootAuthority>(
     if !matches!(reply, BootReply::Refused { .. }) {
         tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
     }
-    tracing::info!(%mac, %from, attempt, ?reply, "a machine asked what to boot");
+    server.counters.add("boot", reply.label());
+    tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
     let catalogue = server.catalogue.borrow().clone();
     text(StatusCode::OK, script_for(&reply, Base(ends.local), &catalogue, platform, attempt))
 }

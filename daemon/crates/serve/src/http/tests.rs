@@ -240,6 +240,7 @@ async fn each_reply_becomes_its_script() {
     let base = Base(stand.address);
     stand.answer(BootReply::Retry { seconds: 3 });
     assert_eq!(stand.get(ASK).await.text(), script::retry(base, 3, 2));
+    assert_eq!(stand.counters.get("boot", "retry"), 1);
     stand.answer(BootReply::Refused { reason: "two machines on sw1/Eth1/1".to_owned() });
     assert_eq!(stand.get(ASK).await.text(), script::refused("two machines on sw1/Eth1/1"));
     let kernel = AssetName::image("abc", "v1.11.0", "kernel-amd64").unwrap();
