@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::{Client, Status};
+use api::{Client, Deploy, Status};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -136,6 +136,13 @@ impl Daemon {
     pub(crate) async fn status(&self) -> Option<Status> {
         let client = Client::new(&self.socket());
         timeout(ANSWER, client.status()).await.ok()?.ok()
+    }
+
+    /// Grants a new install permit, as the daemon asks a person to. False when it does not answer.
+    pub(crate) async fn deploy(&self, node: &str) -> bool {
+        let client = Client::new(&self.socket());
+        let permit = Deploy { node: Some(node.to_owned()), by: "the lab".to_owned() };
+        matches!(timeout(ANSWER, client.deploy(&permit)).await, Ok(Ok(_)))
     }
 
     /// The running process.

@@ -24,6 +24,8 @@ pub(crate) struct Summary {
     pub(crate) daemon_starts: u32,
     /// how often it was killed, by the lab or at its own checkpoints
     pub(crate) kills: u32,
+    /// install permits that the lab granted because a killed daemon had used up the first
+    pub(crate) permits_granted: u32,
     /// checkpoints at which it died
     pub(crate) checkpoints: Vec<String>,
 }
@@ -130,7 +132,10 @@ impl Summary {
             ));
         }
         lines.push(format!("cluster: {}", listed(&self.cluster)));
-        lines.push(format!("ichord: started {} times, killed {} times", self.daemon_starts, self.kills));
+        lines.push(format!(
+            "ichord: started {} times, killed {} times, {} install permits granted anew",
+            self.daemon_starts, self.kills, self.permits_granted
+        ));
         if faults.is_empty() {
             lines.push(format!("{HANDED_OVER}, everything as it must be, after {:.1} s", took.as_secs_f64()));
         } else {

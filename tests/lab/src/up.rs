@@ -267,7 +267,19 @@ impl Lab {
         if self.summary.cluster_is(&cluster.state, self.report.elapsed()) {
             self.report.tell(&Event::Cluster { state: cluster.state, waiting: cluster.waiting });
         }
+        let killing = self.points || self.summary.kills > 0;
         for (name, node) in status.view.nodes {
+            // a permit pays for five boots; a daemon that dies in the middle of them uses them up, and asks a person
+            let asks = node
+                .waiting
+                .as_ref()
+                .is_some_and(|reason| reason.contains(&format!("`ichord deploy {name}`")));
+            if killing && asks && self.daemon.deploy(&name.0).await {
+                self.summary.permits_granted += 1;
+                self.report.tell(&Event::Lab {
+                    what: format!("grants {name} a new install permit, as ichord asks"),
+                });
+            }
             let said = (node.state, node.waiting);
             if self.nodes.get(&name.0) != Some(&said) {
                 let (state, waiting) = said.clone();

@@ -22,7 +22,7 @@ use self::archive::Archive;
 use self::disk::BootLoaders;
 use self::packages::{Packages, Suite};
 use crate::plan::Machine;
-use crate::site::ImageFiles;
+use crate::site::{EXTENSIONS, ImageFiles, TALOS, schematic_id};
 
 pub(crate) use self::guest::DISK_MODEL;
 
@@ -68,13 +68,16 @@ pub(crate) fn assemble(machine: &Path, scratch: &Path) -> Result<Kit> {
     let kernel = read(&find(&linux.join("boot"), |name| name.starts_with("vmlinuz-"))?)?;
     let installed = compressed(&system(machine, &linux)?)?;
     let loaders = BootLoaders::fetch(&packages)?;
-    let disk = loaders.image(&kernel, &installed, "console=ttyS0 panic=5 ichord.boot=disk", scratch)?;
+    // what the simulated machine cannot find out about its image
+    let about = format!("ichord.extensions={}={}", schematic_id(), EXTENSIONS.join(","));
+    let installed_cmdline = format!("console=ttyS0 panic=5 ichord.boot=disk {about}");
+    let disk = loaders.image(&kernel, &installed, &installed_cmdline, scratch)?;
     let mut initramfs = installed;
     // the next archive begins at a multiple of four
     initramfs.resize(initramfs.len().next_multiple_of(4), 0);
     initramfs.extend(installer(&compressed(&disk)?));
     let images = ImageFiles {
-        cmdline: "talos.platform=metal panic=5".to_owned(),
+        cmdline: format!("talos.platform=metal panic=5 ichord.image={}:{TALOS} {about}", schematic_id()),
         ipxe_bios: read(&ipxe.join("undionly.kpxe"))?,
         ipxe_efi: read(&ipxe.join("snponly.efi"))?,
         kernel,
