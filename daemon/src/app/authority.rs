@@ -9,6 +9,8 @@ use reconciler::{Cluster, Handle};
 use serve::{BootAuthority, BootQuestion, BootReply};
 use tokio::sync::watch;
 
+use super::sockets::kernel_command_line;
+
 /// Answers with the images of the site in force.
 pub(crate) struct Authority {
     pub(crate) handle: Handle,
@@ -58,15 +60,11 @@ impl Authority {
             return BootReply::Refused { reason: format!("{node} is not in the site") };
         };
         match self.catalogue.borrow().image(&set.schematic, &set.version, set.architecture) {
-            Ok(image) => {
-                let cmdline = std::iter::once(image.cmdline.trim())
-                    .chain(site.kernel_args().iter().map(String::as_str));
-                BootReply::Deploy {
-                    kernel: image.kernel.clone(),
-                    initramfs: image.initramfs.clone(),
-                    cmdline: cmdline.collect::<Vec<_>>().join(" "),
-                }
-            }
+            Ok(image) => BootReply::Deploy {
+                kernel: image.kernel.clone(),
+                initramfs: image.initramfs.clone(),
+                cmdline: kernel_command_line(&site, image),
+            },
             Err(error) => BootReply::Refused { reason: error.to_string() },
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use boot::{BootView, Catalogue};
+use boot::{BootView, Catalogue, catalogue::Image};
 use net::{capabilities::Capability, interface::Interface};
 use reconciler::{Cluster, Handle};
 use serve::{
@@ -49,14 +49,39 @@ pub(crate) struct Sockets {
     ends: Ends,
 }
 
-/// The images, every one that a node of the site boots among them.
+/// What the open sockets take from the site in force.
+pub(crate) struct Settings {
+    catalogue: watch::Sender<Arc<Catalogue>>,
+    /// our address and the configuration, one for each network that has DHCP
+    dhcp: Vec<(Network, Ipv4Addr, watch::Sender<dhcp::Config>)>,
+    http_port: u16,
+}
+
+impl Settings {
+    /// Goes on with another site, which has the same networks.
+    pub(crate) fn follow(&self, site: &Site, catalogue: Arc<Catalogue>) {
+        self.catalogue.send_replace(catalogue);
+        for (network, server, config) in &self.dhcp {
+            config.send_replace(dhcp_config(site, network, *server, self.http_port));
+        }
+    }
+}
+
+/// The images, every one that a node of the site boots among them. Reads all of them, which may take seconds.
 pub(crate) fn catalogue(site: &Site, state: &Path) -> anyhow::Result<Arc<Catalogue>> {
     let directory = site.images().map_or_else(|| state.join("images"), Path::to_owned);
     let catalogue = Catalogue::load(&directory)?;
     for set in site.image_sets() {
-        catalogue.image(&set.schematic, &set.version, set.architecture)?;
+        let image = catalogue.image(&set.schematic, &set.version, set.architecture)?;
+        boot::script::check_cmdline(&kernel_command_line(site, image)).context("kernel-args in ichord.yaml")?;
     }
     Ok(Arc::new(catalogue))
+}
+
+/// The image's own arguments, then the site's.
+pub(crate) fn kernel_command_line(site: &Site, image: &Image) -> String {
+    let own = image.cmdline.split_ascii_whitespace();
+    own.chain(site.kernel_args().iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
 }
 
 /// Opens everything the site asks for.
@@ -66,11 +91,11 @@ pub(crate) async fn open(
     store: &Store,
     cluster: watch::Receiver<Arc<Cluster>>,
     links: Links,
-) -> anyhow::Result<Sockets> {
+) -> anyhow::Result<(Sockets, Settings)> {
     let Links { ends, boot_view, counters, catalogue, http_port } = links;
     let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
-    // the images of a running daemon change with a restart
-    let (_, catalogue) = watch::channel(catalogue);
+    let (catalogues, catalogue) = watch::channel(catalogue);
+    let mut settings = Settings { catalogue: catalogues, dhcp: Vec::new(), http_port };
     let authority = Arc::new(Authority { handle: handle.clone(), cluster, catalogue: catalogue.clone() });
     let mut sockets =
         Sockets { dhcp: Vec::new(), http: Vec::new(), captures: Vec::new(), forwarding: Vec::new(), ends };
@@ -78,7 +103,8 @@ pub(crate) async fn open(
     for network in site.networks() {
         let server = server_address(network)?;
         if network.dhcp != DhcpMode::Off {
-            let (_, configs) = watch::channel(dhcp_config(site, network, server, http_port));
+            let (config, configs) = watch::channel(dhcp_config(site, network, server, http_port));
+            settings.dhcp.push((network.clone(), server, config));
             let links = serve::dhcp::Links {
                 view: boot_view.clone(),
                 sightings: sockets.ends.sightings.clone(),
@@ -110,7 +136,7 @@ pub(crate) async fn open(
         sockets.captures.push(Capture::open(local.clone(), Arc::clone(&counters)).await?);
         sockets.forwarding.extend(Forwarding::open(local).await?);
     }
-    Ok(sockets)
+    Ok((sockets, settings))
 }
 
 impl Sockets {
@@ -139,7 +165,7 @@ fn server_address(network: &Network) -> anyhow::Result<Ipv4Addr> {
     ours.with_context(|| {
         let have: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
         format!(
-            "interface {} has no address in {}: it has {}",
+            "interface {} has no address in {}, it has {}: give it one there, or mend `subnet`",
             network.interface,
             network.subnet,
             if have.is_empty() { "none".to_owned() } else { have.join(", ") }

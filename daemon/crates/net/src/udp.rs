@@ -106,8 +106,8 @@ impl DhcpSocket {
 
     fn try_bind(port: u16, interface: Option<&str>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-        // several networks are several sockets on one port, told apart by their interface
-        socket.set_reuse_address(true)?;
+        // without SO_REUSEADDR: sockets of different interfaces may share the port, another DHCP server on
+        // ours must not
         socket.set_broadcast(true)?;
         if let Some(name) = interface {
             socket.bind_device(Some(name.as_bytes()))?;
