@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifecycle::{
-    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, Effect, Event, NodeName,
-    NodeState, Observation, Output, Records, RequestId, StepOutcome, Time, Write,
+    BootAnswer, Cluster, ClusterPlan, Core, Effect, Event, NodeName, NodeState, Output, Records, RequestId,
+    Time, Write,
 };
 use machine::model::{Happening, Machine, Stage};
 use serde_json::Value;
@@ -304,11 +304,12 @@ impl Simulation {
         let life = self.life;
         if self.strikes(self.faults.lost_request) {
             let delay = self.random.between(500, 2000);
-            self.later(delay, Due::Hear { life, event: Box::new(broken(effect)) });
+            self.later(delay, Due::Hear { life, event: Box::new(effect.broken("connection reset")) });
             return Ok(());
         }
         let event = self.world.carry_out(effect, self.now)?;
-        let event = if self.strikes(self.faults.lost_reply) { broken(effect) } else { event };
+        let event =
+            if self.strikes(self.faults.lost_reply) { effect.broken("connection reset") } else { event };
         if self.strikes(self.faults.doubled_reply) {
             let delay = self.random.between(1, 1000);
             self.later(delay, Due::Hear { life, event: Box::new(event.clone()) });
@@ -363,28 +364,5 @@ impl Simulation {
 
     fn strikes(&mut self, one_in: u64) -> bool {
         self.now < self.faults.until && self.random.one_in(one_in)
-    }
-}
-
-/// What the daemon hears when a connection breaks.
-fn broken(effect: &Effect) -> Event {
-    let reason = "connection reset".to_owned();
-    match effect.clone() {
-        Effect::AnswerBoot { .. } => Event::Tick,
-        Effect::Observe { node, ticket, .. } => {
-            Event::Observed { node, ticket, observation: Observation::Silent { detail: reason } }
-        }
-        Effect::Apply { node, ticket, .. } => {
-            Event::Applied { node, ticket, outcome: ApplyOutcome::Unknown { reason } }
-        }
-        Effect::ProbeVirtualAddress { ticket, .. } => {
-            Event::VirtualAddressProbed { ticket, owner: Some(reason) }
-        }
-        Effect::Bootstrap { ticket, .. } => {
-            Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Unknown { reason } }
-        }
-        Effect::RunStep { ticket, step } => {
-            Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason } }
-        }
     }
 }

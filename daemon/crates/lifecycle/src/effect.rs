@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::{NodeName, RequestId, Ticket, View};
+use crate::{
+    ApplyOutcome, BootstrapOutcome, Event, NodeName, Observation, RequestId, StepOutcome, Ticket, View,
+};
 
 /// One output of a step. In every list, what must be durable comes before what leaves the machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +97,33 @@ pub enum Effect {
         /// which
         step: String,
     },
+}
+
+impl Effect {
+    /// The event of an effect about which nothing is known but that it broke: the core then takes
+    /// nothing for granted and looks again.
+    pub fn broken(&self, reason: &str) -> Event {
+        let reason = reason.to_owned();
+        match self.clone() {
+            Self::AnswerBoot { .. } => Event::Tick,
+            Self::Observe { node, ticket, .. } => {
+                Event::Observed { node, ticket, observation: Observation::Silent { detail: reason } }
+            }
+            Self::Apply { node, ticket, .. } => {
+                Event::Applied { node, ticket, outcome: ApplyOutcome::Unknown { reason } }
+            }
+            // not knowing counts as an answer: nothing is bootstrapped over a doubt
+            Self::ProbeVirtualAddress { ticket, .. } => {
+                Event::VirtualAddressProbed { ticket, owner: Some(format!("the probe failed: {reason}")) }
+            }
+            Self::Bootstrap { ticket, .. } => {
+                Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Unknown { reason } }
+            }
+            Self::RunStep { ticket, step } => {
+                Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason } }
+            }
+        }
+    }
 }
 
 /// What a firmware is told.

@@ -18,7 +18,6 @@ use crate::{
     restore::restore,
     sightings::Evidence,
     turn::{Turn, effect_name},
-    world::failure,
 };
 
 /// Inputs waiting for a turn. Senders wait when it is full: a flood of sightings slows its source.
@@ -54,10 +53,13 @@ pub struct Reconciler<W> {
     effects: JoinSet<(String, Event)>,
 }
 
+/// Who asked for permits.
+type Asker = oneshot::Sender<Result<Vec<NodeName>, DeployError>>;
+
 /// Answers that must wait for the transaction.
 #[derive(Default)]
 struct Waiting {
-    deployed: Vec<(oneshot::Sender<Result<Vec<NodeName>, DeployError>>, Vec<NodeName>)>,
+    deployed: Vec<(Asker, Vec<NodeName>)>,
     reloaded: Vec<oneshot::Sender<()>>,
 }
 
@@ -234,7 +236,7 @@ impl<W: World> Reconciler<W> {
                 // a panic in one effect must not leave its node waiting for ever
                 match tokio::spawn(world.carry_out(effect)).await {
                     Ok(event) => (name, event),
-                    Err(error) => (name, failure(&fallback, &format!("internal error: {error}"))),
+                    Err(error) => (name, fallback.broken(&format!("internal error: {error}"))),
                 }
             });
         }

@@ -1,0 +1,199 @@
+//! The reconciler with a real store and a world that the test plays.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hardware::{Disk, Inventory, Link, MacAddr};
+use identity::Marks;
+use lifecycle::{ApplyOutcome, BootAnswer, Effect, Event, NodeName, Observation};
+use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, Reconciler, World};
+use site::{Files, Site};
+use store::Store;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+struct Disks;
+
+impl Files for Disks {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        // known by a hardware address, so that no switch is needed
+        let text = std::fs::read_to_string(path)?;
+        Ok(text.replace("{ port: sw1/Eth1/1 }", "{ mac: \"02:00:00:00:00:01\" }"))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+fn site() -> Arc<Site> {
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../profiles/home-ops");
+    let (site, _) = Site::load(&profile, &Disks, &BTreeMap::new()).expect("the example site has no faults");
+    Arc::new(site.for_cluster("c1"))
+}
+
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+/// A machine that waits in maintenance mode; whoever is told a config dies of it if the test says so.
+#[derive(Default)]
+struct Played {
+    seen: Mutex<Vec<Effect>>,
+    panics: bool,
+}
+
+impl Played {
+    fn has_seen(&self, wanted: impl Fn(&Effect) -> bool) -> bool {
+        self.seen.lock().unwrap().iter().any(wanted)
+    }
+}
+
+impl World for Played {
+    async fn carry_out(self: Arc<Self>, effect: Effect) -> Event {
+        self.seen.lock().unwrap().push(effect.clone());
+        match effect {
+            Effect::Observe { node, ticket, candidates } => {
+                let inventory = Inventory {
+                    links: vec![Link { name: "eth0".into(), mac: MAC, up: true }],
+                    disks: vec![Disk {
+                        dev_path: "/dev/nvme0n1".into(),
+                        model: "APPLE SSD AP0512M".into(),
+                        transport: "nvme".into(),
+                        size: 500_000_000_000,
+                        ..Disk::default()
+                    }],
+                    ..Inventory::default()
+                };
+                let observation = Observation::Maintenance {
+                    address: candidates[0],
+                    fingerprint: "f".into(),
+                    boot_id: "b".into(),
+                    inventory,
+                };
+                Event::Observed { node, ticket, observation }
+            }
+            Effect::Apply { .. } if self.panics => panic!("an effect that panics"),
+            Effect::Apply { node, ticket, .. } => {
+                Event::Applied { node, ticket, outcome: ApplyOutcome::Accepted }
+            }
+            other => panic!("not expected: {other:?}"),
+        }
+    }
+}
+
+struct Running {
+    handle: Handle,
+    world: Arc<Played>,
+    store: Store,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), reconciler::RunError>>,
+}
+
+impl Running {
+    async fn start(path: &Path, world: Played) -> Self {
+        let store = Store::open(path).unwrap();
+        let world = Arc::new(world);
+        let (clock, checkpoints) = (Clock::system(), Checkpoints::none());
+        let (reconciler, handle) =
+            Reconciler::new(site(), store.clone(), Arc::clone(&world), clock, checkpoints).await.unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(reconciler.run(stop.clone()));
+        Self { handle, world, store, stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Waits until a node's published state is this.
+    async fn until(&self, node: &str, state: &str) {
+        let mut published = self.handle.published();
+        let reached = published.wait_for(|picture| picture.view.nodes[&NodeName::from(node)].state == state);
+        timeout(Duration::from_secs(30), reached).await.expect("in time").unwrap();
+    }
+}
+
+fn question() -> BootQuestion {
+    BootQuestion {
+        machine: Marks { macs: BTreeSet::from([MAC]), ..Marks::default() },
+        from: IpAddr::from([172, 29, 51, 100]),
+        attempt: 0,
+        lldp: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_durable_when_it_arrives_and_the_next_life_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let running = Running::start(&path, Played::default()).await;
+    assert!(
+        matches!(running.handle.ask(question()).await.unwrap(), BootAnswer::Retry { .. }),
+        "no permit yet"
+    );
+
+    let granted = running.handle.deploy(Some("mini01".into()), "ann".into()).await.unwrap();
+    assert_eq!(granted, [NodeName::from("mini01")]);
+    assert!(
+        matches!(running.handle.ask(question()).await.unwrap(), BootAnswer::Deploy { node } if node.0 == "mini01")
+    );
+    let stored = running.store.get("node/mini01").await.unwrap().expect("stored before it was answered");
+    assert_eq!(stored.value["state"], "deploying");
+    running.until("mini01", "installing").await;
+    let subjects = journal::tail(&running.store, 100).await.unwrap();
+    assert!(subjects.iter().any(|record| record.entry.what.contains("claimed by")), "{subjects:?}");
+    assert!(!running.handle.published().borrow().boot.known.is_empty(), "DHCP knows the machine");
+    running.end().await;
+
+    let again = Running::start(&path, Played::default()).await;
+    again.until("mini01", "installing").await;
+    assert!(!again.world.has_seen(|effect| matches!(effect, Effect::Apply { .. })), "it is not told again");
+    again.end().await;
+}
+
+#[tokio::test]
+async fn a_permit_that_would_have_no_effect_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(&dir.path().join("state.db"), Played::default()).await;
+    let unknown = running.handle.deploy(Some("mini09".into()), "ann".into()).await.unwrap_err();
+    assert!(
+        matches!(&unknown, DeployError::UnknownNode { known, .. } if known.contains("mini01")),
+        "{unknown}"
+    );
+    let all = running.handle.deploy(None, "ann".into()).await.unwrap();
+    assert_eq!(all.len(), 3);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn an_effect_that_panics_is_an_effect_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let running =
+        Running::start(&dir.path().join("state.db"), Played { panics: true, ..Played::default() }).await;
+    running.handle.deploy(None, "ann".into()).await.unwrap();
+    running.handle.ask(question()).await.unwrap();
+    let mut published = running.handle.published();
+    let told = published.wait_for(|picture| {
+        let waiting = &picture.view.nodes[&NodeName::from("mini01")].waiting;
+        waiting.as_ref().is_some_and(|reason| reason.contains("internal error"))
+    });
+    timeout(Duration::from_secs(30), told).await.expect("in time").unwrap();
+    running.end().await;
+}
+
+#[tokio::test]
+async fn questions_after_the_end_are_refused_and_do_not_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(&dir.path().join("state.db"), Played::default()).await;
+    let handle = running.handle.clone();
+    running.end().await;
+    assert!(handle.ask(question()).await.is_err());
+    assert!(matches!(handle.deploy(None, "ann".into()).await, Err(DeployError::Stopped(_))));
+}
