@@ -22,7 +22,8 @@ impl Machine {
 
     /// Talos's own health check is a linearizable read, which etcd refuses to a learner (§9.4).
     pub(crate) fn etcd_is_healthy(&self, now: u64) -> bool {
-        let voter = |data: &DataDirectory| data.cluster.members.get(&data.me).is_some_and(|member| !member.learner);
+        let voter =
+            |data: &DataDirectory| data.cluster.members.get(&data.me).is_some_and(|member| !member.learner);
         self.leader(now).is_some() && self.data().is_some_and(voter)
     }
 

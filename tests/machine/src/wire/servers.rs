@@ -51,8 +51,10 @@ pub(super) struct Servers {
     machine_api: Vec<Server>,
     peers: Vec<Server>,
     api_server: Option<Server>,
-    /// what the API server knows; lost with the machine's power
+    /// what the API server knows; lost with the process
     pub(super) cluster: kubernetes_stand_in::State,
+    /// the etcd cluster it belongs to
+    cluster_id: Option<u64>,
     lldp: Option<Server>,
 }
 
@@ -64,12 +66,14 @@ struct Wanted {
     address: Option<IpAddr>,
     control_plane: bool,
     api_server: bool,
+    cluster: Option<u64>,
     lldp: bool,
 }
 
 impl Wanted {
     fn of(machine: &Machine) -> Self {
         let address = machine.address();
+        let etcd = machine.storage().system.as_ref().and_then(|system| system.etcd.as_ref());
         Self {
             // nobody reaches a machine without an address
             identity: address.map_or(ServerIdentity::Closed, |_| machine.server_identity()),
@@ -78,6 +82,7 @@ impl Wanted {
             address,
             control_plane: machine.config().is_some_and(|config| config.role == Role::ControlPlane),
             api_server: machine.has_api_server(),
+            cluster: etcd.map(|data| data.cluster.id),
             lldp: !machine.lldp_links().is_empty(),
         }
     }
@@ -112,6 +117,7 @@ impl Servers {
             peers: Vec::new(),
             api_server: None,
             cluster: kubernetes_stand_in::State::new(),
+            cluster_id: None,
             lldp: None,
         }
     }
@@ -136,12 +142,14 @@ impl Servers {
         }
         if wanted.api_server != self.api_server.is_some() {
             match (self.api_server.take(), &wanted.config, wanted.address) {
-                (Some(server), ..) => {
-                    server.stop().await;
-                    self.cluster = kubernetes_stand_in::State::new();
-                }
+                (Some(server), ..) => server.stop().await,
                 (None, Some(config), Some(address)) => {
                     if let Some(ca) = &config.kubernetes_ca {
+                        // it is in etcd: a reboot keeps it, another cluster does not have it
+                        if self.cluster_id != wanted.cluster {
+                            self.cluster = kubernetes_stand_in::State::new();
+                            self.cluster_id = wanted.cluster;
+                        }
                         let state = self.cluster.clone();
                         let server = kubernetes::serve(config, ca, address, &wanted.hostname, state).await?;
                         self.api_server = Some(server);

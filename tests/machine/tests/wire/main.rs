@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::StreamExt;
 use hardware::{Firmware, MacAddr, SystemUuid};
 use machine::{
     model::{Factory, Hardware, Pace},
@@ -23,7 +24,7 @@ use net::{
 use provisioner::{Answer, Provisioner};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{ServerName, pem::PemObject};
-use talos_api::{ApplyMode, Authority, Client, Credentials, Peer, probe};
+use talos_api::{ApplyMode, Authority, Change, Client, Credentials, Peer, observe::MACHINE_STATUSES, probe};
 use talos_config::{
     generate::{Input, MachineType},
     secrets::SecretsBundle,
@@ -234,7 +235,17 @@ async fn road(folder: &Path) {
     waiting.apply_configuration(&worker, ApplyMode::Auto, false).await.unwrap();
     until("the worker's port closes", async || lab.seen(talos_port(102)).await.is_none().then_some(())).await;
 
+    // a watch tells first what is, then what changes
+    let mut watch = node.watch(MACHINE_STATUSES).await.unwrap();
+    let mut next = async || tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(next().await, Change::Created(status) if status.yaml.contains("stage: booting")));
+    assert_eq!(next().await, Change::Bootstrapped);
     node.bootstrap().await.unwrap();
+    until("the watch says running", async || match next().await {
+        Change::Updated(status) => status.yaml.contains("stage: running").then_some(()),
+        other => panic!("{other:?}"),
+    })
+    .await;
     until("one member", async || node.etcd_members(false).await.ok().filter(|members| members.len() == 1))
         .await;
     let kubeconfig = node.kubeconfig().await.unwrap();
