@@ -164,6 +164,20 @@ impl Daemon {
         fs::read_to_string(ledger).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// What is wrong with how it kept its state: its unit gives it a key, so it must not have made one.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let Form::Unit { folder } = &self.form else { return Vec::new() };
+        let state = folder.join("state");
+        let mut faults = Vec::new();
+        if !state.join("state.db").exists() {
+            faults.push("the daemon did not keep its state where its unit says".to_owned());
+        }
+        if state.join("vault.key").exists() {
+            faults.push("the daemon made a key of its own instead of using the one of its unit".to_owned());
+        }
+        faults
+    }
+
     /// The end of its log.
     pub(crate) fn last_words(&self) -> String {
         last_lines(&self.launcher.log(NAME), 15).join("\n")

@@ -114,7 +114,7 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
         nodes: BTreeMap::new(),
         deadline: Instant::now() + up.patience(),
     };
-    let faults = match lab.road().await {
+    let mut faults = match lab.road().await {
         Ok(cycled) => lab.summary.faults(&cycled),
         Err(error) => {
             let mut faults = vec![format!("{error:#}")];
@@ -122,6 +122,7 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
             faults
         }
     };
+    faults.extend(lab.daemon.faults());
     lab.summary.checkpoints = lab.daemon.checkpoints();
     if !faults.is_empty() {
         lab.show_logs(&launcher);
