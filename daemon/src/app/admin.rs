@@ -10,64 +10,83 @@ use store::Store;
 use tokio::sync::{Mutex, watch};
 
 use super::{
+    fault::sentence,
     folder::{Loaded, load},
-    state::{State, describe},
+    sockets::{Settings, catalogue},
+    state::State,
 };
 
 /// The daemon, as its operators see it.
 pub(crate) struct Admin {
-    directory: PathBuf,
+    folders: Folders,
     handle: Handle,
     cluster: watch::Sender<Arc<Cluster>>,
+    settings: Settings,
     state: State,
-    /// why the site in force is not the one on disk; also lets one reload at a time pass
-    fault: Mutex<Option<String>>,
+    /// why the site in force is not the one on disk
+    fault: watch::Sender<Option<String>>,
+    /// one at a time
+    reloading: Mutex<()>,
+}
+
+/// Where the daemon reads and keeps things.
+pub(crate) struct Folders {
+    pub(crate) site: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Admin {
     pub(crate) fn new(
-        directory: PathBuf,
+        folders: Folders,
         fault: Option<String>,
         handle: Handle,
         cluster: watch::Sender<Arc<Cluster>>,
+        settings: Settings,
         state: State,
     ) -> Self {
-        Self { directory, handle, cluster, state, fault: Mutex::new(fault) }
+        let fault = watch::Sender::new(fault);
+        Self { folders, handle, cluster, settings, state, fault, reloading: Mutex::new(()) }
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.state.store
     }
 
-    /// Reads the site again; with faults nothing changes.
+    /// Reads the site again; with faults nothing changes, and `status` says so.
     pub(crate) async fn reread(&self) -> Result<Reloaded, Refusal> {
-        let mut fault = self.fault.lock().await;
-        let Loaded { site, secrets, findings, copy } = match load(&self.directory) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                let text = describe(&error);
-                *fault = Some(text.clone());
-                return Err(Refusal(format!("the files have faults; the site in force stays\n{text}")));
-            }
-        };
+        let _alone = self.reloading.lock().await;
+        let result = self.accept().await;
+        let fault = result.as_ref().err().map(sentence);
+        match &fault {
+            Some(fault) => tracing::error!("the site in force stays\n{fault}"),
+            None => tracing::info!("the site was read again and is in force"),
+        }
+        self.fault.send_replace(fault);
+        result.map_err(|error| Refusal(format!("the site in force stays\n{}", sentence(&error))))
+    }
+
+    async fn accept(&self) -> anyhow::Result<Reloaded> {
+        let Loaded { site, secrets, findings, copy } = load(&self.folders.site)?;
         let old = Arc::clone(&self.cluster.borrow());
-        if secrets.cluster_id != old.secrets.cluster_id {
-            return Err(Refusal("the secrets are of another cluster; the site in force stays".into()));
-        }
-        if site.networks() != old.site.networks() || site.switches() != old.site.switches() {
-            return Err(Refusal(
-                "networks and switches are opened at the start: restart the daemon to change them".into(),
-            ));
-        }
-        let refused = |error: &dyn std::fmt::Display| Refusal(format!("the site in force stays: {error}"));
+        anyhow::ensure!(
+            secrets.cluster_id == old.secrets.cluster_id,
+            "{} is of another cluster: bring the former file back",
+            site.secrets().display()
+        );
+        anyhow::ensure!(
+            site.networks() == old.site.networks() && site.switches() == old.site.switches(),
+            "networks and switches are opened at the start: restart the daemon to change them"
+        );
         let site = Arc::new(site);
-        let cluster = Cluster::new(Arc::clone(&site), secrets).map_err(|error| refused(&error))?;
-        self.state.keep(&copy).await.map_err(|error| refused(&error))?;
+        let (of, state) = (Arc::clone(&site), self.folders.state.clone());
+        let catalogue = tokio::task::spawn_blocking(move || catalogue(&of, &state)).await??;
+        let cluster = Cluster::new(Arc::clone(&site), secrets)?;
+        self.state.keep(&copy).await?;
         self.cluster.send_replace(Arc::new(cluster));
-        self.handle.reload(site).await.map_err(|error| refused(&error))?;
-        *fault = None;
+        self.settings.follow(&site, catalogue);
+        self.handle.reload(site).await?;
         let warnings = findings.iter().map(ToString::to_string).collect();
-        Ok(Reloaded { site: self.directory.clone(), warnings })
+        Ok(Reloaded { site: self.folders.site.clone(), warnings })
     }
 }
 
@@ -75,7 +94,7 @@ impl Backend for Admin {
     async fn status(&self) -> Status {
         let view = self.handle.published().borrow().view.clone();
         let site = self.cluster.borrow().site.name().to_owned();
-        let site_fault = self.fault.lock().await.clone();
+        let site_fault = self.fault.borrow().clone();
         Status { site, version: env!("CARGO_PKG_VERSION").to_owned(), site_fault, view }
     }
 

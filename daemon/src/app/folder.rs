@@ -63,7 +63,7 @@ pub(crate) fn load(directory: &Path) -> Result<Loaded, LoadError> {
     let recorder = Recorder { inner: &Disk, seen: RefCell::default() };
     let (site, secrets, findings) = read(directory, &recorder, &environment)?;
     let files = recorder.seen.into_inner();
-    let named = |name: &str| files.values().flatten().any(|text| text.contains(&format!("${{{name}")));
+    let named = |name: &str| files.values().flatten().any(|text| names(text, name));
     let environment = environment.into_iter().filter(|(name, _)| named(name)).collect();
     let copy = Copy { directory: directory.to_owned(), files, environment };
     Ok(Loaded { site, secrets, findings, copy })
@@ -96,6 +96,11 @@ fn read(
         .with_context(|| format!("{} is not a secrets bundle", path.display()))?;
     let site = site.for_cluster(secrets.cluster_id.clone());
     Ok((site, secrets, findings))
+}
+
+/// Whether a text has `$NAME` or `${NAME`; rather one variable too many than one missing.
+fn names(text: &str, name: &str) -> bool {
+    text.split('$').skip(1).any(|rest| rest.strip_prefix('{').unwrap_or(rest).starts_with(name))
 }
 
 /// Remembers what was read through it.

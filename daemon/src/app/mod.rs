@@ -1,11 +1,12 @@
 //! The daemon: what it is made of, in which order it starts, and in which order it stops.
 //!
-//! Start: fewer capabilities → site → state → images → sockets → core → ready. Everything that can
+//! Start: fewer capabilities → state → site → images → core → sockets → site kept → ready. Everything that can
 //! be wrong is found before anything is answered. Stop: first the sockets, so that no new question
 //! comes in, then the reconciler between two turns, then the store.
 
 mod admin;
 mod authority;
+mod fault;
 mod folder;
 mod leases;
 pub(crate) mod log;
@@ -22,6 +23,7 @@ use serve::counters::Counters;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use fault::sentence;
 pub(crate) use folder::{Disk, LoadError, Loaded, load};
 
 /// What `ichord serve` was told.
@@ -46,7 +48,7 @@ pub(crate) fn drop_capabilities() -> anyhow::Result<()> {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let state = state::State::open(&options.state)?;
     let start = state.accept(&options.site).await?;
-    let Loaded { site, secrets, .. } = start.loaded;
+    let Loaded { site, secrets, copy, .. } = start.loaded;
     let site = Arc::new(site);
     let catalogue = sockets::catalogue(&site, &options.state)?;
     let counters = Arc::new(Counters::default());
@@ -63,11 +65,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (pumps, ends) = pumps::channels();
     let boot_view = pumps.boot_view(handle.published());
     let links = sockets::Links { ends, boot_view, counters, catalogue, http_port: options.http_port };
-    let sockets = sockets::open(&site, &handle, &state.store, in_force, links).await?;
+    let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
+    // before anybody can find us: until then a signal simply ends the process
+    let mut signals = signals::Signals::listen();
     let admin = api::Listener::bind(&options.socket).await?;
+    state.keep(&copy).await?;
 
     let (edge, core) = (CancellationToken::new(), CancellationToken::new());
-    let backend = admin::Admin::new(options.site, start.fault, handle.clone(), cluster, state);
+    let folders = admin::Folders { site: options.site, state: options.state };
+    let backend = admin::Admin::new(folders, start.fault, handle.clone(), cluster, settings, state);
     let backend = Arc::new(backend);
     let mut tasks = JoinSet::new();
     pumps.spawn(&mut tasks, &handle, backend.store().leases().await?, &edge);
@@ -77,7 +83,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     signals::ready(&site);
     let ended = tokio::select! {
-        () = signals::until_told_to_stop(&backend) => Ok(()),
+        () = signals.until_told_to_stop(&backend) => Ok(()),
         ended = &mut reconciling => Err(ended),
     };
     signals::stopping();

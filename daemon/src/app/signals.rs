@@ -17,28 +17,42 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Returns at SIGTERM or SIGINT; reloads at SIGHUP.
-pub(crate) async fn until_told_to_stop(admin: &Admin) {
-    let mut terminate = listen(SignalKind::terminate());
-    let mut interrupt = listen(SignalKind::interrupt());
-    let mut hang_up = listen(SignalKind::hangup());
-    loop {
-        tokio::select! {
-            () = next(&mut terminate) => return,
-            () = next(&mut interrupt) => return,
-            () = next(&mut hang_up) => {
-                match NotifyState::monotonic_usec_now() {
-                    Ok(now) => tell(&[NotifyState::Reloading, now]),
-                    Err(_) => tell(&[NotifyState::Reloading]),
-                }
-                match admin.reread().await {
-                    Ok(_) => {}
-                    Err(refusal) => tracing::error!("the site stays as it is: {refusal}"),
-                }
-                tell(&[NotifyState::Ready]);
+/// The signals that mean something here; from [`Signals::listen`] on, none of them ends the process.
+pub(crate) struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hang_up: Option<Signal>,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Self {
+        Self {
+            terminate: listen(SignalKind::terminate()),
+            interrupt: listen(SignalKind::interrupt()),
+            hang_up: listen(SignalKind::hangup()),
+        }
+    }
+
+    /// Returns at SIGTERM or SIGINT; reloads at SIGHUP.
+    pub(crate) async fn until_told_to_stop(&mut self, admin: &Admin) {
+        loop {
+            tokio::select! {
+                () = next(&mut self.terminate) => return,
+                () = next(&mut self.interrupt) => return,
+                () = next(&mut self.hang_up) => reload(admin).await,
             }
         }
     }
+}
+
+async fn reload(admin: &Admin) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+    // what is wrong is in the log and in `ichord status`
+    admin.reread().await.ok();
+    tell(&[NotifyState::Ready]);
 }
 
 fn listen(kind: SignalKind) -> Option<Signal> {

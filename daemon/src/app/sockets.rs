@@ -70,10 +70,16 @@ impl Settings {
 /// The images, every one that a node of the site boots among them. Reads all of them, which may take seconds.
 pub(crate) fn catalogue(site: &Site, state: &Path) -> anyhow::Result<Arc<Catalogue>> {
     let directory = site.images().map_or_else(|| state.join("images"), Path::to_owned);
+    anyhow::ensure!(
+        directory.is_dir(),
+        "there is no images folder {}: fetch the images into it, or name another with `images` in ichord.yaml",
+        directory.display()
+    );
     let catalogue = Catalogue::load(&directory)?;
     for set in site.image_sets() {
         let image = catalogue.image(&set.schematic, &set.version, set.architecture)?;
-        boot::script::check_cmdline(&kernel_command_line(site, image)).context("kernel-args in ichord.yaml")?;
+        boot::script::check_cmdline(&kernel_command_line(site, image))
+            .context("kernel-args in ichord.yaml")?;
     }
     Ok(Arc::new(catalogue))
 }

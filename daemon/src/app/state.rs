@@ -8,7 +8,10 @@ use store::{
     vault::{KeySource, Sealed, Vault},
 };
 
-use super::folder::{Copy, LoadError, Loaded, load};
+use super::{
+    fault::sentence,
+    folder::{Copy, Loaded, load},
+};
 
 /// Where the sealed copy of the last accepted site is.
 const ACCEPTED: &str = "site/accepted";
@@ -41,21 +44,18 @@ impl State {
     }
 
     /// The site on disk if it has no faults, otherwise the last accepted one: a bad edit never takes
-    /// a running rack down, not even over a restart.
+    /// a running rack down, not even over a restart. To be kept once it is known to work.
     pub(crate) async fn accept(&self, directory: &Path) -> anyhow::Result<Start> {
         match load(directory) {
             Ok(loaded) => {
                 for warning in loaded.findings.iter() {
                     tracing::warn!("{warning}");
                 }
-                self.keep(&loaded.copy).await?;
                 Ok(Start { loaded, fault: None })
             }
             Err(fault) => {
-                let fault = describe(&fault);
-                let Some(copy) = self.kept().await? else {
-                    anyhow::bail!("the site cannot be used:\n{fault}");
-                };
+                let Some(copy) = self.kept().await? else { return Err(fault.into()) };
+                let fault = sentence(&fault.into());
                 tracing::error!("the site cannot be used; going on with the last accepted one\n{fault}");
                 let loaded = copy.load().context("the last accepted site cannot be used either")?;
                 Ok(Start { loaded, fault: Some(fault) })
@@ -80,14 +80,6 @@ impl State {
         let sealed: Sealed = serde_json::from_value(entry.value).context("the kept site cannot be read")?;
         let plain = self.vault.unseal(ACCEPTED, &sealed)?;
         Ok(Some(serde_json::from_slice(&plain).context("the kept site cannot be read")?))
-    }
-}
-
-/// What a person is told about a site that cannot be used.
-pub(crate) fn describe(fault: &LoadError) -> String {
-    match fault {
-        LoadError::Faults(findings) => findings.to_string(),
-        LoadError::Secrets(error) => format!("{error:#}"),
     }
 }
 

@@ -13,6 +13,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::{LoadError, sentence};
+
 /// Turns racked metal into a running Talos Kubernetes cluster and hands that cluster to Git.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXAMPLES)]
@@ -65,6 +67,17 @@ enum Failure {
     Other(anyhow::Error),
 }
 
+impl Failure {
+    /// Prints what is wrong with the site: its faults as they are, for editors that jump to them.
+    fn of_site(error: &LoadError) -> Self {
+        match error {
+            LoadError::Faults(findings) => eprintln!("{findings}"),
+            LoadError::Secrets(error) => eprintln!("ichord: {}", sentence(error)),
+        }
+        Self::Faults
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Other(error.into())
@@ -87,7 +100,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Faults) => ExitCode::from(2),
         Err(Failure::Other(error)) => {
-            eprintln!("ichord: {error:#}");
+            eprintln!("ichord: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }

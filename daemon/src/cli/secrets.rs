@@ -70,13 +70,7 @@ impl Secrets {
 
 /// A site with its secrets, or its faults on standard error.
 pub(crate) fn loaded(directory: &Path) -> Result<Loaded, Failure> {
-    app::load(directory).map_err(|error| match error {
-        app::LoadError::Faults(findings) => {
-            eprintln!("{findings}");
-            Failure::Faults
-        }
-        app::LoadError::Secrets(error) => Failure::Other(error),
-    })
+    app::load(directory).map_err(|error| Failure::of_site(&error))
 }
 
 fn new(directory: &Path) -> Result<(), Failure> {

@@ -44,6 +44,9 @@ impl Serve {
             http_port: self.http_port,
             crash_ledger: self.crash_ledger,
         };
-        Ok(runtime.block_on(app::run(options))?)
+        runtime.block_on(app::run(options)).map_err(|error| match error.downcast_ref() {
+            Some(fault) => Failure::of_site(fault),
+            None => error.into(),
+        })
     }
 }

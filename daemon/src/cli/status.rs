@@ -32,7 +32,7 @@ impl Status {
 fn table(status: &api::Status) -> String {
     let mut text = String::new();
     if let Some(fault) = &status.site_fault {
-        text += &format!("the site's files have faults; the last accepted site is in force\n{fault}\n\n");
+        text += &format!("the site's files cannot be used; the last accepted site is in force\n{fault}\n\n");
     }
     let header = ["NODE", "ROLE", "STATE", "ADDRESS", "PORT", "MACHINE"].map(str::to_owned);
     let mut rows = vec![(header, None)];
