@@ -1,0 +1,81 @@
+//! The commands that call a daemon, and those that need none.
+
+use std::{fs, process::Command};
+
+use crate::{
+    daemon::{Daemon, Said, in_network, run},
+    site::{Site, mode},
+};
+
+fn secrets(site: &Site, what: &str) -> Command {
+    let mut command = site.command(&["secrets", what]);
+    command.arg(site.folder());
+    command
+}
+
+#[tokio::test]
+async fn without_a_daemon_each_says_where_it_looked() {
+    let site = Site::without_secrets();
+    let socket = site.socket().display().to_string();
+    for words in [&["status"][..], &["deploy", "cp1"], &["deploy", "--unfilled"], &["reload"], &["events"]] {
+        let Said { code, text, out } = run(site.command(words)).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{text}");
+        assert!(text.contains(&socket) && text.contains("is `ichord serve` running"), "{text}");
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_made_once_and_for_us_only() {
+    let site = Site::without_secrets();
+    let Said { code, text, .. } = run(secrets(&site, "new")).await;
+    assert_eq!(code, Some(0), "{text}");
+    let path = site.path("talsecret.yaml");
+    assert_eq!(mode(&path), 0o600);
+    let before = fs::read(&path).unwrap();
+
+    let Said { code, text, out } = run(secrets(&site, "new")).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(text.contains(&path.display().to_string()) && text.contains("loses the cluster"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn machine_configs_are_written_for_us_only() {
+    let site = Site::new();
+    let out = site.folder().join("out");
+    let mut render = site.command(&["render"]);
+    render.arg(site.folder()).arg("--out").arg(&out);
+    let Said { code, text, .. } = run(render).await;
+    assert_eq!(code, Some(0), "{text}");
+    let files: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 2);
+    assert!(files.iter().all(|file| mode(file) == 0o600));
+
+    let mut render = site.command(&["render"]);
+    render.arg(site.folder()).arg("--out").arg(site.folder().join("none")).args(["--node", "cp9"]);
+    let Said { code, text, .. } = run(render).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("cp9 is not in the site"), "{text}");
+    assert!(!site.folder().join("none").exists());
+}
+
+#[test]
+fn a_permit_for_who_is_not_there() {
+    in_network(|_network| async {
+        let site = Site::new();
+        let daemon = Daemon::start(&site).await;
+        let Said { code, text, out } = run(site.command(&["deploy", "cp9"])).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(text.contains("cp9") && text.lines().count() == 1, "{text}");
+
+        let Said { code, text, out } = run(site.command(&["deploy", "cp1"])).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(out.starts_with("cp1: may be installed once"), "{out}");
+        assert!(daemon.status().await.view.nodes[&"cp1".into()].permit_expires.is_some());
+        assert!(daemon.status().await.view.nodes[&"worker1".into()].permit_expires.is_none());
+        daemon.stop().await;
+    });
+}

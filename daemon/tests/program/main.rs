@@ -1,0 +1,12 @@
+//! The `ichord` program as its users and the network meet it: started for real, in a network namespace of the
+//! test's own. `site` writes what it is given, `daemon` starts it and watches it; the others are the tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+mod behaviour;
+mod commands;
+mod daemon;
+mod keeping;
+mod noise;
+mod refusals;
+mod secrecy;
+mod site;
