@@ -123,10 +123,10 @@ impl Report {
         }
     }
 
-    /// Tells a person what only a person needs; says nothing to a program.
+    /// Tells a person what only a person needs; a program that reads our output is spared it.
     pub(crate) fn aside(&self, text: &str) {
         match &self.form {
-            Form::Json => {}
+            Form::Json => eprintln!("{text}"),
             Form::Lines => plain_line(text),
             Form::Table(table) => {
                 table.screen.println(text).ok();

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt;
 use std::fs;
 use std::future::pending;
 use std::path::Path;
@@ -116,6 +117,11 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
     };
     let mut faults = match lab.road().await {
         Ok(cycled) => lab.summary.faults(&cycled),
+        // nobody wants to know what is missing then, and nothing is left behind
+        Err(error) if error.is::<Interrupted>() => {
+            lab.tear_down().await;
+            bail!(error)
+        }
         Err(error) => {
             let mut faults = vec![format!("{error:#}")];
             faults.extend(lab.summary.faults(&BTreeMap::new()));
@@ -232,7 +238,7 @@ impl Lab {
                 ended = self.daemon.process()?.ended() => self.daemon_ended(&ended?.to_string())?,
                 () = killing => self.kill_daemon().await?,
                 () = sleep_until(self.deadline) => bail!("gave up waiting for {goal}"),
-                () = self.interrupts.next() => bail!("interrupted while waiting for {goal}"),
+                () = self.interrupts.next() => bail!(Interrupted),
             }
         }
         Ok(())
@@ -331,6 +337,16 @@ impl Lab {
                 self.report.aside(&format!("lab: {error:#}"));
             }
         }
+    }
+}
+
+/// The person at the keyboard had enough.
+#[derive(Debug)]
+struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
     }
 }
 
