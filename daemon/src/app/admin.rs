@@ -74,8 +74,8 @@ impl Admin {
             site.secrets().display()
         );
         anyhow::ensure!(
-            site.networks() == old.site.networks() && site.switches() == old.site.switches(),
-            "networks and switches are opened at the start: restart the daemon to change them"
+            Settings::fit(&old.site, &site),
+            "interfaces, subnets, `dhcp` and switches are opened at the start: restart the daemon to change them"
         );
         let site = Arc::new(site);
         let (of, state) = (Arc::clone(&site), self.folders.state.clone());

@@ -15,7 +15,11 @@ mod signals;
 mod sockets;
 mod state;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use reconciler::{Checkpoints, Clock, Cluster, Reconciler, Talos};
@@ -64,10 +68,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (pumps, ends) = pumps::channels();
     let boot_view = pumps.boot_view(handle.published());
-    let links = sockets::Links { ends, boot_view, counters, catalogue, http_port: options.http_port };
+    let (http_port, counts) = (options.http_port, Arc::clone(&counters));
+    let links = sockets::Links { ends, boot_view, counters, catalogue, http_port };
     let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     // before anybody can find us: until then a signal simply ends the process
     let mut signals = signals::Signals::listen();
+    make_way(&options.socket)?;
     let admin = api::Listener::bind(&options.socket).await?;
     state.keep(&copy).await?;
 
@@ -97,6 +103,24 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             anyhow::bail!("the reconciler ended although nobody asked it to");
         }
     }
-    tracing::info!("stopped");
+    tracing::info!(counts = ?counts.snapshot(), "stopped");
     Ok(())
+}
+
+/// Makes the folder of the admin socket, and sees to it that nothing but a left-over socket is replaced there.
+fn make_way(socket: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+    if let Ok(there) = fs::symlink_metadata(socket) {
+        let is_socket = there.file_type().is_socket();
+        anyhow::ensure!(is_socket, "{} is not a socket: give --socket another path", socket.display());
+    }
+    match socket.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        Some(folder) => fs::DirBuilder::new().mode(0o750).create(folder).with_context(|| {
+            format!(
+                "the admin socket's folder {} cannot be made; give --socket another path",
+                folder.display()
+            )
+        }),
+        None => Ok(()),
+    }
 }

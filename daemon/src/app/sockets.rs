@@ -1,6 +1,7 @@
 //! Every socket of the daemon: opened eagerly, so that what is wrong shows before anything is answered.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -16,6 +17,7 @@ use serve::{
     dhcp::Dhcp,
     forwarding::Forwarding,
     http::{BootServer, Limits},
+    tftp::{self, Bootloaders, SERVER_PORT, Tftp},
 };
 use site::{DhcpMode, Network, Site};
 use store::Store;
@@ -28,7 +30,7 @@ use super::{
     pumps::Ends,
 };
 
-/// Packet sockets for DHCP's answers, LLDP and ARP probes; ports 67 and 80.
+/// Packet sockets for DHCP's answers, LLDP and ARP probes; ports 67, 69 and 80.
 pub(crate) const NEEDED: &[Capability] = &[Capability::NetRaw, Capability::NetBindService];
 
 /// What the sockets are connected to.
@@ -43,6 +45,7 @@ pub(crate) struct Links {
 /// Open, not yet answering.
 pub(crate) struct Sockets {
     dhcp: Vec<Dhcp<Leases>>,
+    tftp: Vec<Tftp>,
     http: Vec<(TcpListener, BootServer<Authority>)>,
     captures: Vec<Capture>,
     forwarding: Vec<Forwarding>,
@@ -52,17 +55,26 @@ pub(crate) struct Sockets {
 /// What the open sockets take from the site in force.
 pub(crate) struct Settings {
     catalogue: watch::Sender<Arc<Catalogue>>,
-    /// our address and the configuration, one for each network that has DHCP
-    dhcp: Vec<(Network, Ipv4Addr, watch::Sender<dhcp::Config>)>,
+    /// our address and the configuration, by the interface of each network that has DHCP
+    dhcp: BTreeMap<String, (Ipv4Addr, watch::Sender<dhcp::Config>)>,
     http_port: u16,
 }
 
 impl Settings {
-    /// Goes on with another site, which has the same networks.
+    /// Whether the sockets that are open for one site are those that another one needs.
+    pub(crate) fn fit(old: &Site, new: &Site) -> bool {
+        let opened = |network: &Network| (network.interface.clone(), network.subnet, network.dhcp);
+        old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
+            && old.switches() == new.switches()
+    }
+
+    /// Goes on with another site, which [fits](Self::fit).
     pub(crate) fn follow(&self, site: &Site, catalogue: Arc<Catalogue>) {
         self.catalogue.send_replace(catalogue);
-        for (network, server, config) in &self.dhcp {
-            config.send_replace(dhcp_config(site, network, *server, self.http_port));
+        for network in site.networks() {
+            if let Some((server, config)) = self.dhcp.get(&network.interface) {
+                config.send_replace(dhcp_config(site, network, *server, self.http_port));
+            }
         }
     }
 }
@@ -101,16 +113,23 @@ pub(crate) async fn open(
     let Links { ends, boot_view, counters, catalogue, http_port } = links;
     let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
     let (catalogues, catalogue) = watch::channel(catalogue);
-    let mut settings = Settings { catalogue: catalogues, dhcp: Vec::new(), http_port };
+    let mut settings = Settings { catalogue: catalogues, dhcp: BTreeMap::new(), http_port };
     let authority = Arc::new(Authority { handle: handle.clone(), cluster, catalogue: catalogue.clone() });
-    let mut sockets =
-        Sockets { dhcp: Vec::new(), http: Vec::new(), captures: Vec::new(), forwarding: Vec::new(), ends };
+    let bootloaders = Arc::new(Bootloaders::new(catalogue.clone()));
+    let mut sockets = Sockets {
+        dhcp: Vec::new(),
+        tftp: Vec::new(),
+        http: Vec::new(),
+        captures: Vec::new(),
+        forwarding: Vec::new(),
+        ends,
+    };
 
     for network in site.networks() {
         let server = server_address(network)?;
         if network.dhcp != DhcpMode::Off {
             let (config, configs) = watch::channel(dhcp_config(site, network, server, http_port));
-            settings.dhcp.push((network.clone(), server, config));
+            settings.dhcp.insert(network.interface.clone(), (server, config));
             let links = serve::dhcp::Links {
                 view: boot_view.clone(),
                 sightings: sockets.ends.sightings.clone(),
@@ -119,6 +138,7 @@ pub(crate) async fn open(
             };
             let leases = Leases(store.clone());
             sockets.dhcp.push(Dhcp::bind(&network.interface, configs, stored.clone(), leases, links)?);
+            sockets.tftp.push(listen_tftp(server, &bootloaders, &counters).await?);
         }
         let address = SocketAddr::from((server, http_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -151,6 +171,9 @@ impl Sockets {
         for dhcp in self.dhcp {
             tasks.spawn(dhcp.run(stop.clone()));
         }
+        for tftp in self.tftp {
+            tasks.spawn(tftp.run(stop.clone()));
+        }
         for (listener, boot_server) in self.http {
             tasks.spawn(boot_server.serve(listener, stop.clone()));
         }
@@ -161,6 +184,19 @@ impl Sockets {
             tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));
         }
     }
+}
+
+/// On the address that our DHCP answers name, for firmware that has no HTTP.
+async fn listen_tftp(
+    server: Ipv4Addr,
+    bootloaders: &Arc<Bootloaders>,
+    counters: &Arc<Counters>,
+) -> anyhow::Result<Tftp> {
+    let address = SocketAddr::from((server, SERVER_PORT));
+    let limits = tftp::Limits::default();
+    Tftp::bind(address, Arc::clone(bootloaders), Arc::clone(counters), limits).await.with_context(|| {
+        format!("TFTP cannot listen on {address}: is another TFTP server running on this host?")
+    })
 }
 
 /// Our own address on a network: the interface's first one in the subnet.

@@ -29,6 +29,20 @@ fn a_signal_ends_it_in_order() {
 }
 
 #[test]
+fn the_folder_of_the_admin_socket_is_made_for_us_and_our_group() {
+    in_network(|_network| async {
+        let site = Site::new();
+        let folder = site.path("run");
+        let mut serve = site.serve();
+        serve.arg("--socket").arg(folder.join("ichord.sock"));
+        let daemon = Daemon::start_by(&site, serve).await;
+        assert_eq!((mode(&folder), mode(&folder.join("ichord.sock"))), (0o750, 0o660));
+        daemon.stop().await;
+        assert!(!folder.join("ichord.sock").exists());
+    });
+}
+
+#[test]
 fn an_open_stream_of_events_does_not_hold_the_end_up() {
     in_network(|_network| async {
         let site = Site::new();

@@ -62,6 +62,20 @@ async fn machine_configs_are_written_for_us_only() {
     assert!(!site.folder().join("none").exists());
 }
 
+#[tokio::test]
+async fn what_needs_secrets_says_how_to_make_them() {
+    let site = Site::without_secrets();
+    let mut render = site.command(&["render"]);
+    render.arg(site.folder()).arg("--out").arg(site.path("out"));
+    let path = site.path("talsecret.yaml").display().to_string();
+    for command in [render, secrets(&site, "kubeconfig"), secrets(&site, "talosconfig")] {
+        let Said { code, text, out } = run(command).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{text}");
+        assert!(text.contains(&path) && text.contains("`ichord secrets new"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
 #[test]
 fn a_permit_for_who_is_not_there() {
     in_network(|_network| async {

@@ -2,6 +2,7 @@
 
 use crate::{
     daemon::{Daemon, Said, in_network, run},
+    noise::{fetch, offered},
     site::{Site, VERSION},
 };
 
@@ -93,7 +94,7 @@ fn a_bad_edit_is_refused_while_it_runs() {
         let edits: [(&str, &str, &str, &[&str]); 5] = [
             ("ichord.yaml", "  cp1: {", "  cp9: {", &["ichord.yaml:", "cp9"]),
             ("ichord.yaml", "name: sw1", "name: sw2", &["sw"]),
-            ("ichord.yaml", "10.77.0.199", "10.77.0.150", &["networks and switches", "restart"]),
+            ("ichord.yaml", "dhcp: authoritative", "dhcp: proxy", &["opened at the start", "restart"]),
             ("ichord.yaml", manifest, "handover/none.yaml", &["none.yaml"]),
             ("talconfig.yaml", VERSION, &next, &[&next, "kernel-amd64"]),
         ];
@@ -142,6 +143,49 @@ fn a_good_edit_is_taken() {
         site.write("ichord.yaml", "");
         let daemon = Daemon::start(&site).await;
         assert_eq!(daemon.status().await.site, "renamed");
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_reload_reads_the_images_again() {
+    in_network(|network| async move {
+        let site = Site::new();
+        let daemon = Daemon::start(&site).await;
+        let kernel = |version: &str| {
+            let (network, path) = (network.clone(), Site::kernel_url(version));
+            async move { network.at_machine(move || async move { fetch(&path).await }).await }
+        };
+        assert!(kernel(VERSION).await.ends_with("\r\n\r\nkernel"));
+
+        // replaced under the running daemon: its digest is not known until the reload
+        site.write_image(VERSION, "a longer kernel");
+        assert!(kernel(VERSION).await.starts_with("HTTP/1.1 500"));
+        assert_eq!(reload(&site).await.code, Some(0));
+        assert!(kernel(VERSION).await.ends_with("\r\n\r\na longer kernel"));
+
+        let next = VERSION.replace(".0", ".1");
+        site.write_image(&next, "the next kernel");
+        site.edit("talconfig.yaml", VERSION, &next);
+        assert!(kernel(&next).await.starts_with("HTTP/1.1 404"));
+        let Said { code, text, .. } = reload(&site).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!(kernel(&next).await.ends_with("\r\n\r\nthe next kernel"));
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_reload_reaches_dhcp() {
+    in_network(|network| async move {
+        let site = Site::new();
+        let daemon = Daemon::start(&site).await;
+        let last_octet = || network.at_machine(|| async { offered().await.yiaddr.octets()[3] });
+        assert!((100..=199).contains(&last_octet().await));
+        site.edit("ichord.yaml", "10.77.0.100-10.77.0.199", "10.77.0.200-10.77.0.209");
+        let Said { code, text, .. } = reload(&site).await;
+        assert_eq!(code, Some(0), "{text}");
+        assert!((200..=209).contains(&last_octet().await));
         daemon.stop().await;
     });
 }

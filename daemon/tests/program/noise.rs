@@ -51,7 +51,7 @@ fn recorded(name: &str) -> Vec<u8> {
 }
 
 /// Asks as firmware does until an offer comes.
-async fn offered() -> Packet {
+pub(crate) async fn offered() -> Packet {
     let socket = DhcpSocket::bind(68, Some("eth0")).unwrap();
     let via = Via { interface: Interface::named("eth0").unwrap().index, source: None };
     let question = recorded("ovmf-http-discover");
@@ -126,7 +126,8 @@ fn dhcp_goes_on_after_garbage() {
         let offer = offer.await;
         assert_eq!(offer.file, b"http://10.77.0.1/ipxe/snponly.efi");
         daemon.logs("not a DHCP message, dropped").await;
-        daemon.stop().await;
+        let log = daemon.stop().await;
+        assert!(log.contains("(\"dhcp-malformed\", "), "{log}");
     });
 }
 
@@ -218,10 +219,13 @@ fn lldp_goes_on_after_garbage() {
                 FrameSocket::sender("eth0").unwrap().send(&good()).await.unwrap();
             })
             .await;
+        daemon.logs("LLDP neighbour").await;
+        assert!(daemon.log().contains("machine=02:00:00:00:00:09"), "{}", daemon.log());
         // it is alive, and so are the others
         assert!(network.at_machine(|| async { fetch("/boot.ipxe").await }).await.contains("#!ipxe"));
         assert_eq!(daemon.status().await.site, "small");
-        daemon.stop().await;
+        let log = daemon.stop().await;
+        assert!(log.contains("(\"lldp\", \"malformed\")"), "{log}");
     });
 }
 

@@ -235,14 +235,29 @@ fn a_state_directory_that_cannot_be_used() {
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         works(&site).await;
 
-        let mut serve = site.serve();
-        serve.arg("--state").arg(&key);
-        // the later of two is meant
-        let Said { code, text, .. } = run(serve).await;
-        assert_ne!(code, Some(0), "{text}");
         fs::write(site.folder().join("a-file"), "").unwrap();
         let mut serve = site.command(&["serve"]);
         serve.arg(site.folder()).arg("--state").arg(site.folder().join("a-file"));
         fails(&site, serve, FAILED, &["the state directory", "a-file"]).await;
+    });
+}
+
+#[test]
+fn an_admin_socket_that_cannot_be_made() {
+    in_network(|_network| async {
+        let site = Site::new();
+        let file = site.path("precious");
+        fs::write(&file, "not a socket").unwrap();
+        let deep = site.path("not/there/ichord.sock");
+        for (socket, words) in [
+            (&file, ["precious is not a socket", "--socket another path"]),
+            (&deep, ["not/there cannot be made", "--socket another path"]),
+        ] {
+            let mut serve = site.serve();
+            serve.arg("--socket").arg(socket);
+            fails(&site, serve, FAILED, &words).await;
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"not a socket");
+        works(&site).await;
     });
 }

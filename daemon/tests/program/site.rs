@@ -88,17 +88,21 @@ impl Site {
             "handover/namespaces.yaml",
             "{ apiVersion: v1, kind: Namespace, metadata: { name: flux-system } }\n",
         );
-        let image = format!("images/{SCHEMATIC}/{VERSION}");
-        site.write_images(
-            &image,
-            &[
-                ("kernel-amd64", "kernel"),
-                ("initramfs-amd64.xz", "initramfs"),
-                ("cmdline-metal-amd64", "quiet"),
-            ],
-        );
+        site.write_image(VERSION, "kernel");
         site.write_images("images/ipxe", &[("undionly.kpxe", "bios"), ("snponly.efi", "efi")]);
         site
+    }
+
+    /// The image of a Talos version, with its digests.
+    pub(crate) fn write_image(&self, version: &str, kernel: &str) {
+        let files =
+            [("kernel-amd64", kernel), ("initramfs-amd64.xz", "initramfs"), ("cmdline-metal-amd64", "quiet")];
+        self.write_images(&format!("images/{SCHEMATIC}/{version}"), &files);
+    }
+
+    /// The URL path of a version's kernel.
+    pub(crate) fn kernel_url(version: &str) -> String {
+        format!("/assets/{SCHEMATIC}/{version}/kernel-amd64")
     }
 
     fn write_images(&self, folder: &str, files: &[(&str, &str)]) {
