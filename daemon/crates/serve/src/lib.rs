@@ -1,4 +1,4 @@
-//! The socket loops: DHCP, HTTP boot, LLDP capture; and where a machine is now.
+//! The socket loops: DHCP, TFTP, HTTP boot, LLDP capture; and where a machine is now.
 //!
 //! Here the road touches the wire. What to say is decided elsewhere: by `dhcp` for addresses, by
 //! whoever implements [`BootAuthority`] for everything that cannot be taken back. What is heard goes
@@ -11,6 +11,7 @@ pub mod counters;
 pub mod dhcp;
 pub mod forwarding;
 pub mod http;
+pub mod tftp;
 mod whereabouts;
 
 pub use authority::{BootAuthority, BootQuestion, BootReply};

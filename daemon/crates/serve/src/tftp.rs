@@ -1,0 +1,241 @@
+//! The TFTP socket loop of one address: bootloaders for firmware that has no HTTP.
+//!
+//! One task listens on port 69 and starts a task for each transfer, on a socket of its own from the
+//! address that was asked, since boot ROMs drop what comes from another one. Anybody may knock here:
+//! nothing but bootloaders of the catalogue has a name, and there are only so many transfers at once.
+//! All tasks end when told to, wherever they are; a client that was cut off asks again.
+
+mod bootloaders;
+mod carry;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::boot::AssetName;
+use ::tftp::{
+    Mode, Packet, Request,
+    packet::code::{ACCESS, NOT_FOUND, UNDEFINED},
+};
+use tokio::{
+    net::UdpSocket,
+    task::{self, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use ::tftp::SERVER_PORT;
+pub use bootloaders::Bootloaders;
+use carry::Job;
+
+use crate::counters::Counters;
+
+/// A request fits into 512 octets (RFC 2347 §2); padding may follow.
+const LONGEST_REQUEST: usize = 1500;
+/// The same request again within this time was doubled by the network: no client loses patience so
+/// fast, and a new transfer would take away the one that it has begun to listen to.
+const DOUBLED_WITHIN: Duration = Duration::from_millis(200);
+
+/// What clients may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// transfers at once; each has a socket. Above, requests stay unanswered and come again
+    pub transfers: usize,
+    /// of them to one IP address, which may be several machines behind a router
+    pub per_client: usize,
+    /// of each transfer
+    pub transfer: ::tftp::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { transfers: 512, per_client: 8, transfer: ::tftp::Limits::default() }
+    }
+}
+
+/// A TFTP server whose socket is open and which does not answer yet; [`Tftp::bind`] makes it.
+pub struct Tftp {
+    socket: UdpSocket,
+    address: SocketAddr,
+    files: Arc<Bootloaders>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    transfers: JoinSet<()>,
+    /// by the client's address and port; a transfer that was replaced is no more in here
+    running: BTreeMap<SocketAddr, Running>,
+}
+
+struct Running {
+    task: task::Id,
+    stop: CancellationToken,
+    request: Vec<u8>,
+    since: Instant,
+}
+
+impl fmt::Debug for Tftp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tftp").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Tftp {
+    /// Opens the socket on one of our own addresses; every answer comes from that address.
+    ///
+    /// # Errors
+    /// When the address is not ours, the port is taken, or it needs a capability.
+    pub async fn bind(
+        address: SocketAddr,
+        files: Arc<Bootloaders>,
+        counters: Arc<Counters>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address).await?;
+        let address = socket.local_addr()?;
+        let (transfers, running) = (JoinSet::new(), BTreeMap::new());
+        Ok(Self { socket, address, files, counters, limits, transfers, running })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until told to stop; transfers that are under way end then too.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        tracing::info!(address = %self.address, "answering TFTP");
+        let mut buffer = [0; LONGEST_REQUEST];
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(ended) = self.transfers.join_next_with_id() => {
+                    let task = match ended {
+                        Ok((task, ())) => task,
+                        Err(error) => error.id(),
+                    };
+                    self.running.retain(|_, running| running.task != task);
+                }
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, client)) => {
+                        self.on_datagram(buffer.get(..length).unwrap_or_default(), client, &shutdown).await;
+                    }
+                    // an error belongs to one datagram; the socket goes on
+                    Err(error) => {
+                        self.counters.add("tftp", "socket-error");
+                        tracing::warn!(address = %self.address, %error, "cannot receive TFTP");
+                    }
+                },
+            }
+        }
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        while self.transfers.join_next().await.is_some() {}
+    }
+
+    async fn on_datagram(&mut self, bytes: &[u8], client: SocketAddr, shutdown: &CancellationToken) {
+        match Packet::parse(bytes) {
+            Ok(Packet::Read(request)) => match self.wanted(&request) {
+                Ok(file) => self.start(file, &request, bytes, client, shutdown),
+                Err(refusal) => self.refuse(&request, refusal, client).await,
+            },
+            Ok(Packet::Write(request)) => self.refuse(&request, Refusal::Write, client).await,
+            Ok(_) => self.counters.add("tftp", "stray"),
+            Err(error) => {
+                self.counters.add("tftp", "malformed");
+                tracing::debug!(%client, %error, "dropped");
+            }
+        }
+    }
+
+    fn wanted(&self, request: &Request<'_>) -> Result<AssetName, Refusal> {
+        if request.mode != Mode::Octet {
+            return Err(Refusal::Mode);
+        }
+        let name = request.file().and_then(|file| AssetName::ipxe(file).ok());
+        name.filter(|name| self.files.has(name)).ok_or(Refusal::Name)
+    }
+
+    fn start(
+        &mut self,
+        file: AssetName,
+        request: &Request<'_>,
+        bytes: &[u8],
+        client: SocketAddr,
+        shutdown: &CancellationToken,
+    ) {
+        if let Some(running) = self.running.get(&client) {
+            if running.request == bytes && running.since.elapsed() < DOUBLED_WITHIN {
+                self.counters.add("tftp", "doubled");
+                return;
+            }
+            // the client has begun anew and listens no more to what was sent for the old request
+            running.stop.cancel();
+            self.running.remove(&client);
+            self.counters.add("tftp", "replaced");
+        }
+        let same = self.running.keys().filter(|other| other.ip() == client.ip()).count();
+        if self.transfers.len() >= self.limits.transfers || same >= self.limits.per_client {
+            self.counters.add("tftp", "busy");
+            tracing::warn!(%client, %file, "too many TFTP transfers at once, not answered");
+            return;
+        }
+        let job = Job {
+            file,
+            options: request.options,
+            client,
+            server: self.address.ip(),
+            files: Arc::clone(&self.files),
+            counters: Arc::clone(&self.counters),
+            limits: self.limits.transfer,
+        };
+        let stop = shutdown.child_token();
+        let task = self.transfers.spawn(job.run(stop.clone())).id();
+        let running = Running { task, stop, request: bytes.to_vec(), since: Instant::now() };
+        self.running.insert(client, running);
+    }
+
+    async fn refuse(&self, request: &Request<'_>, refusal: Refusal, client: SocketAddr) {
+        self.counters.add("tftp", refusal.label());
+        let file = String::from_utf8_lossy(request.name.get(..100).unwrap_or(request.name));
+        tracing::info!(%client, ?file, %refusal, "TFTP request refused");
+        let error = Packet::Error { code: refusal.code(), text: refusal.to_string() };
+        if let Err(error) = self.socket.send_to(&error.to_bytes(), client).await {
+            tracing::debug!(%client, %error, "cannot send TFTP");
+        }
+    }
+}
+
+/// Why a request is refused, in the words that the client's screen may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("no such boot file")]
+    Name,
+    #[error("nothing can be written here")]
+    Write,
+    #[error("only octet (binary) mode is served")]
+    Mode,
+}
+
+impl Refusal {
+    fn code(self) -> u16 {
+        match self {
+            Self::Name => NOT_FOUND,
+            Self::Write => ACCESS,
+            Self::Mode => UNDEFINED,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Name => "refused-name",
+            Self::Write => "refused-write",
+            Self::Mode => "refused-mode",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! One transfer: its socket, its clock, and the line that the log has about it in the end.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use ::boot::AssetName;
+use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
+use tokio::{net::UdpSocket, time::timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::bootloaders::{Bootloaders, Fault};
+use crate::counters::Counters;
+
+/// A client sends acknowledgements and errors; what is longer is cut off.
+const LONGEST_ANSWER: usize = 512;
+
+pub(super) struct Job {
+    pub(super) file: AssetName,
+    pub(super) options: Options,
+    pub(super) client: SocketAddr,
+    /// the address that was asked
+    pub(super) server: IpAddr,
+    pub(super) files: Arc<Bootloaders>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) limits: Limits,
+}
+
+/// Why a transfer did not even come to an [`End`].
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    File(#[from] Fault),
+}
+
+impl Job {
+    /// Sends the file; the transfer lives as long as this does.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let begun = Instant::now();
+        let Self { file, client, .. } = &self;
+        let outcome = tokio::select! {
+            () = stop.cancelled() => {
+                self.counters.add("tftp", "stopped");
+                tracing::info!(%client, %file, "TFTP transfer stopped: the client began anew, or ichord ends");
+                return;
+            }
+            outcome = self.carry() => outcome,
+        };
+        match outcome {
+            Ok(transfer) => self.report(&transfer, begun),
+            Err(error) => {
+                self.counters.add("tftp", "broken");
+                tracing::error!(%client, %file, %error, "TFTP transfer not possible");
+            }
+        }
+    }
+
+    fn report(&self, transfer: &Transfer, begun: Instant) {
+        let Some(end) = transfer.end_of() else { return };
+        self.counters.add("tftp", end.label());
+        let Self { client, file, .. } = self;
+        let (octets, repeated) = (transfer.delivered(), transfer.repeated());
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let why = match end {
+            End::Aborted { code, text } => Some(format!("error {code}: {text}")),
+            End::Done | End::Probed | End::Silent | End::Gone | End::Late => None,
+        };
+        if matches!(end, End::Done | End::Probed) {
+            tracing::info!(%client, %file, octets, repeated, ms, "TFTP transfer {}", end.label());
+        } else {
+            tracing::warn!(%client, %file, octets, repeated, ms, why, "TFTP transfer {}", end.label());
+        }
+    }
+
+    async fn carry(&self) -> Result<Transfer, Broken> {
+        let socket = UdpSocket::bind((self.server, 0)).await?;
+        socket.connect(self.client).await?;
+        let content = match self.files.content(&self.file).await {
+            Ok(content) => content,
+            Err(fault) => {
+                let error = Packet::Error { code: UNDEFINED, text: "this boot file cannot be served".into() };
+                socket.send(&error.to_bytes()).await?;
+                return Err(fault.into());
+            }
+        };
+        let mut transfer = Transfer::new(&self.options, content, &self.limits, Instant::now());
+        let mut answer = [0; LONGEST_ANSWER];
+        let mut datagram = Vec::new();
+        while let Some(deadline) = transfer.next_deadline() {
+            while transfer.poll_transmit(&mut datagram) {
+                if let Err(error) = socket.send(&datagram).await {
+                    self.on_fault(&mut transfer, error)?;
+                }
+            }
+            match timeout_at(deadline.into(), socket.recv(&mut answer)).await {
+                Ok(Ok(length)) => {
+                    transfer.on_datagram(answer.get(..length).unwrap_or_default(), Instant::now());
+                }
+                Ok(Err(error)) => self.on_fault(&mut transfer, error)?,
+                Err(_elapsed) => transfer.on_timer(Instant::now()),
+            }
+        }
+        Ok(transfer)
+    }
+
+    /// Only a closed port says that nobody wants the file any more. What the network or our own queue
+    /// cannot take now, as while a switch port comes up, is lost and comes again.
+    fn on_fault(&self, transfer: &mut Transfer, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => transfer.on_unreachable(),
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::Interrupted => self.counters.add("tftp", "not-sent"),
+            _ if error.raw_os_error() == Some(ENOBUFS) => self.counters.add("tftp", "not-sent"),
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The interface's queue is full; std has no kind for it.
+const ENOBUFS: i32 = 105;
