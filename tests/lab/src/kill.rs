@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::args::Kill;
 
-/// The longest life the lab grants a daemon it means to kill: long enough to get somewhere, short enough to hit the
-/// road and not only its end.
-const LONGEST: Duration = Duration::from_millis(2_500);
+/// The longest lives the lab grants a daemon it means to kill, by turns of chance: one that dies young dies while it
+/// starts and takes the world in; one that gets older gets somewhere, so that the whole road is hit.
+const LONGEST: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(8_000)];
 
 /// Decides when the daemon is killed.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ impl Killer {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
-        let longest = u64::try_from(LONGEST.as_micros()).unwrap_or(u64::MAX);
+        let [young, old] = LONGEST;
+        // the high bits are not those that the remainder below is made of
+        let longest = if self.state >> 63 == 0 { young } else { old };
+        let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
         Some(Duration::from_micros(self.state % longest))
     }
 
@@ -56,8 +59,8 @@ mod tests {
         assert_eq!(moments(1).len(), 20);
         assert_eq!(moments(1), moments(1));
         assert_ne!(moments(1), moments(2));
-        let spread = moments(3).iter().max().unwrap().saturating_sub(*moments(3).iter().min().unwrap());
-        assert!(spread > LONGEST / 2, "{spread:?}");
+        let [young, old] = LONGEST;
+        assert!(moments(3).iter().any(|life| *life < young) && moments(3).iter().any(|life| *life > old / 2));
     }
 
     #[test]
