@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal as _, str::FromStr};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -17,7 +18,9 @@ pub(crate) enum Format {
 /// Starts logging. `RUST_LOG` chooses what is logged; the default is every decision (`info`).
 pub(crate) fn start(format: Format) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) => EnvFilter::from_str(&directives)?,
+        Ok(directives) => EnvFilter::from_str(&directives).with_context(|| {
+            format!("RUST_LOG is {directives:?}; expected for example `info,serve=debug`")
+        })?,
         // the TLS and HTTP libraries have nothing to say to an operator below a warning
         Err(_) => EnvFilter::new("info,hyper=warn,rustls=warn,h2=warn,tower=warn"),
     };

@@ -54,8 +54,12 @@ impl State {
                 Ok(Start { loaded, fault: None })
             }
             Err(fault) => {
-                let Some(copy) = self.kept().await? else { return Err(fault.into()) };
-                let fault = sentence(&fault.into());
+                let error = anyhow::Error::new(fault);
+                let fault = sentence(&error);
+                let kept = self.kept().await;
+                let kept =
+                    kept.with_context(|| format!("{fault}\nand the last accepted site cannot be read"))?;
+                let Some(copy) = kept else { return Err(error) };
                 tracing::error!("the site cannot be used; going on with the last accepted one\n{fault}");
                 let loaded = copy.load().context("the last accepted site cannot be used either")?;
                 Ok(Start { loaded, fault: Some(fault) })

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use site::Site;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::app::Disk;
 
 /// Reads a site's files and shows every fault with its place and what would be right.
@@ -28,14 +28,13 @@ impl Check {
                 }
                 let plan = site.plan();
                 let control_planes = plan.control_planes().count();
-                println!(
-                    "{}: {} control planes, {} workers, {} warnings",
+                print(&format!(
+                    "{}: {} control planes, {} workers, {} warnings\n",
                     site.name(),
                     control_planes,
                     plan.nodes.len() - control_planes,
                     findings.warnings()
-                );
-                Ok(())
+                ))
             }
             Err(findings) => {
                 for finding in findings.iter() {

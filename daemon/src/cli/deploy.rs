@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, Socket};
+use super::{Failure, Socket, print};
 
 /// Allows one machine to be installed, once, within a day.
 ///
@@ -28,7 +28,7 @@ impl Deploy {
             .unwrap_or_else(|_| "somebody".into());
         let granted = self.socket.client().deploy(&api::Deploy { node: self.node, by }).await?;
         for node in granted.nodes {
-            println!("{node}: may be installed once, within a day; power it on");
+            print(&format!("{node}: may be installed once, within a day; power it on\n"))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use futures_util::StreamExt as _;
 
-use super::{Failure, Socket};
+use super::{Failure, Socket, print};
 
 /// Shows every decision with its evidence, oldest first.
 #[derive(Debug, Args)]
@@ -27,14 +27,14 @@ impl Events {
         while let Some(event) = events.next().await {
             let event = event?;
             if self.json {
-                println!("{}", serde_json::to_string(&event)?);
+                print(&format!("{}\n", serde_json::to_string(&event)?))?;
                 continue;
             }
             let at = i64::try_from(event.at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
             let at = at.map(|at| format!("{at:.3}")).unwrap_or_default();
-            println!("{at}  {:<16} {}", event.subject, event.what);
+            print(&format!("{at}  {:<16} {}\n", event.subject, event.what))?;
             for line in event.evidence {
-                println!("{:>44} {line}", "·");
+                print(&format!("{:>44} {line}\n", "·"))?;
             }
         }
         Ok(())

@@ -9,8 +9,13 @@ mod secrets;
 mod serve;
 mod status;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{LoadError, sentence};
@@ -63,6 +68,8 @@ impl Socket {
 enum Failure {
     /// the site's files have faults; they were printed
     Faults,
+    /// whoever read the output has gone
+    Enough,
     /// anything else
     Other(anyhow::Error),
 }
@@ -97,12 +104,22 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Events(command) => block_on(command.run()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
         Err(Failure::Faults) => ExitCode::from(2),
         Err(Failure::Other(error)) => {
             eprintln!("ichord: {}", sentence(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard output, all of it or an error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // `ichord events | head`: the reader has what it wanted
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Enough),
+        written => Ok(written.context("cannot write to standard output")?),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, Socket};
+use super::{Failure, Socket, print};
 
 /// Goes on with the site's files as they are now, if they have no faults.
 ///
@@ -19,7 +19,6 @@ impl Reload {
         for warning in reloaded.warnings {
             eprintln!("{warning}");
         }
-        println!("{} is in force", reloaded.site.display());
-        Ok(())
+        print(&format!("{} is in force\n", reloaded.site.display()))
     }
 }

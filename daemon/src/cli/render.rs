@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Failure, secrets::loaded};
+use super::{Failure, print, secrets::loaded};
 
 /// Writes the machine config of every node, as the daemon would push it.
 ///
@@ -47,7 +47,7 @@ impl Render {
                 .with_context(|| format!("{} cannot be written", path.display()))?;
             file.write_all(config.text.as_bytes())
                 .with_context(|| format!("{} cannot be written", path.display()))?;
-            println!("{}", path.display());
+            print(&format!("{}\n", path.display()))?;
         }
         Ok(())
     }

@@ -3,18 +3,18 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use site::Site;
 use talos_config::secrets::SecretsBundle;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::app::{self, Disk, Loaded};
 
 /// The cluster's secrets, and what is made from them.
@@ -53,16 +53,14 @@ impl Secrets {
             Command::Kubeconfig { site } => {
                 let Loaded { site, secrets, .. } = loaded(&site)?;
                 let cluster = site.cluster();
-                print!("{}", *secrets.kubeconfig(&cluster.cluster_name, &cluster.endpoint, now())?);
-                Ok(())
+                print(&secrets.kubeconfig(&cluster.cluster_name, &cluster.endpoint, now())?)
             }
             Command::Talosconfig { site } => {
                 let Loaded { site, secrets, .. } = loaded(&site)?;
                 let plan = site.plan();
                 let addresses: Vec<_> =
                     plan.control_planes().filter_map(|name| Some(plan.nodes.get(name)?.address)).collect();
-                print!("{}", *secrets.talosconfig(&site.cluster().cluster_name, &addresses, now())?);
-                Ok(())
+                print(&secrets.talosconfig(&site.cluster().cluster_name, &addresses, now())?)
             }
         }
     }
@@ -81,18 +79,23 @@ fn new(directory: &Path) -> Result<(), Failure> {
     })?;
     let path = site.secrets();
     let text = SecretsBundle::generate(now())?.to_yaml()?;
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| {
-            format!("{} is not made anew: whoever replaces it loses the cluster", path.display())
-        })?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .context("the secrets cannot be written")?;
-    println!(
-        "{}: made; keep a copy in a safe place, without it the cluster cannot be reached",
+    let mut file = match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let path = path.display();
+            return Err(anyhow!("{path} is there and stays: whoever replaces it loses the cluster").into());
+        }
+        Err(error) => return Err(anyhow!(error).context(format!("cannot make {}", path.display())).into()),
+    };
+    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+        // half a bundle would be in the way of a whole one
+        fs::remove_file(path).ok();
+        return Err(anyhow!(error).context(format!("cannot write {}", path.display())).into());
+    }
+    print(&format!(
+        "{}: made; keep a copy in a safe place, without it the cluster cannot be reached\n",
         path.display()
-    );
-    Ok(())
+    ))
 }
 
 fn now() -> u64 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{Failure, Socket};
+use super::{Failure, Socket, print};
 
 /// Shows each slot, its machine, and what it waits for.
 #[derive(Debug, Args)]
@@ -20,11 +20,10 @@ impl Status {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let status = self.socket.client().status().await?;
         if self.json {
-            println!("{}", serde_json::to_string(&status)?);
+            print(&format!("{}\n", serde_json::to_string(&status)?))
         } else {
-            print!("{}", table(&status));
+            print(&table(&status))
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! The commands that call a daemon, and those that need none.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use crate::{
     daemon::{Daemon, Said, in_network, run},
@@ -40,6 +43,11 @@ async fn secrets_are_made_once_and_for_us_only() {
     assert!(text.contains(&path.display().to_string()) && text.contains("loses the cluster"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     assert_eq!(fs::read(&path).unwrap(), before);
+
+    site.edit("ichord.yaml", "site: small", "site: small\nsecrets: none/such.yaml");
+    let Said { code, text, .. } = run(secrets(&site, "new")).await;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("cannot make") && text.contains("none/such.yaml: No such file"), "{text}");
 }
 
 #[tokio::test]
@@ -74,6 +82,24 @@ async fn what_needs_secrets_says_how_to_make_them() {
         assert!(text.contains(&path) && text.contains("`ichord secrets new"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_written_is_no_panic() {
+    let site = Site::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    // as `| head` does when it has seen enough
+    drop(reader);
+    let to = |out: Stdio| {
+        let mut command = tokio::process::Command::from(secrets(&site, "kubeconfig"));
+        command.stdout(out).stderr(Stdio::piped()).spawn().unwrap().wait_with_output()
+    };
+    let Said { code, text, .. } = to(writer.into()).await.unwrap().into();
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let Said { code, text, .. } = to(full.into()).await.unwrap().into();
+    assert_eq!(code, Some(1));
+    assert!(text.contains("cannot write to standard output: No space left"), "{text}");
 }
 
 #[test]

@@ -84,6 +84,25 @@ fn a_site_that_could_not_be_started_with_is_not_the_last_accepted_one() {
 }
 
 #[test]
+fn without_its_key_the_last_accepted_site_is_no_help() {
+    in_network(|_network| async {
+        let site = Site::new();
+        Daemon::start(&site).await.stop().await;
+        std::fs::remove_file(site.state().join("vault.key")).unwrap();
+        site.edit("ichord.yaml", "  cp1: {", "  cp9: {");
+        let Said { code, text, .. } = run(site.serve()).await;
+        assert_eq!(code, Some(1));
+        // what to mend, and why nothing else helps
+        assert!(text.contains("cp9") && text.contains("bring the former key back"), "{text}");
+        // mended, it goes on, and keeps the site under the key it has now
+        site.edit("ichord.yaml", "  cp9: {", "  cp1: {");
+        Daemon::start(&site).await.stop().await;
+        site.edit("ichord.yaml", "  cp1: {", "  cp9: {");
+        Daemon::start(&site).await.stop().await;
+    });
+}
+
+#[test]
 fn a_bad_edit_is_refused_while_it_runs() {
     in_network(|_network| async {
         let site = Site::new();

@@ -261,3 +261,12 @@ fn an_admin_socket_that_cannot_be_made() {
         works(&site).await;
     });
 }
+
+#[tokio::test]
+async fn a_log_filter_that_is_none() {
+    let site = Site::new();
+    let mut serve = site.serve();
+    serve.env("RUST_LOG", "serve=loudly");
+    fails(&site, serve, FAILED, &["RUST_LOG is \"serve=loudly\"", "expected for example"]).await;
+    assert!(!site.state().exists());
+}
