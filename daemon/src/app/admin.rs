@@ -66,7 +66,7 @@ impl Admin {
     }
 
     async fn accept(&self) -> anyhow::Result<Reloaded> {
-        let Loaded { site, secrets, findings, copy } = load(&self.folders.site)?;
+        let Loaded { site, secrets, steps, findings, copy } = load(&self.folders.site)?;
         let old = Arc::clone(&self.cluster.borrow());
         anyhow::ensure!(
             secrets.cluster_id == old.secrets.cluster_id,
@@ -80,7 +80,7 @@ impl Admin {
         let site = Arc::new(site);
         let (of, state) = (Arc::clone(&site), self.folders.state.clone());
         let catalogue = tokio::task::spawn_blocking(move || catalogue(&of, &state)).await??;
-        let cluster = Cluster::new(Arc::clone(&site), secrets)?;
+        let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?;
         self.state.keep(&copy).await?;
         self.cluster.send_replace(Arc::new(cluster));
         self.settings.follow(&site, catalogue);

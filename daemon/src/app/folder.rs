@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use document::Findings;
+use document::{Finding, Findings};
+use handover::Step;
 use serde::{Deserialize, Serialize};
 use site::{Files, Site};
 use talos_config::secrets::SecretsBundle;
@@ -17,6 +18,8 @@ use talos_config::secrets::SecretsBundle;
 pub(crate) struct Loaded {
     pub(crate) site: Site,
     pub(crate) secrets: SecretsBundle,
+    /// the hand-over's objects
+    pub(crate) steps: Vec<Step>,
     /// warnings only
     pub(crate) findings: Findings,
     /// everything that was read to get there
@@ -61,19 +64,19 @@ impl Files for Disk {
 pub(crate) fn load(directory: &Path) -> Result<Loaded, LoadError> {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
     let recorder = Recorder { inner: &Disk, seen: RefCell::default() };
-    let (site, secrets, findings) = read(directory, &recorder, &environment)?;
+    let (site, secrets, steps, findings) = read(directory, &recorder, &environment)?;
     let files = recorder.seen.into_inner();
     let named = |name: &str| files.values().flatten().any(|text| names(text, name));
     let environment = environment.into_iter().filter(|(name, _)| named(name)).collect();
     let copy = Copy { directory: directory.to_owned(), files, environment };
-    Ok(Loaded { site, secrets, findings, copy })
+    Ok(Loaded { site, secrets, steps, findings, copy })
 }
 
 impl Copy {
     /// The site as it was when the copy was made.
     pub(crate) fn load(self) -> Result<Loaded, LoadError> {
-        let (site, secrets, findings) = read(&self.directory, &self, &self.environment)?;
-        Ok(Loaded { site, secrets, findings, copy: self })
+        let (site, secrets, steps, findings) = read(&self.directory, &self, &self.environment)?;
+        Ok(Loaded { site, secrets, steps, findings, copy: self })
     }
 }
 
@@ -81,8 +84,9 @@ fn read(
     directory: &Path,
     files: &dyn Files,
     environment: &BTreeMap<String, String>,
-) -> Result<(Site, SecretsBundle, Findings), LoadError> {
+) -> Result<(Site, SecretsBundle, Vec<Step>, Findings), LoadError> {
     let (site, findings) = Site::load(directory, files, environment).map_err(LoadError::Faults)?;
+    let steps = steps(&site, files).map_err(LoadError::Faults)?;
     let path = site.secrets().to_owned();
     let text = files.read(&path).with_context(|| {
         format!(
@@ -95,7 +99,31 @@ fn read(
     let secrets = SecretsBundle::from_yaml(&text)
         .with_context(|| format!("{} is not a secrets bundle", path.display()))?;
     let site = site.for_cluster(secrets.cluster_id.clone());
-    Ok((site, secrets, findings))
+    Ok((site, secrets, steps, findings))
+}
+
+/// The objects of every hand-over step, or every fault in their files.
+pub(crate) fn steps(site: &Site, files: &dyn Files) -> Result<Vec<Step>, Findings> {
+    let mut findings = Findings::new();
+    let mut steps = Vec::new();
+    for step in site.handover() {
+        let mut texts = Vec::new();
+        for path in &step.manifests {
+            let file = path.display().to_string();
+            match files.read(path) {
+                Ok(text) => texts.push((file, text)),
+                Err(error) => {
+                    let message = format!("the manifest cannot be read: {error}");
+                    findings.push(Finding::about_file(file, "manifest", message));
+                }
+            }
+        }
+        match Step::parse(&step.name, &texts) {
+            Ok(step) => steps.push(step),
+            Err(faults) => faults.iter().for_each(|fault| findings.push(fault.clone())),
+        }
+    }
+    if findings.is_empty() { Ok(steps) } else { Err(findings) }
 }
 
 /// Whether a text has `$NAME` or `${NAME`; rather one variable too many than one missing.

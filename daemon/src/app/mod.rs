@@ -28,7 +28,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fault::sentence;
-pub(crate) use folder::{Disk, LoadError, Loaded, load};
+pub(crate) use folder::{Disk, LoadError, Loaded, load, steps};
 
 /// What `ichord serve` was told.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ pub(crate) fn drop_capabilities() -> anyhow::Result<()> {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let state = state::State::open(&options.state)?;
     let start = state.accept(&options.site).await?;
-    let Loaded { site, secrets, copy, .. } = start.loaded;
+    let Loaded { site, secrets, steps, copy, .. } = start.loaded;
     let site = Arc::new(site);
     let catalogue = sockets::catalogue(&site, &options.state)?;
     let counters = Arc::new(Counters::default());
 
-    let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets)?));
+    let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets, steps)?));
     let checkpoints = match &options.crash_ledger {
         Some(ledger) => Checkpoints::with_ledger(ledger).context("the crash ledger cannot be opened")?,
         None => Checkpoints::none(),

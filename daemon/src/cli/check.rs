@@ -6,7 +6,7 @@ use clap::Args;
 use site::Site;
 
 use super::{Failure, print};
-use crate::app::Disk;
+use crate::app::{self, Disk};
 
 /// Reads a site's files and shows every fault with its place and what would be right.
 ///
@@ -21,7 +21,9 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let environment: BTreeMap<String, String> = std::env::vars().collect();
-        match Site::load(&self.site, &Disk, &environment) {
+        let checked = Site::load(&self.site, &Disk, &environment)
+            .and_then(|(site, findings)| app::steps(&site, &Disk).map(|_| (site, findings)));
+        match checked {
             Ok((site, findings)) => {
                 for finding in findings.iter() {
                     eprintln!("{finding}\n");

@@ -20,10 +20,8 @@ pub(super) async fn run_step(cluster: &Cluster, name: &str) -> StepOutcome {
 
 /// What the step changed, or why it is not in place, in words.
 async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
-    let wanted = cluster.site.handover().iter().find(|step| step.name == name);
-    let wanted = wanted.ok_or_else(|| format!("the site has no step {name}"))?;
-    let step = handover::Step::read(name, &wanted.manifests).map_err(|findings| findings.to_string())?;
-
+    let step = cluster.steps.iter().find(|step| step.name == name);
+    let step = step.ok_or_else(|| format!("the site has no step {name}"))?;
     let authority = &cluster.secrets.kubernetes;
     let admin = kubernetes_admin(authority, unix_seconds(), LIFETIME).map_err(|error| error.to_string())?;
     let access = Access {
@@ -39,6 +37,6 @@ async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
         Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),
         Err(error) => return Err(error.to_string()),
     }
-    let outcome = handover::run_step(&client, &step).await.map_err(|error| error.to_string())?;
+    let outcome = handover::run_step(&client, step).await.map_err(|error| error.to_string())?;
     Ok(format!("{} objects, {} of them written", outcome.objects.len(), outcome.mutations))
 }

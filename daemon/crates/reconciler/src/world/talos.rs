@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use handover::Step;
 use lifecycle::{
     ApplyOutcome, BootstrapOutcome, Effect, EtcdMember, EtcdObservation, Event, NodeName, Observation, Stage,
 };
@@ -31,6 +32,8 @@ pub struct Cluster {
     pub site: Arc<Site>,
     /// every key of the cluster
     pub secrets: SecretsBundle,
+    /// the hand-over's objects
+    pub steps: Vec<Step>,
     credentials: Credentials,
 }
 
@@ -47,11 +50,11 @@ pub enum CredentialsError {
 
 impl Cluster {
     /// Issues a fresh administrator certificate from the bundle; it lives as long as this value.
-    pub fn new(site: Arc<Site>, secrets: SecretsBundle) -> Result<Self, CredentialsError> {
+    pub fn new(site: Arc<Site>, secrets: SecretsBundle, steps: Vec<Step>) -> Result<Self, CredentialsError> {
         let admin = secrets.talos_admin(unix_seconds())?;
         let credentials =
             Credentials::from_pem(&secrets.os.certificate, &admin.certificate, admin.key.expose())?;
-        Ok(Self { site, secrets, credentials })
+        Ok(Self { site, secrets, steps, credentials })
     }
 }
 
