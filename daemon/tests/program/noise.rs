@@ -13,7 +13,6 @@ use net::{
     interface::Interface,
     udp::{DhcpSocket, Via},
 };
-
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
