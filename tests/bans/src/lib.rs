@@ -43,7 +43,8 @@ impl Metadata {
     /// # Errors
     /// Cargo's own words, when it cannot say.
     pub fn read() -> Result<Self, String> {
-        let text = cargo(&["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"])?;
+        let text =
+            cargo(&["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"])?;
         serde_json::from_str(&text).map_err(|error| format!("cargo metadata is not as expected: {error}"))
     }
 
@@ -59,7 +60,8 @@ impl Metadata {
 /// # Errors
 /// Cargo's own words, when it cannot say.
 pub fn tree(member: &str) -> Result<BTreeSet<String>, String> {
-    let text = cargo(&["tree", "-p", member, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])?;
+    let text =
+        cargo(&["tree", "-p", member, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])?;
     Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
 }
 

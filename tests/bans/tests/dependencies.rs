@@ -39,8 +39,19 @@ const FLOORS: [(&str, [u64; 3], &str); 5] = [
 
 /// What the project may be distributed with: no obligation beyond naming the author.
 const LICENCES: [&str; 13] = [
-    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CDLA-Permissive-2.0", "ISC", "MIT",
-    "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
 ];
 
 #[test]
@@ -67,7 +78,11 @@ fn no_known_fault_is_built() {
         for package in versions {
             let numbers = package.version.split(['.', '-', '+']).take(3).map(|part| part.parse().unwrap());
             let version: Vec<u64> = numbers.collect();
-            assert!(version >= floor.to_vec(), "{name} {} is older than {floor:?}: {reason}", package.version);
+            assert!(
+                version >= floor.to_vec(),
+                "{name} {} is older than {floor:?}: {reason}",
+                package.version
+            );
         }
     }
 }
@@ -112,7 +127,11 @@ fn every_version_stands_once_in_the_root() {
             }
             let (name, how) = line.split_once(['.', ' ', '=']).unwrap();
             let inherited = how.contains("workspace = true");
-            assert!(inherited, "{}: {line:?} does not say `workspace = true`", member.manifest_path.display());
+            assert!(
+                inherited,
+                "{}: {line:?} does not say `workspace = true`",
+                member.manifest_path.display()
+            );
             used.insert(name.to_owned());
         }
     }

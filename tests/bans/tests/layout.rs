@@ -6,7 +6,15 @@ use std::fs;
 use bans::root;
 
 const TOP: [&str; 10] = [
-    "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "Vagrantfile", "daemon", "images", "profiles", "systemd",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "Vagrantfile",
+    "daemon",
+    "images",
+    "profiles",
+    "systemd",
     "tests",
 ];
 /// What cargo builds into when nobody says otherwise; git ignores it.

@@ -12,8 +12,22 @@ const PURE: [&str; 10] =
 
 /// What a decision needs no package for.
 const EFFECTS: [&str; 16] = [
-    "async-std", "axum", "hyper", "kube", "kube-client", "mio", "net", "netlink-sys", "nix", "rtnetlink", "rusqlite",
-    "smol", "socket2", "tokio", "tonic", "tower-http",
+    "async-std",
+    "axum",
+    "hyper",
+    "kube",
+    "kube-client",
+    "mio",
+    "net",
+    "netlink-sys",
+    "nix",
+    "rtnetlink",
+    "rusqlite",
+    "smol",
+    "socket2",
+    "tokio",
+    "tonic",
+    "tower-http",
 ];
 
 /// What a decision does not ask the world, with what it does instead.
