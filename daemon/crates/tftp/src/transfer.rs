@@ -13,7 +13,8 @@
 //!
 //! When blocks are sent again:
 //! - The timer runs out: everything from the first one that is not acknowledged.
-//! - An acknowledgement within the window: the client misses what comes after (RFC 7440 §4).
+//! - An acknowledgement within the window: the client misses what comes after (RFC 7440 §4). Those that
+//!   follow at once, from a client that answers every block, only move the window on.
 //! - With a window above 1, one more acknowledgement of what was acknowledged: the client misses the
 //!   first block of the window. It counts only if it can be an answer to that block, and only so many
 //!   times; otherwise every doubled acknowledgement would double the window, and that again the
@@ -207,6 +208,13 @@ impl Transfer {
         if self.acknowledged == self.last {
             self.end(End::Done);
         } else {
+            let within = self.acknowledged < self.highest;
+            // so early it cannot be about what was sent last, which has the missing blocks again
+            let again = !within || self.timer.may_be_answered(now);
+            self.next = self.next.max(self.acknowledged + 1);
+            if again {
+                self.next = self.acknowledged + 1;
+            }
             self.progress(now);
         }
     }
@@ -224,7 +232,6 @@ impl Transfer {
         self.heard = true;
         self.tries = 1;
         self.resends = 0;
-        self.next = self.acknowledged + 1;
         self.timer.answered(now);
         // what is in flight already may be acknowledged at once, which says nothing about the network
         self.timer.sent(now, self.highest == self.acknowledged);

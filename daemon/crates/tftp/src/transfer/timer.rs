@@ -56,8 +56,8 @@ impl Timer {
             },
         };
         self.measured = Some(measured);
-        self.wait =
-            self.agreed.unwrap_or((measured.smoothed + measured.variation * 4).clamp(SHORTEST, LONGEST));
+        let wait = (measured.smoothed + measured.variation * 4).clamp(SHORTEST, LONGEST);
+        self.wait = self.agreed.unwrap_or(wait);
     }
 
     /// Nobody answered.
