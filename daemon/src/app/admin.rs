@@ -6,6 +6,7 @@ use api::{Backend, Deploy, Deployed, Event, Refusal, Reloaded, Status};
 use futures_util::{Stream, stream};
 use lifecycle::NodeName;
 use reconciler::{Cluster, Handle};
+use serve::counters::Counters;
 use store::Store;
 use tokio::sync::{Mutex, watch};
 
@@ -23,6 +24,7 @@ pub(crate) struct Admin {
     cluster: watch::Sender<Arc<Cluster>>,
     settings: Settings,
     state: State,
+    counters: Arc<Counters>,
     /// why the site in force is not the one on disk
     fault: watch::Sender<Option<String>>,
     /// one at a time
@@ -43,9 +45,10 @@ impl Admin {
         cluster: watch::Sender<Arc<Cluster>>,
         settings: Settings,
         state: State,
+        counters: Arc<Counters>,
     ) -> Self {
         let fault = watch::Sender::new(fault);
-        Self { folders, handle, cluster, settings, state, fault, reloading: Mutex::new(()) }
+        Self { folders, handle, cluster, settings, state, counters, fault, reloading: Mutex::new(()) }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -106,6 +109,10 @@ impl Backend for Admin {
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {
         self.reread().await
+    }
+
+    fn malformed(&self) {
+        self.counters.add("admin", "malformed");
     }
 
     fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static {

@@ -79,7 +79,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (edge, core) = (CancellationToken::new(), CancellationToken::new());
     let folders = admin::Folders { site: options.site, state: options.state };
-    let backend = admin::Admin::new(folders, start.fault, handle.clone(), cluster, settings, state);
+    let backend = admin::Admin::new(
+        folders,
+        start.fault,
+        handle.clone(),
+        cluster,
+        settings,
+        state,
+        Arc::clone(&counts),
+    );
     let backend = Arc::new(backend);
     let mut tasks = JoinSet::new();
     pumps.spawn(&mut tasks, &handle, backend.store().leases().await?, &edge);

@@ -42,6 +42,8 @@ pub trait Backend: Send + Sync + 'static {
     fn deploy(&self, request: Deploy) -> impl Future<Output = Result<Deployed, Refusal>> + Send;
     /// Reads the site's files again and goes on with them if they have no faults.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
+    /// Somebody on the socket does not speak HTTP; to be counted.
+    fn malformed(&self);
     /// The journal from `from` on, oldest first; with `follow` it does not end.
     fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static;
 }
@@ -95,7 +97,7 @@ impl Listener {
 
     /// Serves until cancelled.
     pub async fn serve<B: Backend>(self, backend: Arc<B>, stop: CancellationToken) {
-        let service = TowerToHyperService::new(router(backend, stop.clone()));
+        let service = TowerToHyperService::new(router(Arc::clone(&backend), stop.clone()));
         let graceful = GracefulShutdown::new();
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
@@ -114,8 +116,12 @@ impl Listener {
             };
             let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
             let connection = graceful.watch(connection);
+            let backend = Arc::clone(&backend);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
+                    if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
+                        backend.malformed();
+                    }
                     tracing::debug!(%error, "an admin connection ended early");
                 }
             });

@@ -1,15 +1,25 @@
 //! Client and server over a real socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use api::{
     Backend, CallError, Client, Deploy, Deployed, Event, ListenError, Listener, Refusal, Reloaded, Status,
 };
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-struct Fake;
+#[derive(Default)]
+struct Fake {
+    malformed: AtomicU32,
+}
 
 fn event(sequence: u64) -> Event {
     Event {
@@ -38,6 +48,10 @@ impl Backend for Fake {
         Ok(Reloaded { site: "site".into(), warnings: Vec::new() })
     }
 
+    fn malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static {
         let past = stream::iter((from..3).map(event));
         if follow { past.chain(stream::pending()).boxed() } else { past.boxed() }
@@ -47,7 +61,7 @@ impl Backend for Fake {
 async fn served(path: &Path) -> (Client, CancellationToken, tokio::task::JoinHandle<()>) {
     let stop = CancellationToken::new();
     let listener = Listener::bind(path).await.unwrap();
-    let task = tokio::spawn(listener.serve(Arc::new(Fake), stop.clone()));
+    let task = tokio::spawn(listener.serve(Arc::new(Fake::default()), stop.clone()));
     (Client::new(path), stop, task)
 }
 
@@ -97,4 +111,24 @@ async fn a_second_daemon_is_refused_and_a_dead_ones_socket_replaced() {
     task.await.unwrap();
 
     assert!(matches!(Client::new(&path).status().await, Err(CallError::NotRunning { .. })));
+}
+
+#[tokio::test]
+async fn garbage_is_counted_and_others_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let stop = CancellationToken::new();
+    let backend = Arc::new(Fake::default());
+    let listener = Listener::bind(&path).await.unwrap();
+    let task = tokio::spawn(listener.serve(Arc::clone(&backend), stop.clone()));
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").await.unwrap();
+    // the server closes the connection
+    stream.read_to_end(&mut Vec::new()).await.ok();
+    Client::new(&path).status().await.unwrap();
+    stop.cancel();
+    task.await.unwrap();
+    while backend.malformed.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -91,8 +91,8 @@ struct Ends {
 impl<A: BootAuthority> BootServer<A> {
     /// Serves on the listener until told to stop.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let limits = self.limits;
-        connection::accept_all(listener, self.router(), limits, shutdown).await;
+        let (limits, counters) = (self.limits, Arc::clone(&self.counters));
+        connection::accept_all(listener, self.router(), limits, counters, shutdown).await;
     }
 
     fn router(self) -> Router {

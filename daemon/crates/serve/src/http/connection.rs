@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{Ends, Limits};
+use crate::counters::Counters;
 
 /// How long files that are being sent may take when the server stops.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ pub(super) async fn accept_all(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    counters: Arc<Counters>,
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -39,7 +41,15 @@ pub(super) async fn accept_all(
         };
         match accepted {
             Ok((stream, place)) => {
-                connections.spawn(serve(stream, place, router.clone(), limits.header, shutdown.clone()));
+                let counters = Arc::clone(&counters);
+                connections.spawn(serve(
+                    stream,
+                    place,
+                    router.clone(),
+                    limits.header,
+                    counters,
+                    shutdown.clone(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a boot client");
@@ -68,6 +78,7 @@ async fn serve(
     place: Option<OwnedSemaphorePermit>,
     router: Router,
     header: Duration,
+    counters: Arc<Counters>,
     shutdown: CancellationToken,
 ) {
     let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
@@ -94,6 +105,9 @@ async fn serve(
         }
     };
     if let Err(error) = end {
+        if error.is_parse() {
+            counters.add("http", "malformed");
+        }
         // EDK2 and iPXE often just reset a connection they are done with
         tracing::debug!(%peer, %error, "a boot client's connection ended");
     }
