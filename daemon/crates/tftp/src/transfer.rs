@@ -211,10 +211,8 @@ impl Transfer {
             let within = self.acknowledged < self.highest;
             // so early it cannot be about what was sent last, which has the missing blocks again
             let again = !within || self.timer.may_be_answered(now);
-            self.next = self.next.max(self.acknowledged + 1);
-            if again {
-                self.next = self.acknowledged + 1;
-            }
+            let follows = self.acknowledged + 1;
+            self.next = if again { follows } else { self.next.max(follows) };
             self.progress(now);
         }
     }

@@ -156,6 +156,16 @@ fn a_doubled_acknowledgement_brings_nothing_twice() {
 }
 
 #[test]
+fn a_client_that_answers_every_block_gets_the_window_again_once() {
+    let mut hand = Hand::new(&asked(Some(512), Some(4)), 20_000);
+    hand.sent();
+    assert_eq!(hand.ack(0, 10 * MS), [1, 2, 3, 4]);
+    assert_eq!(hand.ack(1, 10 * MS), [2, 3, 4, 5]);
+    assert_eq!([2, 3, 4].map(|block| hand.ack(block, Duration::ZERO)), [[6], [7], [8]]);
+    assert_eq!(hand.transfer.repeated(), 3);
+}
+
+#[test]
 fn silence_is_met_with_patience_and_then_the_end() {
     let mut hand = Hand::new(&Options::default(), 2000);
     hand.sent();
