@@ -83,7 +83,8 @@ impl DiskSelector {
     /// Whether Talos would take this disk. Like Talos it leaves out disks without a transport,
     /// read-only ones and optical drives.
     pub fn matches(&self, disk: &Disk) -> bool {
-        let text = |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|pattern| glob(pattern, have));
+        let text =
+            |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|pattern| glob(pattern, have));
         !disk.transport.is_empty()
             && !disk.readonly
             && !disk.cdrom
@@ -120,7 +121,9 @@ impl fmt::Display for DiskSelector {
             ("wwid", &self.wwid),
             ("busPath", &self.bus_path),
         ];
-        parts.extend(named.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name} {value}"))));
+        parts.extend(
+            named.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name} {value}"))),
+        );
         f.write_str(&parts.join(", "))
     }
 }
@@ -266,9 +269,14 @@ mod tests {
 
     #[test]
     fn a_model_glob_picks_the_disk() {
-        for (pattern, expected) in
-            [("APPLE*", true), ("*SSD*", true), ("APPLE SSD AP051?", true), ("apple*", false), ("SSD", false), ("*", true)]
-        {
+        for (pattern, expected) in [
+            ("APPLE*", true),
+            ("*SSD*", true),
+            ("APPLE SSD AP051?", true),
+            ("apple*", false),
+            ("SSD", false),
+            ("*", true),
+        ] {
             let selector = DiskSelector { model: Some(pattern.into()), ..DiskSelector::default() };
             assert_eq!(selector.matches(&nvme()), expected, "{pattern}");
         }

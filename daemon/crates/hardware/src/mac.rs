@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "64:4b:f0:00:00", "64:4b:f0:00:00:0g", "6:44b:f0:00:00:03", "+6:4b:f0:00:00:03", "ärger"] {
+        for text in
+            ["", "64:4b:f0:00:00", "64:4b:f0:00:00:0g", "6:44b:f0:00:00:03", "+6:4b:f0:00:00:03", "ärger"]
+        {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }
