@@ -15,7 +15,7 @@ use net::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UdpSocket, UnixStream},
     time::timeout,
 };
 
@@ -26,6 +26,7 @@ use crate::{
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
 const HTTP: &str = "10.77.0.1:80";
+const TFTP: &str = "10.77.0.1:69";
 /// A question that got lost is asked again after this long.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -130,6 +131,44 @@ fn dhcp_goes_on_after_garbage() {
     });
 }
 
+/// The first block of a boot file over TFTP (RFC 1350), asked for again until it comes.
+async fn first_block(file: &str) -> Vec<u8> {
+    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let request = [&[0, 1], file.as_bytes(), b"\0octet\0"].concat();
+    let answer = async {
+        let mut buffer = [0; 1024];
+        loop {
+            socket.send_to(&request, TFTP).await.unwrap();
+            if let Ok(received) = timeout(AGAIN, socket.recv_from(&mut buffer)).await {
+                let (length, from) = received.unwrap();
+                assert_eq!(&buffer[..4], [0, 3, 0, 1], "DATA, block 1");
+                socket.send_to(&[0, 4, 0, 1], from).await.unwrap();
+                return buffer[4..length].to_vec();
+            }
+        }
+    };
+    timeout(PATIENCE, answer).await.expect("TFTP answers")
+}
+
+#[test]
+fn tftp_goes_on_after_garbage() {
+    in_network(|network| async move {
+        let site = Site::new();
+        let daemon = Daemon::start(&site).await;
+        let block = network.at_machine(|| async {
+            let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+            for at in 0..200 {
+                let noise = random(at + 1, (at as usize * 7) % 1400);
+                socket.send_to(&noise, TFTP).await.unwrap();
+            }
+            first_block("undionly.kpxe").await
+        });
+        assert_eq!(block.await, b"bios");
+        let log = daemon.stop().await;
+        assert!(log.contains("(\"tftp\", \"malformed\")"), "{log}");
+    });
+}
+
 #[test]
 fn http_goes_on_after_garbage() {
     in_network(|network| async move {
@@ -180,7 +219,8 @@ fn http_goes_on_after_garbage() {
             assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
             assert!(!answer.contains("secretboxencryptionsecret"));
         }
-        daemon.stop().await;
+        let log = daemon.stop().await;
+        assert!(log.contains("(\"http\", \"malformed\")"), "{log}");
     });
 }
 
