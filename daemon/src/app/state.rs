@@ -91,7 +91,8 @@ impl State {
 fn key_source(directory: &Path) -> KeySource {
     let credential =
         std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("ichord-key"));
-    match credential.filter(|path| path.exists()) {
+    // one that is there and cannot be read is a fault to be told, not a reason for a key of our own
+    match credential.filter(|path| !matches!(path.try_exists(), Ok(false))) {
         Some(path) => KeySource::Credential(path),
         None => KeySource::File(directory.join("vault.key")),
     }

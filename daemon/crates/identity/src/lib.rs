@@ -1,7 +1,7 @@
 //! Which slot is this machine? Sightings, evidence and port names in normal form.
 //!
 //! Every source that can tell (iPXE's LLDP variables, the bridge's forwarding table, LLDP, option 82,
-//! maintenance mode) ends in a [`Sighting`]; [`Sightings`] keeps them while they are fresh; [`decide`]
+//! maintenance mode) ends in a [`Sighting`]; [`Sightings`] keeps them while they are fresh; [`decide()`]
 //! weighs them against the operator's [`Slot`]s. Pure: time is passed in as milliseconds since the Unix epoch.
 
 mod decide;

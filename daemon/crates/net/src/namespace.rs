@@ -1,7 +1,7 @@
 //! Network namespaces with bridges and virtual cables, for tests and the lab.
 //!
 //! A namespace lives as long as the value (or a socket opened inside); with it go its interfaces, also when a
-//! test panics. Needs root (`CAP_SYS_ADMIN`); [`test`] finds a user namespace instead where it can.
+//! test panics. Needs root (`CAP_SYS_ADMIN`); [`test()`] finds a user namespace instead where it can.
 
 use std::{
     future::Future,

@@ -86,7 +86,7 @@ impl Credentials {
         Ok(Self { authority, config: Arc::new(config) })
     }
 
-    /// The authority alone, for [`probe`](crate::probe).
+    /// The authority alone, for [`probe()`](crate::probe()).
     pub fn authority(&self) -> &Authority {
         &self.authority
     }

@@ -1,6 +1,6 @@
 //! The Talos machine API, dialled machine by machine, with a client that knows whom it talks to.
 //!
-//! Provisioning comes here three times: [`probe`] tells from one TLS handshake whether an address is ours, waits in
+//! Provisioning comes here three times: [`probe()`] tells from one TLS handshake whether an address is ours, waits in
 //! maintenance mode, or belongs to somebody else; [`Client::maintenance`] gives a machine its config while its key
 //! stays the one first seen; [`Client::configured`] speaks mutual TLS under the cluster's own authority.
 //!
