@@ -377,6 +377,16 @@ fn the_boot_that_was_told_does_not_prove_the_installation() {
 }
 
 #[test]
+fn a_stranger_with_our_ca_proves_nothing_for_the_slot() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", configured(2, "after", EtcdObservation::Waiting));
+    assert!(matches!(bench.state("cp1"), NodeState::Deploying { .. }));
+    assert!(bench.waiting("cp1").contains("answers with our CA where"), "{}", bench.waiting("cp1"));
+}
+
+#[test]
 fn a_reply_to_an_older_effect_is_dropped() {
     let mut bench = two_control_planes();
     bench.permit("cp1");
