@@ -178,7 +178,9 @@ impl Lab {
             self.machines.power_on(&name)?;
         }
         self.follow("the cluster to be handed over", |lab| {
-            lab.summary.state() == Some(HANDED_OVER) && lab.daemon_dies_at.is_none() && lab.machines_run()
+            let over = lab.summary.state() == Some(HANDED_OVER) && lab.daemon_dies_at.is_none();
+            // a machine whose installation the daemon has not seen yet would rightly be netbooted again
+            over && lab.machines_run() && lab.nodes_are_ready()
         })
         .await?;
 
@@ -203,6 +205,11 @@ impl Lab {
         })
         .await?;
         Ok(cycled)
+    }
+
+    fn nodes_are_ready(&self) -> bool {
+        let names = self.machines.names();
+        names.iter().all(|name| self.nodes.get(name).is_some_and(|(state, _)| state == "ready"))
     }
 
     fn machines_run(&self) -> bool {
