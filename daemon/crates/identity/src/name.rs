@@ -45,25 +45,36 @@ impl PortName {
     pub fn normal(name: &str) -> Self {
         let name = name.to_lowercase();
         // SONiC and others add the panel's number: Eth1/1(Port1)
-        let name = name.split('(').next().unwrap_or_default().trim();
+        let name = name.split('(').next().unwrap_or_default();
+        let name: String = name.chars().filter(|c| !c.is_whitespace()).collect();
         if let Ok(mac) = name.parse::<MacAddr>() {
             return Self(mac.to_string());
         }
-        let name = without_unit(without_bridge(name));
-        let Some(numbers_at) = name.find(|c: char| c.is_ascii_digit()) else {
-            return Self(name.to_owned());
-        };
-        let (head, numbers) = name.split_at(numbers_at);
-        // Ten-GigabitEthernet1/0/1, ge-0/0/1, Port 1
-        let head: String = head.chars().filter(|c| !matches!(c, '-' | '_') && !c.is_whitespace()).collect();
+        // twice, so that a separator hides no bridge and a bridge no separator: what comes out is in normal form
+        let name = joined_kind(&name);
+        let name = without_leading_zeros(&joined_kind(without_bridge(&name)));
+        let name = without_unit(&name);
+        let (head, numbers) = name.split_at(numbers_at(name));
         let in_slot = numbers.contains(['/', ':']);
-        let kind = match KINDS.iter().find(|(_, forms)| forms.contains(&head.as_str())) {
-            Some((kind, _)) => kind,
-            None if in_slot && ETHERNET_OF_A_SLOT.contains(&head.as_str()) => "ethernet",
-            None => head.as_str(),
+        let kind = match KINDS.iter().find(|(_, forms)| forms.contains(&head)) {
+            Some((kind, _)) if !numbers.is_empty() => kind,
+            None if in_slot && ETHERNET_OF_A_SLOT.contains(&head) => "ethernet",
+            _ => head,
         };
-        Self(format!("{kind}{}", without_leading_zeros(numbers)))
+        let name = format!("{kind}{numbers}");
+        Self(name.parse::<MacAddr>().map_or(name, |mac| mac.to_string()))
     }
+}
+
+/// Where a name's numbers begin: its length, when it has none.
+fn numbers_at(name: &str) -> usize {
+    name.find(|c: char| c.is_ascii_digit()).unwrap_or(name.len())
+}
+
+/// With the words before the numbers written as one: Ten-GigabitEthernet1/0/1, ge-0/0/1.
+fn joined_kind(name: &str) -> String {
+    let (head, numbers) = name.split_at(numbers_at(name));
+    head.chars().filter(|c| !matches!(c, '-' | '_')).chain(numbers.chars()).collect()
 }
 
 /// Without the logical unit 0 that Junos puts behind the physical port.
@@ -87,7 +98,7 @@ fn without_bridge(name: &str) -> &str {
 
 fn without_leading_zeros(numbers: &str) -> String {
     let mut result = String::with_capacity(numbers.len());
-    let mut characters = numbers.chars().filter(|c| !c.is_whitespace()).peekable();
+    let mut characters = numbers.chars().peekable();
     let mut in_number = false;
     while let Some(character) = characters.next() {
         let leading_zero =
@@ -204,6 +215,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_has_a_normal_form_that_stays(text in "\\PC{0,40}") {
+            let once = PortName::normal(&text);
+            prop_assert_eq!(PortName::normal(&once.0), once);
+        }
+
+        /// What the rules themselves look at, in any order: found `/_A0`, `1/ a` and `a1.00` each to have a
+        /// normal form whose own normal form was another.
+        #[test]
+        fn a_normal_form_stays_whatever_is_mixed(text in "[-_/.:( 012aAeEtT]{0,12}") {
             let once = PortName::normal(&text);
             prop_assert_eq!(PortName::normal(&once.0), once);
         }
