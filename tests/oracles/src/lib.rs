@@ -1,0 +1,140 @@
+//! The real tools as judges: finds the pinned `talosctl` and `talhelper`, and builds them from their Go modules first
+//! where that has not happened yet.
+//!
+//! Each tool has a Go module of its own here, because their dependencies do not agree. What was built lies outside the
+//! clone, under the digest of the pins (go.mod and go.sum), so that it is built again only when those change.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sha2::{Digest, Sha256};
+
+/// Where built tools are kept, instead of the user's cache directory.
+pub const CACHE: &str = "ICHORD_ORACLES";
+
+/// A tool that judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Talos's own command line.
+    Talosctl,
+    /// What most people render their `talconfig.yaml` with.
+    Talhelper,
+}
+
+/// Why there is no tool.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody can build Go modules here; tests are skipped then, except under `CI=true`.
+    #[error("`go` does not run here ({0}), so the real {1} cannot be built; install Go 1.21 or newer")]
+    NoGo(io::Error, &'static str),
+    /// The build went wrong.
+    #[error("building the real {name} failed:\n{said}")]
+    Build {
+        /// Which one.
+        name: &'static str,
+        /// What Go printed.
+        said: String,
+    },
+    /// The cache cannot be used.
+    #[error("{}: {}", .0.display(), .1)]
+    Cache(PathBuf, #[source] io::Error),
+    /// Neither of the three variables that could say where to keep things is set.
+    #[error("nowhere to keep what is built: set HOME, XDG_CACHE_HOME or {CACHE}")]
+    NoCache,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Talosctl, Self::Talhelper];
+
+    /// The name of the program, which is also the name of its module's folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Talosctl => "talosctl",
+            Self::Talhelper => "talhelper",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Talosctl => "github.com/siderolabs/talos/cmd/talosctl",
+            Self::Talhelper => "github.com/budimanjojo/talhelper/v3",
+        }
+    }
+
+    /// Where the program is; built when the pins have not been built yet. Several callers at once wait for one build.
+    pub fn path(self) -> Result<PathBuf, Error> {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name());
+        let cache = cache()?;
+        fs::create_dir_all(&cache).map_err(|error| Error::Cache(cache.clone(), error))?;
+        let mut digest = Sha256::new();
+        for pins in ["go.mod", "go.sum"] {
+            let pins = module.join(pins);
+            digest.update(fs::read(&pins).map_err(|error| Error::Cache(pins, error))?);
+        }
+        let digest = hex::encode(digest.finalize());
+        let program = cache.join(format!("{}-{}", self.name(), digest.get(..16).unwrap_or(&digest)));
+        // whoever has the lock builds; it goes with the process, however that ends
+        let guard = cache.join(format!("{}.lock", self.name()));
+        let failed = |error| Error::Cache(guard.clone(), error);
+        let lock = File::create(&guard).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        if !program.exists() {
+            let unfinished = program.with_extension("unfinished");
+            self.build(&module, &unfinished)?;
+            fs::rename(&unfinished, &program).map_err(|error| Error::Cache(program.clone(), error))?;
+        }
+        Ok(program)
+    }
+
+    fn build(self, module: &Path, program: &Path) -> Result<(), Error> {
+        let output = Command::new("go")
+            .args(["build", "-ldflags=-s -w", "-o"])
+            .arg(program)
+            .arg(self.package())
+            .current_dir(module)
+            // no C compiler is needed, and an older Go fetches the one that the pins ask for
+            .envs([("CGO_ENABLED", "0"), ("GOTOOLCHAIN", "auto"), ("GOWORK", "off")])
+            .output()
+            .map_err(|error| Error::NoGo(error, self.name()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::Build { name: self.name(), said })
+    }
+
+    /// The program for a test: nothing where there is no Go, and the test returns then. Under `CI=true`, and where the
+    /// build goes wrong, this panics.
+    #[allow(clippy::panic)] // that is how a test fails
+    pub fn for_test(self) -> Option<PathBuf> {
+        match self.path() {
+            Ok(program) => Some(program),
+            Err(reason @ Error::NoGo(..)) if std::env::var("CI").as_deref() != Ok("true") => {
+                eprintln!("skipped: {reason}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What a finished program printed on standard output, or all that it said when it failed.
+pub fn printed(output: &Output) -> Result<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr))),
+    }
+}
+
+fn cache() -> Result<PathBuf, Error> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(cache) = set(CACHE) {
+        return Ok(cache);
+    }
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    base.map(|base| base.join("ichord").join("oracles")).ok_or(Error::NoCache)
+}
