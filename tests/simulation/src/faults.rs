@@ -11,6 +11,8 @@ pub struct Faults {
     pub doubled_reply: u64,
     /// a request never arrives
     pub lost_request: u64,
+    /// a request on its way when the daemon dies arrives only after the next one has started
+    pub late_request: u64,
     /// a machine loses power when it changes its stage
     pub power_loss: u64,
     /// a machine that gets power back gets another machine's old address from the pool
@@ -32,6 +34,7 @@ impl Faults {
             lost_reply: 12,
             doubled_reply: 12,
             lost_request: 12,
+            late_request: 3,
             power_loss: 30,
             swapped_address: 2,
             until: 120_000,

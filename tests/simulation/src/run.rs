@@ -152,12 +152,9 @@ impl Simulation {
             match entry.remove() {
                 Due::Hear { life, event } if life == self.life => self.hear(*event)?,
                 Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
-                // the connection died with the daemon that had opened it; a request that was on its
-                // way may still have arrived
+                // what is on its way when its sender dies can still arrive, long after
                 Due::Meet { effect, .. } => {
-                    if self.random.one_in(2) {
-                        self.world.carry_out(&effect, self.now)?;
-                    }
+                    self.world.carry_out(&effect, self.now)?;
                 }
                 Due::Hear { .. } => {}
                 Due::Ask { label, attempt } => self.ask(label, attempt)?,
@@ -322,6 +319,7 @@ impl Simulation {
     /// The process is gone; what is left is the store.
     fn crash(&mut self) -> Result<(), Violation> {
         self.outcome.crashes += 1;
+        self.end_connections()?;
         self.life += 1;
         self.now += self.random.between(10, 1000);
         for label in std::mem::take(&mut self.questions).into_values() {
@@ -339,6 +337,26 @@ impl Simulation {
             }
         }
         self.hear(Event::Tick)
+    }
+
+    /// The connections die with the daemon that opened them. A request on its way arrives at once or never, or,
+    /// where the network delays, when somebody else lives already.
+    fn end_connections(&mut self) -> Result<(), Violation> {
+        let life = self.life;
+        let (ended, kept) = std::mem::take(&mut self.due)
+            .into_iter()
+            .partition(|(_, due)| matches!(due, Due::Meet { life: opened, .. } if *opened == life));
+        self.due = kept;
+        let ended: BTreeMap<(u64, u64), Due> = ended;
+        for (at, due) in ended {
+            let Due::Meet { effect, .. } = &due else { continue };
+            if self.strikes(self.faults.late_request) {
+                self.due.insert(at, due);
+            } else if self.random.one_in(2) {
+                self.world.carry_out(effect, self.now)?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), Violation> {

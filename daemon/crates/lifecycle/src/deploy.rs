@@ -142,11 +142,15 @@ impl Core {
             _ => {}
         }
         let mut claim = claim;
+        let found = Machine::from(inventory);
+        if !found.is_same_as(&claim.machine) {
+            self.found_another(name, &found, address, now);
+        }
         if let Err(reason) = self.may_configure(name, &claim.machine, claim.attested, inventory, now) {
             self.wait(name, reason);
             return;
         }
-        claim.machine.learn(&Machine::from(inventory));
+        claim.machine.learn(&found);
         let ticket = self.ticket();
         if let Some(slot) = self.slots.get_mut(name) {
             slot.in_flight = Some(ticket);
@@ -213,6 +217,7 @@ impl Core {
         {
             let reason = format!("{found} answers with our CA where {} was expected", claim.machine);
             self.forget_look(name);
+            self.found_another(name, &found, look.address, now);
             self.wait(name, reason);
             return;
         }
@@ -257,6 +262,18 @@ impl Core {
                     slot.waiting = None;
                 }
             }
+        }
+    }
+
+    /// Addresses of the pool move. A machine that answers where another was expected has said where it is itself,
+    /// and that the other one is elsewhere.
+    fn found_another(&mut self, expected: &NodeName, found: &Machine, address: IpAddr, now: Time) {
+        if let Some(slot) = self.slots.get_mut(expected).filter(|slot| slot.address == Some(address)) {
+            slot.address = None;
+        }
+        if let Some(slot) = self.held_by(found).and_then(|holder| self.slots.get_mut(&holder)) {
+            slot.address = Some(address);
+            slot.next_look = slot.next_look.min(now);
         }
     }
 

@@ -126,6 +126,18 @@ impl Bench {
         pick(&self.flying.remove(position)).unwrap()
     }
 
+    /// Where the next look at a node goes, most likely place first.
+    fn candidates(&mut self, node: &str) -> Vec<IpAddr> {
+        self.now += 60_000;
+        self.step(Event::Tick);
+        self.take(|effect| match effect {
+            Effect::Observe { node: observed, candidates, .. } if observed.0 == node => {
+                Some(candidates.clone())
+            }
+            _ => None,
+        })
+    }
+
     fn state(&self, node: &str) -> &NodeState {
         self.core.node(&node.into()).unwrap()
     }
@@ -303,6 +315,24 @@ fn only_the_claimed_machine_gets_the_config() {
     assert!(bench.waiting("cp1").contains("was expected"));
     bench.look("cp1", maintenance(1, "before"));
     assert!(bench.is_applying());
+}
+
+#[test]
+fn machines_that_swapped_addresses_are_found_where_they_answer() {
+    let mut bench = two_control_planes();
+    for (last, node) in [(1, "cp1"), (2, "cp2")] {
+        bench.permit(node);
+        bench.ask(last, node, true);
+    }
+    // the second answers where the first asked from, and no lease told the daemon
+    let at = IpAddr::from([10, 0, 0, 101]);
+    let Observation::Maintenance { fingerprint, boot_id, inventory, .. } = maintenance(2, "b1") else {
+        unreachable!()
+    };
+    bench.look("cp1", Observation::Maintenance { address: at, fingerprint, boot_id, inventory });
+    assert!(bench.waiting("cp1").contains("was expected"), "{}", bench.waiting("cp1"));
+    bench.look("cp2", Observation::Silent { detail: "nobody is there".into() });
+    assert_eq!(bench.candidates("cp2").first(), Some(&at));
 }
 
 #[test]
