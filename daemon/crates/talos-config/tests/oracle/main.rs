@@ -6,7 +6,9 @@
 
 mod any;
 mod base;
+mod cases;
 mod judge;
+mod maker;
 mod patches;
 mod profiles;
 mod schematics;
