@@ -152,6 +152,10 @@ impl Machine {
                 self.control_plane_only("kubeconfig")?;
                 Ok(Response::Kubeconfig)
             }
+            Request::HealthCheck => {
+                self.control_plane_only("cluster health check")?;
+                Ok(Response::Accepted)
+            }
             _ => Err(Status::not_authorized()),
         }
     }
@@ -319,6 +323,7 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::Version
         | Request::Hostname
         | Request::ServiceList
+        | Request::HealthCheck
         | Request::Get { .. }
         | Request::List { .. }
         | Request::Disks => any(&["os:admin", "os:operator", "os:reader"]),

@@ -8,10 +8,12 @@
 
 mod api;
 mod config;
+mod definitions;
 mod disk;
 mod etcd;
 mod exchange;
 mod hardware;
+mod health;
 mod life;
 mod machine;
 mod membership;
@@ -29,6 +31,7 @@ pub use disk::{Storage, SystemDisk};
 pub use etcd::{Cluster, DataDirectory, Member};
 pub use exchange::{NodeReport, PeerAnswer, PeerCall, PeerRefusal};
 pub use hardware::{BootOrder, Factory, Hardware, Image};
+pub use health::{CHECKS, Check, NodeHealth, Said, Verdict};
 pub use machine::{Counters, Happening, Instruction, Machine, Stage};
 pub use pace::Pace;
 pub use rack::Rack;

@@ -70,6 +70,8 @@ pub enum Request {
         /// COSI type
         kind: String,
     },
+    /// `cluster.ClusterService.HealthCheck`: whether this machine runs it for this caller
+    HealthCheck,
     /// `storage.StorageService.Disks`
     Disks,
 }
@@ -108,7 +110,7 @@ pub enum Response {
         /// for people
         details: String,
     },
-    /// to Bootstrap, Reboot, Shutdown, Reset, EtcdRemoveMember: accepted
+    /// to Bootstrap, Reboot, Shutdown, Reset, EtcdRemoveMember, HealthCheck: accepted
     Accepted,
     /// to EtcdMemberList
     Members(Vec<(u64, Member)>),

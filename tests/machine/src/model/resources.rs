@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     config::Role,
+    definitions::{DEFINITIONS, definition},
     machine::{Machine, Stage},
     node::Etcd,
     request::Resource,
@@ -16,16 +17,8 @@ use super::{
 /// Id and spec.
 type Entry = (String, Value);
 
-/// The resources of one type.
-struct Contents {
-    namespace: &'static str,
-    /// os:admin only
-    sensitive: bool,
-    list: Vec<Entry>,
-}
-
-fn open(namespace: &'static str, list: impl IntoIterator<Item = Entry>) -> Option<Contents> {
-    Some(Contents { namespace, sensitive: false, list: list.into_iter().collect() })
+fn all(list: impl IntoIterator<Item = Entry>) -> Option<Vec<Entry>> {
+    Some(list.into_iter().collect())
 }
 
 fn one(id: &str, spec: Value) -> [Entry; 1] {
@@ -53,24 +46,25 @@ impl Machine {
         roles: &BTreeSet<String>,
         now: u64,
     ) -> Result<Vec<Resource>, Status> {
-        let Some(contents) = self.contents(kind, now) else {
+        let (Some(definition), Some(contents)) = (definition(kind), self.contents(kind, now)) else {
             let text = format!("resource type {kind:?} is not supported");
             return Err(Status::new(Code::PermissionDenied, text));
         };
-        if contents.sensitive && !roles.contains("os:admin") {
+        if definition.sensitive && !roles.contains("os:admin") {
             return Err(Status::not_authorized());
         }
-        if namespace != contents.namespace {
+        if namespace != definition.namespace {
             return Ok(Vec::new());
         }
         let resource =
             |(id, spec)| Resource { namespace: namespace.to_owned(), kind: kind.to_owned(), id, spec };
-        Ok(contents.list.into_iter().map(resource).collect())
+        Ok(contents.into_iter().map(resource).collect())
     }
 
-    fn contents(&self, kind: &str, now: u64) -> Option<Contents> {
+    /// Ids and specs of a type's resources; where they are says [`DEFINITIONS`].
+    fn contents(&self, kind: &str, now: u64) -> Option<Vec<Entry>> {
         match kind {
-            "MachineStatuses.runtime.talos.dev" => open("runtime", one("machine", self.machine_status(now))),
+            "MachineStatuses.runtime.talos.dev" => all(one("machine", self.machine_status(now))),
             "Services.v1alpha1.talos.dev" => {
                 let list = self.services(now).into_iter().map(|service| {
                     let spec = json!({
@@ -80,7 +74,7 @@ impl Machine {
                     });
                     (service.id, spec)
                 });
-                open("runtime", list)
+                all(list)
             }
             "SystemInformations.hardware.talos.dev" => {
                 let spec = json!({
@@ -89,25 +83,24 @@ impl Machine {
                     "serialnumber": self.hardware.serial,
                     "uuid": self.hardware.uuid.to_string(),
                 });
-                open("hardware", one("systeminformation", spec))
+                all(one("systeminformation", spec))
             }
-            "Disks.block.talos.dev" => open(
-                "runtime",
-                self.hardware.disks.iter().map(|disk| (name_of(&disk.dev_path), disk_spec(disk))),
-            ),
+            "Disks.block.talos.dev" => {
+                all(self.hardware.disks.iter().map(|disk| (name_of(&disk.dev_path), disk_spec(disk))))
+            }
             "SystemDisks.block.talos.dev" => {
                 let list = self.storage.system.iter().map(|system| {
                     let spec = json!({ "diskID": name_of(&system.dev_path), "devPath": system.dev_path });
                     ("system-disk".to_owned(), spec)
                 });
-                open("runtime", list)
+                all(list)
             }
-            "DiscoveredVolumes.block.talos.dev" => open("runtime", self.volumes()),
-            "LinkStatuses.net.talos.dev" => open("network", self.links()),
-            "NodeAddresses.net.talos.dev" => open("network", self.node_addresses()),
+            "DiscoveredVolumes.block.talos.dev" => all(self.volumes()),
+            "LinkStatuses.net.talos.dev" => all(self.links()),
+            "NodeAddresses.net.talos.dev" => all(self.node_addresses()),
             "HostnameStatuses.net.talos.dev" => {
                 let spec = |name| json!({ "hostname": name, "domainname": "" });
-                open("network", self.hostname().map(|name| ("hostname".to_owned(), spec(name))))
+                all(self.hostname().map(|name| ("hostname".to_owned(), spec(name))))
             }
             "NetworkStatuses.net.talos.dev" => {
                 let has_address = self.address().is_some();
@@ -117,39 +110,39 @@ impl Machine {
                     "hostnameReady": self.hostname().is_some(),
                     "etcFilesReady": true,
                 });
-                open("network", one("status", spec))
+                all(one("status", spec))
             }
             "BootIDs.runtime.talos.dev" => {
-                open("runtime", one("boot-id", json!({ "bootID": self.boot_id().unwrap_or_default() })))
+                all(one("boot-id", json!({ "bootID": self.boot_id().unwrap_or_default() })))
             }
             "Versions.runtime.talos.dev" => {
                 let version = self.os().map(|os| os.image.version.clone()).unwrap_or_default();
-                open("runtime", one("version", json!({ "version": version })))
+                all(one("version", json!({ "version": version })))
             }
             "KernelCmdlines.runtime.talos.dev" => {
                 let cmdline = self.os().map(|os| os.cmdline.clone()).unwrap_or_default();
-                open("runtime", one("cmdline", json!({ "cmdline": cmdline })))
+                all(one("cmdline", json!({ "cmdline": cmdline })))
             }
-            "ExtensionStatuses.runtime.talos.dev" => open("runtime", self.extensions()),
+            "ExtensionStatuses.runtime.talos.dev" => all(self.extensions()),
             "MachineTypes.config.talos.dev" => {
                 let kind = self.node().map(|node| role_name(node.config.role));
-                open("config", kind.map(|kind| ("machine-type".to_owned(), json!(kind))))
+                all(kind.map(|kind| ("machine-type".to_owned(), json!(kind))))
             }
             "MachineConfigs.config.talos.dev" => {
                 let list = self.node().map(|node| ("v1alpha1".to_owned(), json!(node.config.text)));
-                Some(Contents { namespace: "config", sensitive: true, list: list.into_iter().collect() })
+                all(list)
             }
             "TimeStatuses.v1alpha1.talos.dev" => {
                 let synced = self.node().is_none_or(|node| node.time_synced);
-                open("runtime", one("node", json!({ "synced": synced, "epoch": 0, "syncDisabled": false })))
+                all(one("node", json!({ "synced": synced, "epoch": 0, "syncDisabled": false })))
             }
             "EtcdMembers.etcd.talos.dev" => {
                 let runs = self.node().is_some_and(|node| matches!(node.etcd, Etcd::Running { .. }));
                 let member = self.data().filter(|_| runs);
                 let spec = |id: u64| json!({ "memberID": format!("{id:016x}") });
-                open("etcd", member.map(|data| ("local".to_owned(), spec(data.me))))
+                all(member.map(|data| ("local".to_owned(), spec(data.me))))
             }
-            "Members.cluster.talos.dev" => open("cluster", self.members()),
+            "Members.cluster.talos.dev" => all(self.members()),
             "NodeStatuses.kubernetes.talos.dev" => {
                 let node = self.node().filter(|node| node.api_server || node.node_ready);
                 let list = node.map(|node| {
@@ -157,7 +150,12 @@ impl Machine {
                     let spec = json!({ "nodename": name, "nodeReady": ready, "unschedulable": false });
                     (name, spec)
                 });
-                open("k8s", list)
+                all(list)
+            }
+            // a simulated machine has nothing to complain about that a resource could say
+            "Diagnostics.runtime.talos.dev" => all([]),
+            "ResourceDefinitions.meta.cosi.dev" => {
+                all(DEFINITIONS.iter().map(|definition| (definition.id(), definition.spec())))
             }
             _ => None,
         }

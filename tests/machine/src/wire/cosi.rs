@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
+use serde_json::Value;
 use talos_api::proto::cosi::resource::{self as pb, EventType, state_server::State};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,13 +22,69 @@ fn resource(resource: &Resource, version: u64) -> pb::Resource {
         phase: "running".to_owned(),
         ..pb::Metadata::default()
     };
-    // the protobuf form is left out: who speaks to this machine reads the YAML
+    // who speaks to this machine reads the YAML; only the definitions of types are read in their protobuf form
     let yaml_spec = serde_saphyr::to_string(&resource.spec).unwrap_or_default();
-    pb::Resource { metadata: Some(metadata), spec: Some(pb::Spec { yaml_spec, ..pb::Spec::default() }) }
+    let proto_spec = match resource.kind.as_str() {
+        "ResourceDefinitions.meta.cosi.dev" => Definition::of(&resource.spec).encode_to_vec(),
+        _ => Vec::new(),
+    };
+    pb::Resource { metadata: Some(metadata), spec: Some(pb::Spec { yaml_spec, proto_spec }) }
+}
+
+/// `cosi.resource.meta.ResourceDefinitionSpec`
+#[derive(Clone, PartialEq, prost::Message)]
+struct Definition {
+    #[prost(string, tag = "1")]
+    resource_type: String,
+    #[prost(string, tag = "2")]
+    display_type: String,
+    #[prost(string, tag = "3")]
+    default_namespace: String,
+    #[prost(string, repeated, tag = "4")]
+    aliases: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    all_aliases: Vec<String>,
+    #[prost(message, repeated, tag = "6")]
+    print_columns: Vec<Column>,
+    /// 1 when only os:admin may see the resources
+    #[prost(int32, tag = "7")]
+    sensitivity: i32,
+}
+
+/// A column of a table.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Column {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    json_path: String,
+}
+
+impl Definition {
+    fn of(spec: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect();
+        let column =
+            |column: &Value| Column { name: text(&column["name"]), json_path: text(&column["jsonPath"]) };
+        Self {
+            resource_type: text(&spec["type"]),
+            display_type: text(&spec["displayType"]),
+            default_namespace: text(&spec["defaultNamespace"]),
+            aliases: texts(&spec["aliases"]),
+            all_aliases: texts(&spec["allAliases"]),
+            print_columns: spec["printColumns"].as_array().into_iter().flatten().map(column).collect(),
+            sensitivity: i32::from(spec["sensitivity"] == "sensitive"),
+        }
+    }
 }
 
 impl Api {
-    fn list_now(&self, caller: &Caller, namespace: &str, kind: &str) -> Result<Vec<Resource>, tonic::Status> {
+    pub(super) fn list_now(
+        &self,
+        caller: &Caller,
+        namespace: &str,
+        kind: &str,
+    ) -> Result<Vec<Resource>, tonic::Status> {
         let request = Request::List { namespace: namespace.to_owned(), kind: kind.to_owned() };
         // a look, without a turn of the driver: a watch would wake itself
         match self.0.turn(|machine, now| machine.call(caller, request, now)).map_err(refuse)? {

@@ -11,7 +11,7 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{pki, world::World};
+use super::{apid, pki, world::World};
 use crate::model::{ApplyMode, Caller, Request, Response, Status};
 
 /// The services of one machine.
@@ -25,7 +25,8 @@ pub(super) fn refuse(status: Status) -> tonic::Status {
 
 /// The caller that the connection proved to be.
 pub(super) fn caller<T>(request: &Grpc<T>) -> Caller {
-    request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous)
+    let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+    apid::spoken_for(caller, request.metadata().as_ref())
 }
 
 impl Api {

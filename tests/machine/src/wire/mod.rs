@@ -7,12 +7,14 @@
 pub mod dhcp;
 pub mod ipxe;
 
+mod apid;
 mod client;
 mod cosi;
 mod disk;
 mod driver;
 mod events;
 mod firmware;
+mod health;
 mod http;
 pub mod init;
 mod install;

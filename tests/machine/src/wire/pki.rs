@@ -97,6 +97,15 @@ pub(super) fn talos_server(os: &Authority, names: &[String]) -> anyhow::Result<I
     Ok(identity(vec![signed.der().clone(), certificate(&os.certificate)?], &key))
 }
 
+/// With which a control plane's apid calls other machines; for whom, it says in the call (§6.4).
+pub(super) fn impersonator(os: &Authority, role: &str) -> anyhow::Result<Identity> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?;
+    let subject = [(DnType::OrganizationName, role)];
+    let params = parameters(&[], &subject, ExtendedKeyUsagePurpose::ClientAuth);
+    let signed = params.signed_by(&key, &issuer(os)?)?;
+    Ok(identity(vec![signed.der().clone()], &key))
+}
+
 /// The identity of a kube-apiserver.
 pub(super) fn kubernetes_server(ca: &Authority, names: &[String]) -> anyhow::Result<Identity> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

@@ -8,7 +8,8 @@ use std::{
 
 use serde_json::json;
 use talos_api::proto::{
-    cosi::resource::state_server::StateServer, machine::machine_service_server::MachineServiceServer,
+    cluster::cluster_service_server::ClusterServiceServer, cosi::resource::state_server::StateServer,
+    machine::machine_service_server::MachineServiceServer,
     securityapi::security_service_server::SecurityServiceServer,
     storage::storage_service_server::StorageServiceServer,
 };
@@ -18,6 +19,7 @@ use tonic::service::Routes;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
+    apid,
     events::Events,
     kubernetes,
     link::Link,
@@ -171,6 +173,7 @@ impl Servers {
         let api = Api(Arc::clone(&self.world));
         let routes = Routes::new(MachineServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
             .add_service(StorageServiceServer::new(api.clone()))
+            .add_service(ClusterServiceServer::new(api.clone()))
             .add_service(StateServer::new(api));
         let router = routes.into_axum_router();
         match &wanted.identity {
@@ -193,6 +196,8 @@ impl Servers {
                     given
                 };
                 let ca = ca.clone();
+                let passes_on = axum::middleware::from_fn_with_state(Arc::clone(&self.world), apid::route);
+                let router = router.layer(passes_on);
                 let route = move |stream: &TlsStream<TcpStream>| {
                     Some(router.clone().layer(axum::Extension(caller(stream, &ca)?)))
                 };

@@ -3,105 +3,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
 mod provisioner;
+mod rack;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::StreamExt;
-use hardware::{Firmware, MacAddr, SystemUuid};
-use machine::{
-    model::{Factory, Hardware, Pace},
-    wire::{Medium, Options, Start, run},
-};
+use hardware::Firmware;
 use net::{
     frame::{FrameSocket, LLDP_GROUPS},
     namespace::{self, Namespace},
 };
 use provisioner::{Answer, Provisioner};
+use rack::{PATIENCE, Powered, SCHEMATIC, VIRTUAL, config, place, until};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{ServerName, pem::PemObject};
 use talos_api::{ApplyMode, Authority, Change, Client, Credentials, Peer, observe::MACHINE_STATUSES, probe};
-use talos_config::{
-    generate::{Input, MachineType},
-    secrets::SecretsBundle,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    sync::oneshot,
-};
-
-const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
-const VIRTUAL: &str = "10.77.0.10";
-/// For anything to happen; everything takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A machine with power; dropping it takes the power away.
-struct Powered {
-    power: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<std::io::Result<()>>>,
-}
-
-impl Powered {
-    fn on(place: &Namespace, number: u8, firmware: Firmware, disk: PathBuf) -> Self {
-        let (power, off) = oneshot::channel();
-        let thread = place.spawn(move || async move {
-            let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
-            let uuid = SystemUuid([0x20, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, number]);
-            let interface = format!("eth{number}");
-            let mut hardware = Hardware { firmware, ..Hardware::plain(mac, uuid, &format!("S{number}")) };
-            hardware.links[0].name.clone_from(&interface);
-            let extensions = ["siderolabs/lldpd".to_owned()].into();
-            let options = Options {
-                name: format!("S{number}"),
-                interface,
-                hardware,
-                pace: Pace::fast(),
-                factory: Factory([(SCHEMATIC.to_owned(), extensions)].into()),
-                disk: Medium::File(disk),
-                start: Start::Firmware,
-                second: Duration::from_millis(100),
-                lldp_every: Duration::from_millis(200),
-            };
-            run(options, async { off.await.unwrap_or_default() }).await.unwrap();
-        });
-        Self { power: Some(power), thread: Some(thread.unwrap()) }
-    }
-
-    fn off(mut self) {
-        drop(self.power.take());
-        self.thread.take().unwrap().join().unwrap().unwrap();
-    }
-}
-
-fn config(machine: MachineType, hostname: &str, link: &str, secrets: &SecretsBundle) -> String {
-    let mut input = Input::new("lab", &format!("https://{VIRTUAL}:6443"), "v1.13".parse().unwrap()).unwrap();
-    input.install_disk = Some("/dev/nvme0n1".to_owned());
-    input.install_image = Some(format!("factory.talos.dev/metal-installer/{SCHEMATIC}:v1.13.9"));
-    let base = input.generate(machine, secrets).unwrap().to_yaml().unwrap();
-    let mut text = base.replace("auto: stable", &format!("hostname: {hostname}"));
-    text += "---\napiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: lldpd\nconfigFiles:\n  - content: configure lldp portidsubtype ifname\n    mountPath: /usr/local/etc/lldpd/lldpd.conf\n";
-    if machine == MachineType::ControlPlane {
-        text += &format!("---\napiVersion: v1alpha1\nkind: Layer2VIPConfig\nname: {VIRTUAL}\nlink: {link}\n");
-    }
-    text
-}
-
-/// Asks until the answer is the one waited for.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("never: {what}"))
-}
+use talos_config::{generate::MachineType, secrets::SecretsBundle};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Lab {
     secrets: SecretsBundle,
@@ -180,16 +103,8 @@ async fn hears_lldp_of(port: &str, name: &str) {
 
 async fn road(folder: &Path) {
     let places = [Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap()];
-    for (number, place) in (1_u8..).zip(&places) {
-        let (port, eth) = (format!("p{number}"), format!("eth{number}"));
-        let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
-        namespace::cable([&port, &eth], [None, Some(mac)]).await.unwrap();
-        place.take(&eth).await.unwrap();
-    }
-    let ports = ["p1", "p2", "p3"];
-    namespace::bridge("br0", &ports).await.unwrap();
-    namespace::address("br0", "10.77.0.1/24".parse().unwrap()).await.unwrap();
-    namespace::up("br0").await.unwrap();
+    let ports = place(&places).await;
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
     let provisioner = Provisioner::start("br0", &ports, SCHEMATIC).await;
     let lab = Lab::new();
     let disks = ["1", "2", "3"].map(|name| folder.join(name));
