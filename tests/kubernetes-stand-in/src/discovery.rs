@@ -53,7 +53,7 @@ pub(crate) fn resources(kinds: &[Kind], group: &str, version: &str) -> Option<Va
                 "singularName": kind.kind.to_lowercase(),
                 "namespaced": kind.namespaced,
                 "kind": kind.kind,
-                "verbs": ["get", "list", "patch"],
+                "verbs": ["create", "get", "list", "patch"],
             })
         })
         .collect();

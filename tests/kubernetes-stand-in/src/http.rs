@@ -73,6 +73,12 @@ async fn handle(
         ["apis", group, version] => {
             return or_not_found(discovery::resources(&inner.kinds(), group, version));
         }
+        ["api", "v1", "namespaces", namespace, "pods", pod, "log"] => {
+            return match inner.logs.get(&((*namespace).to_owned(), (*pod).to_owned())) {
+                Some(text) => text.clone().into_response(),
+                None => Status::no_resource().into_response(),
+            };
+        }
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Status::no_resource().into_response(),
@@ -131,6 +137,7 @@ impl Inner {
                 let stored = self.objects.get(&key(&kind, namespace, name));
                 Ok((StatusCode::OK, stored.ok_or_else(|| Status::not_found(&kind, name))?.shown()))
             }
+            (&Method::POST, None) => self.create(&kind, namespace, request),
             (&Method::PATCH, Some(name)) => {
                 let media_type = request.media_type.split(';').next().unwrap_or_default();
                 if media_type != "application/apply-patch+yaml" {
@@ -188,6 +195,24 @@ impl Inner {
             "items": items,
         });
         Ok((StatusCode::OK, list))
+    }
+
+    /// Makes a new object by POST.
+    fn create(&mut self, kind: &Kind, namespace: Option<&str>, request: &Request<'_>) -> Answer {
+        let wanted: Value = serde_json::from_slice(request.body)
+            .map_err(|error| Status::bad_request(format!("error decoding JSON: {error}")))?;
+        let name = wanted["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let key = key(kind, namespace, &name);
+        if self.objects.contains_key(&key) {
+            return Err(Status::exists(kind, &name));
+        }
+        let options = Options::read(request.parameters)?;
+        let wanted = read(kind, namespace, &name, request.body)?;
+        let (code, _) = self.apply(kind, namespace, &name, &options, wanted)?;
+        let Some(stored) = self.objects.get_mut(&key) else { return Err(Status::internal("it is gone")) };
+        // To create is to update, in the words of managed fields.
+        stored.managers.iter_mut().for_each(|manager| manager.operation = "Update");
+        Ok((code, stored.shown()))
     }
 
     /// An apply that no client asked for.

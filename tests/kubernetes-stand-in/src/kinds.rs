@@ -34,8 +34,10 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 #[rustfmt::skip]
 const BUILT_IN: &[(&str, &str, &str, &str, bool, bool)] = &[
     ("", "v1", "ConfigMap", "configmaps", true, false),
+    ("", "v1", "Event", "events", true, false),
     ("", "v1", "Namespace", "namespaces", false, false),
     ("", "v1", "Node", "nodes", false, false),
+    ("", "v1", "Pod", "pods", true, false),
     ("", "v1", "Secret", "secrets", true, false),
     ("", "v1", "Service", "services", true, false),
     ("", "v1", "ServiceAccount", "serviceaccounts", true, false),

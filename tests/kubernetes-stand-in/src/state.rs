@@ -73,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) ready: bool,
     pub(crate) counters: Counters,
     pub(crate) objects: BTreeMap<Key, Stored>,
+    /// What the containers of a pod wrote, by namespace and pod.
+    pub(crate) logs: BTreeMap<(String, String), String>,
     /// Kind, namespace and name of workloads whose pods never become ready.
     pub(crate) held: BTreeSet<(String, String, String)>,
     pub(crate) revision: u64,
@@ -112,6 +114,7 @@ impl State {
             ready: true,
             counters: Counters::default(),
             objects: BTreeMap::new(),
+            logs: BTreeMap::new(),
             held: BTreeSet::new(),
             revision: 0,
             seed: RandomState::new().hash_one("seed"),
@@ -195,6 +198,16 @@ impl State {
         result.map_err(|status| status.message().to_owned())
     }
 
+    /// Puts a built-in object as the cluster itself would, such as a Pod or an Event, or sets it anew.
+    pub fn put(&self, object: &Value) {
+        self.lock().add(object["kind"].as_str().unwrap_or_default(), object);
+    }
+
+    /// What the containers of a pod are to have written.
+    pub fn set_log(&self, namespace: &str, pod: &str, text: &str) {
+        self.lock().logs.insert((namespace.to_owned(), pod.to_owned()), text.to_owned());
+    }
+
     /// What was asked so far.
     pub fn counters(&self) -> Counters {
         self.lock().counters
@@ -241,7 +254,8 @@ impl Inner {
     fn add(&mut self, kind: &str, object: &Value) {
         let Some(kind) = kinds::built_in().find(|built_in| built_in.kind == kind) else { return };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let key = (kind.group.clone(), kind.plural.clone(), String::new(), name.to_owned());
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let key = (kind.group.clone(), kind.plural.clone(), namespace.to_owned(), name.to_owned());
         let mut object = object.clone();
         let (uid, created) = match self.objects.get(&key) {
             Some(Stored { object, .. }) => {

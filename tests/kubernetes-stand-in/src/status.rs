@@ -51,6 +51,12 @@ impl Status {
         Status::new(StatusCode::NOT_FOUND, "NotFound", message, details)
     }
 
+    pub(crate) fn exists(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", kind.resource());
+        let details = json!({ "name": name, "group": kind.group, "kind": kind.plural });
+        Status::new(StatusCode::CONFLICT, "AlreadyExists", message, details)
+    }
+
     pub(crate) fn method(method: &str) -> Self {
         let message = format!("the server does not allow this method on the requested resource: {method}");
         Status::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message, json!({}))

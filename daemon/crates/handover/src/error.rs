@@ -4,6 +4,8 @@ use std::{error::Error, fmt};
 
 use kubernetes::{ApplyError, ObjectId, RequestError, WaitError};
 
+use crate::{diagnosis::Diagnosis, helm::RecordError};
+
 /// A step did not come to its end. What it wrote so far stays, and the next run goes on from there.
 #[derive(Debug)]
 pub struct StepError {
@@ -11,6 +13,10 @@ pub struct StepError {
     pub step: String,
     /// What is wrong, at least one.
     pub faults: Vec<Fault>,
+    /// What the cluster says about objects that did not become ready: conditions, events, pods, last lines.
+    pub evidence: Vec<String>,
+    /// What that means, if it is known.
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// One object's trouble.
@@ -33,9 +39,15 @@ pub enum Cause {
     Apply(ApplyError),
     /// It was applied and did not become ready.
     Wait(WaitError),
+    /// Everything is ready, and Helm's record of it cannot be written.
+    Record(RecordError),
 }
 
 impl StepError {
+    pub(crate) fn new(step: &str, faults: Vec<Fault>) -> Self {
+        StepError { step: step.to_owned(), faults, evidence: Vec::new(), diagnosis: None }
+    }
+
     /// Whether running the step again later may help without anybody doing anything.
     pub fn transient(&self) -> bool {
         self.faults.iter().all(Fault::transient)
@@ -47,6 +59,7 @@ impl Fault {
         match &self.cause {
             Cause::Apply(error) => error.transient(),
             Cause::Wait(error) => error.transient(),
+            Cause::Record(_) => false,
         }
     }
 
@@ -58,6 +71,7 @@ impl Fault {
         };
         let code = match &self.cause {
             Cause::Apply(error) | Cause::Wait(WaitError::Ask(error)) => refused(error),
+            Cause::Record(_) => return None,
             Cause::Wait(_) => {
                 let namespace = self
                     .object
@@ -88,6 +102,7 @@ impl fmt::Display for Fault {
         let cause: &dyn Error = match &self.cause {
             Cause::Apply(error) => error,
             Cause::Wait(error) => error,
+            Cause::Record(error) => error,
         };
         write!(f, "{cause}")?;
         let mut source = cause.source();
@@ -107,6 +122,9 @@ impl fmt::Display for StepError {
         write!(f, "the hand-over step {} stopped", self.step)?;
         for fault in &self.faults {
             write!(f, "\n  {fault}")?;
+        }
+        if let Some(Diagnosis { cause, remedy, evidence, .. }) = &self.diagnosis {
+            write!(f, "\n  cause: {cause} ({evidence})\n  remedy: {remedy}")?;
         }
         Ok(())
     }

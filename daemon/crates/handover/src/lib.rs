@@ -6,12 +6,25 @@
 //! else's stays theirs, and nothing is ever deleted.
 
 mod check;
+pub mod cilium;
+mod credentials;
+mod diagnosis;
 mod error;
+mod evidence;
+pub mod git;
+pub mod helm;
 mod manifest;
+mod order;
 mod plan;
+mod release;
 mod run;
+mod verify;
 
+pub use credentials::{ConnectCredentials, CredentialsError, Delivery};
+pub use diagnosis::{Diagnosis, diagnose};
 pub use error::{Cause, Fault, StepError};
 pub use manifest::{Manifest, Step};
 pub use plan::{Phase, Plan, plan};
+pub use release::StepRelease;
 pub use run::{ObjectOutcome, Pace, StepOutcome, run_step};
+pub use verify::{Verified, verify};

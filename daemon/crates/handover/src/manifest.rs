@@ -8,17 +8,19 @@ use kubernetes::ObjectId;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{check, run::Pace};
+use crate::{check, order, release::StepRelease, run::Pace};
 
 /// One part of the hand-over: objects that are applied and waited for together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// Its name in the site.
     pub name: String,
-    /// What it applies, in the order of the files.
+    /// What it applies, in the order of the kinds, and within a kind in that of the files.
     pub manifests: Vec<Manifest>,
     /// How patient it is.
     pub pace: Pace,
+    /// The chart it stands in for, if any.
+    pub release: Option<StepRelease>,
 }
 
 /// One object as it will be sent, and where a person wrote it.
@@ -77,7 +79,8 @@ impl Step {
         if findings.has_errors() {
             return Err(findings);
         }
-        Ok(Step { name: name.to_owned(), manifests, pace: Pace::default() })
+        manifests.sort_by_key(|manifest| order::rank(&manifest.id));
+        Ok(Step { name: name.to_owned(), manifests, pace: Pace::default(), release: None })
     }
 
     /// [`parse`](Self::parse) from the disk. Blocks while it reads.

@@ -12,7 +12,7 @@ pub enum Phase {
     Namespaces,
     /// CustomResourceDefinitions.
     Definitions,
-    /// Everything else, in the order of the files.
+    /// Everything else, in the order of the step.
     Rest,
 }
 

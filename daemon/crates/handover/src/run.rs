@@ -9,7 +9,10 @@ use kubernetes::{Client, ObjectId, Outcome, WaitError};
 use tokio::time::Instant;
 
 use crate::{
+    diagnosis::diagnose,
     error::{Cause, Fault, StepError},
+    evidence, git,
+    git::GitOwner,
     manifest::{Manifest, Step},
     plan::{Phase, Plan, plan},
 };
@@ -37,6 +40,8 @@ pub struct ObjectOutcome {
     pub object: ObjectId,
     /// Whether it was written.
     pub outcome: Outcome,
+    /// Who in Flux owns it; then it was only looked at.
+    pub owner: Option<GitOwner>,
 }
 
 /// A step that came to its end: every object is as written, and ready.
@@ -52,6 +57,9 @@ pub struct StepOutcome {
 
 impl fmt::Display for ObjectOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(owner) = &self.owner {
+            return write!(f, "{} left to {owner}", self.object);
+        }
         match &self.outcome {
             Outcome::Created => write!(f, "{} created", self.object),
             Outcome::Changed(fields) => write!(f, "{} changed ({})", self.object, fields.join(", ")),
@@ -70,41 +78,78 @@ pub async fn run_step(client: &Client, step: &Step) -> Result<StepOutcome, StepE
     for phase in Phase::ALL {
         let manifests: Vec<&Manifest> =
             step.manifests.iter().filter(|manifest| Phase::of(&manifest.id) == phase).collect();
-        let observed = observe(client, step, &manifests).await?;
+        let (observed, of_git) = observe(client, step, &manifests).await?;
         let Plan { write, keep } = plan(&observed);
         tracing::debug!(step = step.name, ?phase, write = write.len(), keep = keep.len(), "planned");
-        objects.extend(keep.iter().map(|manifest| (*manifest, Outcome::Unchanged)));
+        objects.extend(keep.iter().map(|manifest| outcome(manifest, Outcome::Unchanged)));
+        objects.extend(of_git);
         for manifest in write {
             let applied = client.apply(&manifest.object, false).await;
             let applied = applied.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
             tracing::info!(step = step.name, object = %applied.object, outcome = ?applied.outcome, "applied");
-            objects.push((manifest, applied.outcome));
+            objects.push(outcome(manifest, applied.outcome));
         }
         ready(client, step, &manifests, end).await?;
     }
-    let objects: Vec<ObjectOutcome> = objects
-        .into_iter()
-        .map(|(manifest, outcome)| ObjectOutcome { object: manifest.id.clone(), outcome })
-        .collect();
+    objects.extend(record(client, step, &objects).await?);
     let mutations = objects.iter().filter(|object| object.outcome != Outcome::Unchanged).count();
     Ok(StepOutcome { step: step.name.clone(), objects, mutations })
 }
 
+fn outcome(manifest: &Manifest, outcome: Outcome) -> ObjectOutcome {
+    ObjectOutcome { object: manifest.id.clone(), outcome, owner: None }
+}
+
+/// Leaves Helm's record of a step that stands in for a chart, once everything of it is ready.
+async fn record(
+    client: &Client,
+    step: &Step,
+    objects: &[ObjectOutcome],
+) -> Result<Option<ObjectOutcome>, StepError> {
+    let (Some(release), Some(first)) = (&step.release, step.manifests.first()) else { return Ok(None) };
+    if objects.iter().any(|object| object.owner.is_some()) {
+        // Flux has adopted it; whatever record there is now is its own.
+        return Ok(None);
+    }
+    let stop = |cause| stopped(step, first, cause);
+    let secret = release.record(step, jiff::Timestamp::now()).secret();
+    let secret = secret.map_err(|error| stop(Cause::Record(error)))?;
+    let object = ObjectId::try_from(&secret).map_err(|error| stop(Cause::Apply(error.into())))?;
+    let outcome = release.leave_record(client, &secret).await;
+    let outcome = outcome.map_err(|error| stop(Cause::Apply(error)))?;
+    tracing::info!(step = step.name, %object, ?outcome, "left Helm's record");
+    Ok(Some(ObjectOutcome { object, outcome, owner: None }))
+}
+
+/// What would become of each object, and which of them Git owns.
 async fn observe<'a>(
     client: &Client,
     step: &Step,
     manifests: &[&'a Manifest],
-) -> Result<Vec<(&'a Manifest, Outcome)>, StepError> {
+) -> Result<(Vec<(&'a Manifest, Outcome)>, Vec<ObjectOutcome>), StepError> {
     let mut observed = Vec::new();
+    let mut of_git = Vec::new();
     let mut faults = Vec::new();
     for manifest in manifests {
+        let live = match client.object(&manifest.id).await {
+            Ok(live) => live,
+            Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
+            Err(error) => {
+                faults.push(fault(manifest, Cause::Apply(error)));
+                continue;
+            }
+        };
+        if let Some(owner) = live.as_ref().and_then(git::owner) {
+            of_git.push(ObjectOutcome { owner: Some(owner), ..outcome(manifest, Outcome::Unchanged) });
+            continue;
+        }
         match client.apply(&manifest.object, true).await {
             Ok(applied) => observed.push((*manifest, applied.outcome)),
             Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
             Err(error) => faults.push(fault(manifest, Cause::Apply(error))),
         }
     }
-    if faults.is_empty() { Ok(observed) } else { Err(StepError { step: step.name.clone(), faults }) }
+    if faults.is_empty() { Ok((observed, of_git)) } else { Err(StepError::new(&step.name, faults)) }
 }
 
 async fn ready(client: &Client, step: &Step, manifests: &[&Manifest], end: Instant) -> Result<(), StepError> {
@@ -121,7 +166,13 @@ async fn ready(client: &Client, step: &Step, manifests: &[&Manifest], end: Insta
             Err(error) => return Err(stopped(step, manifest, Cause::Wait(error))),
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(StepError { step: step.name.clone(), faults }) }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let objects: Vec<ObjectId> = faults.iter().map(|fault| fault.object.clone()).collect();
+    let evidence = evidence::collect(client, &objects).await;
+    let diagnosis = diagnose(evidence.iter().map(String::as_str));
+    Err(StepError { evidence, diagnosis, ..StepError::new(&step.name, faults) })
 }
 
 fn fault(manifest: &Manifest, cause: Cause) -> Fault {
@@ -129,5 +180,5 @@ fn fault(manifest: &Manifest, cause: Cause) -> Fault {
 }
 
 fn stopped(step: &Step, manifest: &Manifest, cause: Cause) -> StepError {
-    StepError { step: step.name.clone(), faults: vec![fault(manifest, cause)] }
+    StepError::new(&step.name, vec![fault(manifest, cause)])
 }

@@ -6,7 +6,11 @@ mod server;
 
 use std::time::Duration;
 
-use handover::{Cause, Pace, Step, run_step};
+use handover::{
+    Cause, Pace, Step, StepRelease,
+    helm::{Chart, Identity, Record},
+    run_step, verify,
+};
 use kubernetes::{Access, ApplyError, Client, Outcome};
 use kubernetes_stand_in::Node;
 use serde_json::{Value, json};
@@ -14,8 +18,8 @@ use server::Server;
 
 const QUICK: Pace = Pace { poll: Duration::from_millis(5), timeout: Duration::from_secs(20) };
 
-/// An operator as people ship it, with the order wrong on purpose: the object before its definition, and
-/// everything before the namespace.
+/// An operator as people ship it, with the order wrong on purpose: the object before its definition, a Secret
+/// after the pods that need it, and everything before the namespace.
 const OPERATOR: &str = r"
 apiVersion: example.org/v1
 kind: Widget
@@ -98,9 +102,9 @@ async fn a_step_brings_its_objects_in_an_order_that_works_and_a_second_run_write
         [
             "Namespace widgets created",
             "CustomResourceDefinition widgets.example.org created",
-            "Widget widgets/first created",
-            "Deployment widgets/operator created",
             "Secret widgets/token created",
+            "Deployment widgets/operator created",
+            "Widget widgets/first created",
         ]
     );
     assert_eq!((first.mutations, server.state.counters().mutations()), (5, 5));
@@ -171,7 +175,7 @@ async fn what_belongs_to_another_manager_stops_the_phase_before_anything_is_writ
                 "spec": { "containers": [{ "name": "operator", "image": "example.org/operator:1" }] } },
         },
     });
-    server.state.apply_as("helm-controller", &deployment).unwrap();
+    server.state.apply_as("someone", &deployment).unwrap();
 
     let error = run_step(&client, &step(OPERATOR)).await.unwrap_err();
     assert!(!error.transient());
@@ -185,7 +189,7 @@ async fn what_belongs_to_another_manager_stops_the_phase_before_anything_is_writ
         ),
         "{shown}"
     );
-    assert!(shown.contains(".spec.replicas of helm-controller"), "{shown}");
+    assert!(shown.contains(".spec.replicas of someone"), "{shown}");
     // The definition's phase was over; of the last phase nothing was written.
     assert!(server.state.object("CustomResourceDefinition", "", "widgets.example.org").is_some());
     assert!(server.state.object("Secret", "widgets", "token").is_none());
@@ -237,4 +241,197 @@ async fn a_server_that_is_not_there_is_tried_again_later() {
     let error = run_step(&client, &step(OPERATOR)).await.unwrap_err();
     assert!(error.transient(), "{error}");
     assert!(error.to_string().contains("https://cluster.test:6443 does not answer"), "{error}");
+}
+
+fn release() -> StepRelease {
+    StepRelease {
+        identity: Identity::of("operator", "widgets"),
+        chart: Chart {
+            name: "operator".to_owned(),
+            version: "1.0.0".to_owned(),
+            app_version: "1".to_owned(),
+        },
+        values: serde_json::Map::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_step_in_place_of_a_chart_leaves_helms_marks_and_its_record_once() {
+    let server = server_with_node().await;
+    let client = server.client();
+    let test_pod = "\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: check, annotations: {helm.sh/hook: test}}\n\
+                    ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let step = step(&(OPERATOR.to_owned() + test_pod)).into_release(release()).unwrap();
+    let first = run_step(&client, &step).await.unwrap();
+    let told: Vec<String> = first.objects.iter().map(ToString::to_string).collect();
+    assert_eq!(told.last().unwrap(), "Secret widgets/sh.helm.release.v1.operator.v1 created");
+    assert!(!told.iter().any(|line| line.contains("check")), "{told:?}");
+    let secret = server.state.object("Secret", "widgets", "sh.helm.release.v1.operator.v1").unwrap();
+    let record = Record::read(&secret).unwrap();
+    assert_eq!((record.revision, record.status.as_str()), (1, "deployed"));
+    // What the chart left without a namespace goes into the release's.
+    let map = server.state.object("ConfigMap", "widgets", "c").unwrap();
+    assert_eq!(map["metadata"]["annotations"]["meta.helm.sh/release-name"], "operator");
+
+    let before = versions(&server);
+    let second = run_step(&client, &step).await.unwrap();
+    assert_eq!(second.mutations, 0, "{:?}", second.objects);
+    let verified = verify(&client, &step).await;
+    assert!(verified.healthy(), "{verified:?}");
+    assert_eq!(versions(&server), before);
+}
+
+#[tokio::test]
+async fn a_hook_that_would_have_to_run_is_refused() {
+    let text =
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, annotations: {helm.sh/hook: pre-install}}\n";
+    let error = step(text).into_release(release()).unwrap_err();
+    assert!(error.iter().any(|finding| finding.to_string().contains("Job j is a hook (pre-install)")));
+}
+
+#[tokio::test]
+async fn the_record_is_left_only_when_everything_is_ready() {
+    let server = server_with_node().await;
+    server.state.hold("Deployment", "widgets", "operator");
+    let mut step = step(OPERATOR).into_release(release()).unwrap();
+    step.pace.timeout = Duration::from_millis(100);
+    run_step(&server.client(), &step).await.unwrap_err();
+    assert!(server.state.object("Secret", "widgets", "sh.helm.release.v1.operator.v1").is_none());
+}
+
+#[tokio::test]
+async fn what_flux_has_adopted_is_looked_at_and_never_written() {
+    let server = server_with_node().await;
+    let client = server.client();
+    let step_one = step(OPERATOR).into_release(release()).unwrap();
+    run_step(&client, &step_one).await.unwrap();
+    // Flux goes on with another image, and takes the object over.
+    let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "operator",
+        "namespace": "widgets", "labels": { "helm.toolkit.fluxcd.io/name": "operator", "helm.toolkit.fluxcd.io/namespace": "widgets" } } });
+    server.state.apply_as("helm-controller", &deployment).unwrap();
+    let before = versions(&server);
+    let changed = step(&OPERATOR.replace("operator:1", "operator:2")).into_release(release()).unwrap();
+    let outcome = run_step(&client, &changed).await.unwrap();
+    let told: Vec<String> = outcome.objects.iter().map(ToString::to_string).collect();
+    assert!(
+        told.contains(&"Deployment widgets/operator left to HelmRelease widgets/operator".to_owned()),
+        "{told:?}"
+    );
+    assert_eq!((outcome.mutations, versions(&server)), (0, before));
+}
+
+#[tokio::test]
+async fn verify_tells_what_a_run_would_do_and_writes_nothing() {
+    let server = server_with_node().await;
+    let client = server.client();
+    let step_one = step(OPERATOR).into_release(release()).unwrap();
+    let nothing = verify(&client, &step_one).await;
+    assert_eq!(
+        (nothing.mutations(), nothing.faults.len()),
+        (6, 0),
+        "five objects and the record: {nothing:?}"
+    );
+    assert_eq!(server.state.counters().mutations(), 0);
+
+    run_step(&client, &step_one).await.unwrap();
+    server.state.hold("Deployment", "widgets", "operator");
+    let changed = step(&OPERATOR.replace("size: 3", "size: 4")).into_release(release()).unwrap();
+    let verified = verify(&client, &changed).await;
+    let told: Vec<String> = verified.objects.iter().map(ToString::to_string).collect();
+    assert_eq!(verified.mutations(), 1);
+    assert!(told.contains(&"Widget widgets/first changed (.spec.size)".to_owned()), "{told:?}");
+    assert_eq!(verified.faults.len(), 1);
+    assert!(verified.faults[0].to_string().contains("Deployment widgets/operator"));
+    assert_eq!(server.state.counters().mutations(), 6);
+}
+
+/// Faults as a cluster shows them: what is put there, and the failure that is found.
+#[tokio::test]
+async fn a_wait_that_runs_out_tells_the_cause_and_a_remedy() {
+    let pod = |statuses: Value, conditions: Value| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "operator-1", "namespace": "widgets", "labels": { "app": "operator" } },
+            "status": { "phase": "Pending", "containerStatuses": statuses, "conditions": conditions } })
+    };
+    let waiting = |reason: &str, message: &str| json!([{ "name": "operator", "ready": false, "restartCount": 2, "state": { "waiting": { "reason": reason, "message": message } } }]);
+    let event = |about: &str, reason: &str, message: &str| {
+        json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": "e", "namespace": "widgets" }, "type": "Warning",
+            "involvedObject": { "name": about }, "reason": reason, "message": message })
+    };
+    let unschedulable = |message: &str| json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }]);
+    let crash = || waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container");
+    for (put, log, failure) in [
+        (pod(waiting("ImagePullBackOff", "Back-off pulling image"), json!([])), "", "image"),
+        (
+            pod(waiting("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"), json!([])),
+            "",
+            "rate-limit",
+        ),
+        (
+            pod(waiting("ErrImagePull", "dial tcp: lookup example.org: no such host"), json!([])),
+            "",
+            "registry-name",
+        ),
+        (
+            pod(
+                json!([]),
+                unschedulable(
+                    "0/3 nodes are available: untolerated taint {node-role.kubernetes.io/control-plane: }",
+                ),
+            ),
+            "",
+            "taint",
+        ),
+        (
+            pod(
+                json!([]),
+                unschedulable("0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules"),
+            ),
+            "",
+            "anti-affinity",
+        ),
+        (pod(json!([]), unschedulable("0/3 nodes are available: 3 Insufficient cpu")), "", "resources"),
+        (
+            event(
+                "operator-5d",
+                "FailedCreate",
+                "pods is forbidden: violates PodSecurity \"baseline:latest\"",
+            ),
+            "",
+            "pod-security",
+        ),
+        (event("operator-1", "FailedMount", "x509: failed calling webhook \"validate\""), "", "webhook"),
+        (event("operator-1", "NetworkNotReady", "cni plugin not initialized"), "", "no-network"),
+        (pod(crash(), json!([])), "", "crash"),
+        (pod(crash(), json!([])), "dial tcp 127.0.0.1:7445: connect: connection refused", "kubeprism"),
+        (pod(crash(), json!([])), "required IPv6 PodCIDR not available", "pod-cidr"),
+        (pod(crash(), json!([])), "unable to apply caps: operation not permitted", "capability"),
+        (pod(crash(), json!([])), "credentials file is not version 2", "connect-version"),
+        (pod(crash(), json!([])), "failed to FindCredentialsUniqueKey", "connect-token"),
+        (pod(crash(), json!([])), "illegal base64 data at input byte 0", "connect-encoding"),
+        (pod(crash(), json!([])), "read udp 10.0.0.1->169.254.116.108:53: i/o timeout", "dns-to-host"),
+        (pod(crash(), json!([])), "Get https://172.29.51.10:6443: context deadline exceeded", "endpoint"),
+        (pod(crash(), json!([])), "no matches for kind \"Widget\"", "no-kind"),
+        (
+            pod(
+                json!([{ "name": "operator", "ready": false, "state": { "terminated": { "reason": "OOMKilled", "exitCode": 137 } } }]),
+                json!([]),
+            ),
+            "",
+            "out-of-memory",
+        ),
+    ] {
+        let server = server_with_node().await;
+        server.state.hold("Deployment", "widgets", "operator");
+        server.state.put(&put);
+        if !log.is_empty() {
+            server.state.set_log("widgets", "operator-1", &format!("level=info msg=starting\n{log}\n"));
+        }
+        let mut late = step(OPERATOR);
+        late.pace.timeout = Duration::from_millis(20);
+        let error = run_step(&server.client(), &late).await.unwrap_err();
+        let diagnosis = error.diagnosis.as_ref().unwrap_or_else(|| panic!("{failure}: {:?}", error.evidence));
+        assert_eq!(diagnosis.failure, failure, "{:?}", error.evidence);
+        let shown = error.to_string();
+        assert!(shown.contains(diagnosis.cause) && shown.contains(diagnosis.remedy), "{shown}");
+    }
 }

@@ -150,20 +150,24 @@ impl Client {
 
     /// Where an object lives.
     pub(crate) async fn path(&self, id: &ObjectId) -> Result<String, ApplyError> {
+        Ok(format!("{}/{}", self.collection(id).await?, id.name))
+    }
+
+    /// Where the objects of its kind live, in its namespace.
+    pub(crate) async fn collection(&self, id: &ObjectId) -> Result<String, ApplyError> {
         let Resource { plural, namespaced } = self.resource(&id.api_version, &id.kind).await?;
         let root = root(&id.api_version);
-        let name = &id.name;
         Ok(if namespaced {
             // kubectl's default, and what the object itself would get.
             let namespace = id.namespace.as_deref().unwrap_or("default");
-            format!("{root}/namespaces/{namespace}/{plural}/{name}")
+            format!("{root}/namespaces/{namespace}/{plural}")
         } else {
-            format!("{root}/{plural}/{name}")
+            format!("{root}/{plural}")
         })
     }
 
     /// How the URLs of a kind are made, asked once per kind. A kind that was not there is asked for again.
-    async fn resource(&self, api_version: &str, kind: &str) -> Result<Resource, ApplyError> {
+    pub(crate) async fn resource(&self, api_version: &str, kind: &str) -> Result<Resource, ApplyError> {
         let key = (api_version.to_owned(), kind.to_owned());
         if let Some(known) = self.known().get(&key) {
             return Ok(known.clone());

@@ -7,8 +7,10 @@
 
 mod apply;
 mod client;
+mod create;
 mod difference;
 mod error;
+mod list;
 mod nodes;
 mod object;
 mod readiness;

@@ -1,0 +1,95 @@
+//! The whole step again without writing: what a run would change, and what is not ready.
+
+use std::time::Duration;
+
+use kubernetes::{ApplyError, Client, Outcome, WaitError};
+
+use crate::{
+    error::{Cause, Fault},
+    git,
+    manifest::{Manifest, Step},
+    run::ObjectOutcome,
+};
+
+/// What a run of a step would do now.
+#[derive(Debug)]
+pub struct Verified {
+    /// The step.
+    pub step: String,
+    /// Its objects, and what would become of each.
+    pub objects: Vec<ObjectOutcome>,
+    /// What would be refused, is not ready, or could not be asked.
+    pub faults: Vec<Fault>,
+}
+
+impl Verified {
+    /// How many objects a run would write.
+    pub fn mutations(&self) -> usize {
+        self.objects.iter().filter(|object| object.outcome != Outcome::Unchanged).count()
+    }
+
+    /// Whether there is nothing to do and nothing to say.
+    pub fn healthy(&self) -> bool {
+        self.mutations() == 0 && self.faults.is_empty()
+    }
+}
+
+/// Looks at everything that the step is about. Never writes.
+pub async fn verify(client: &Client, step: &Step) -> Verified {
+    let mut verified = Verified { step: step.name.clone(), objects: Vec::new(), faults: Vec::new() };
+    let mut adopted = false;
+    for manifest in &step.manifests {
+        let fault = |cause| Fault {
+            object: manifest.id.clone(),
+            file: manifest.file.clone(),
+            line: manifest.line,
+            cause,
+        };
+        match look(client, manifest).await {
+            Ok(found) => {
+                adopted |= found.owner.is_some();
+                let there = found.outcome != Outcome::Created;
+                verified.objects.push(found);
+                if there {
+                    match client.wait(&manifest.id, Duration::ZERO, Duration::ZERO).await {
+                        Ok(()) => {}
+                        Err(error) => verified.faults.push(fault(Cause::Wait(error))),
+                    }
+                }
+            }
+            Err(error) => verified.faults.push(fault(Cause::Apply(error))),
+        }
+    }
+    if let (Some(release), Some(first), false) = (&step.release, step.manifests.first(), adopted) {
+        match release.records(client).await {
+            Ok(records) if records.is_empty() => {
+                if let Ok(secret) = release.record(step, jiff::Timestamp::UNIX_EPOCH).secret()
+                    && let Ok(object) = (&secret).try_into()
+                {
+                    verified.objects.push(ObjectOutcome { object, outcome: Outcome::Created, owner: None });
+                }
+            }
+            Ok(_) => {}
+            Err(error) => verified.faults.push(Fault {
+                object: first.id.clone(),
+                file: first.file.clone(),
+                line: first.line,
+                cause: Cause::Wait(WaitError::Ask(error)),
+            }),
+        }
+    }
+    verified
+}
+
+async fn look(client: &Client, manifest: &Manifest) -> Result<ObjectOutcome, ApplyError> {
+    let found = |outcome, owner| ObjectOutcome { object: manifest.id.clone(), outcome, owner };
+    match client.object(&manifest.id).await {
+        // Its namespace or its kind may not be there either, and then a dry run could not tell more.
+        Ok(None) | Err(ApplyError::UnknownKind { .. }) => Ok(found(Outcome::Created, None)),
+        Ok(Some(live)) => match git::owner(&live) {
+            Some(owner) => Ok(found(Outcome::Unchanged, Some(owner))),
+            None => Ok(found(client.apply(&manifest.object, true).await?.outcome, None)),
+        },
+        Err(error) => Err(error),
+    }
+}
