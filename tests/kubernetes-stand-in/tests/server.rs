@@ -292,7 +292,7 @@ async fn what_the_api_server_refuses_is_refused_in_its_words() {
             "namespaces \"absent\" not found",
         ),
         (
-            "/api/v1/namespaces/default/pods/p",
+            "/api/v1/namespaces/default/nothings/p",
             default,
             good.clone(),
             404,
