@@ -152,6 +152,7 @@ impl Machine {
                 self.control_plane_only("kubeconfig")?;
                 Ok(Response::Kubeconfig)
             }
+            Request::Events => Ok(Response::Accepted),
             Request::HealthCheck => {
                 self.control_plane_only("cluster health check")?;
                 Ok(Response::Accepted)
@@ -323,6 +324,7 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::Version
         | Request::Hostname
         | Request::ServiceList
+        | Request::Events
         | Request::HealthCheck
         | Request::Get { .. }
         | Request::List { .. }

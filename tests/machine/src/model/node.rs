@@ -217,6 +217,11 @@ impl Machine {
     }
 
     /// The API said to go; the reply has a moment to go out.
+    /// Whether the node is on its way to a reboot, a reset or out.
+    pub fn is_leaving(&self) -> bool {
+        self.node().is_some_and(|node| node.leaving.is_some())
+    }
+
     pub(crate) fn leave_soon(&mut self, how: Leave, now: u64) {
         self.set(|node| node.leaving = Some(how));
         let settle = self.pace.apply_settle;

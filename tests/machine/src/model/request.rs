@@ -70,6 +70,8 @@ pub enum Request {
         /// COSI type
         kind: String,
     },
+    /// `MachineService.Events`: whether this caller may hear them
+    Events,
     /// `cluster.ClusterService.HealthCheck`: whether this machine runs it for this caller
     HealthCheck,
     /// `storage.StorageService.Disks`
@@ -110,7 +112,7 @@ pub enum Response {
         /// for people
         details: String,
     },
-    /// to Bootstrap, Reboot, Shutdown, Reset, EtcdRemoveMember, HealthCheck: accepted
+    /// to Bootstrap, Reboot, Shutdown, Reset, EtcdRemoveMember, Events, HealthCheck: accepted
     Accepted,
     /// to EtcdMemberList
     Members(Vec<(u64, Member)>),

@@ -3,6 +3,9 @@
 use std::{collections::BTreeSet, io::Write, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
+use futures_util::{StreamExt, future, stream};
+use prost::Message;
+use prost_types::Any;
 use talos_api::proto::{
     common,
     machine::{self as pb, machine_service_server::MachineService},
@@ -12,7 +15,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
 use super::{apid, pki, world::World};
-use crate::model::{ApplyMode, Caller, Request, Response, Status};
+use crate::model::{ApplyMode, Caller, Machine, Request, Response, Status};
 
 /// The services of one machine.
 #[derive(Clone)]
@@ -125,6 +128,26 @@ impl MachineService for Api {
         Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }))
     }
 
+    /// Only the one event that tells that a machine goes down: its services stop.
+    async fn events(
+        &self,
+        request: Grpc<pb::EventsRequest>,
+    ) -> Result<Reply<BoxStream<pb::Event>>, tonic::Status> {
+        self.ask(&request, Request::Events)?;
+        let (world, mut turns) = (Arc::clone(&self.0), self.0.turns());
+        let down = async move {
+            while !world.look(Machine::is_leaving) {
+                turns.changed().await.ok()?;
+            }
+            Some(Ok(stopping_services()))
+        };
+        // the first one is empty: it says that the watch began
+        let first = tokio_stream::iter([Ok(pb::Event::default())]);
+        let events = first.chain(stream::once(down).filter_map(future::ready));
+        // goes on until the machine hangs up
+        Ok(Reply::new(Box::pin(events.chain(stream::pending()))))
+    }
+
     async fn hostname(&self, request: Grpc<()>) -> Result<Reply<pb::HostnameResponse>, tonic::Status> {
         let Response::Hostname(hostname) = self.ask(&request, Request::Hostname)? else {
             return Err(mismatch());
@@ -158,7 +181,9 @@ impl MachineService for Api {
     ) -> Result<Reply<pb::RebootResponse>, tonic::Status> {
         let power_cycle = request.get_ref().mode == 1;
         self.ask(&request, Request::Reboot { power_cycle })?;
-        Ok(Reply::new(pb::RebootResponse { messages: vec![pb::Reboot::default()] }))
+        Ok(Reply::new(pb::RebootResponse {
+            messages: vec![pb::Reboot { actor_id: fresh_id(), ..pb::Reboot::default() }],
+        }))
     }
 
     async fn reset(
@@ -170,7 +195,9 @@ impl MachineService for Api {
         let partitions: BTreeSet<String> = wiped.map(|partition| partition.label.clone()).collect();
         let call = Request::Reset { graceful: asked.graceful, reboot: asked.reboot, partitions };
         self.ask(&request, call)?;
-        Ok(Reply::new(pb::ResetResponse { messages: vec![pb::Reset::default()] }))
+        Ok(Reply::new(pb::ResetResponse {
+            messages: vec![pb::Reset { actor_id: fresh_id(), ..pb::Reset::default() }],
+        }))
     }
 
     async fn service_list(&self, request: Grpc<()>) -> Result<Reply<pb::ServiceListResponse>, tonic::Status> {
@@ -204,7 +231,9 @@ impl MachineService for Api {
         request: Grpc<pb::ShutdownRequest>,
     ) -> Result<Reply<pb::ShutdownResponse>, tonic::Status> {
         self.ask(&request, Request::Shutdown)?;
-        Ok(Reply::new(pb::ShutdownResponse { messages: vec![pb::Shutdown::default()] }))
+        Ok(Reply::new(pb::ShutdownResponse {
+            messages: vec![pb::Shutdown { actor_id: fresh_id(), ..pb::Shutdown::default() }],
+        }))
     }
 
     async fn version(&self, request: Grpc<()>) -> Result<Reply<pb::VersionResponse>, tonic::Status> {
@@ -224,6 +253,18 @@ impl MachineService for Api {
         };
         Ok(Reply::new(pb::VersionResponse { messages: vec![message] }))
     }
+}
+
+fn stopping_services() -> pb::Event {
+    let task = pb::TaskEvent { task: "stopAllServices".to_owned(), ..pb::TaskEvent::default() };
+    // Talos's own form of the name
+    let data = Any { type_url: "talos/runtime/machine.TaskEvent".to_owned(), value: task.encode_to_vec() };
+    pb::Event { data: Some(data), id: fresh_id(), ..pb::Event::default() }
+}
+
+/// Names one event, or one thing that was asked for.
+fn fresh_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 /// A tar.gz with one file `kubeconfig`.

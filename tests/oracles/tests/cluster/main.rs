@@ -99,14 +99,14 @@ fn row<'a>(table: &'a str, about: &str) -> Vec<&'a str> {
     line.unwrap_or_else(|| panic!("nothing about {about}: {table}")).split_whitespace().collect()
 }
 
-async fn story(program: PathBuf, disks: &Path) {
+async fn story(program: PathBuf, folder: &Path) {
     let places = [Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap()];
     let ports = place(&places).await;
     let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
     let _provisioner = Provisioner::start("br0", &ports, SCHEMATIC).await;
     let machines: Vec<Powered> = (1_u8..)
         .zip(&places)
-        .map(|(number, place)| Powered::on(place, number, Firmware::UefiX64, disks.join(number.to_string())))
+        .map(|(number, place)| Powered::on(place, number, Firmware::UefiX64, folder.join(number.to_string())))
         .collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let secrets = SecretsBundle::generate(now).unwrap();
@@ -204,6 +204,19 @@ async fn story(program: PathBuf, disks: &Path) {
         assert!(said.contains("waiting for etcd members to be control plane nodes: OK"), "{said}");
         assert!(said.trim_end().ends_with("waiting for all k8s nodes to report schedulable: OK"), "{said}");
     }
+    // the first of the checks as talosctl makes them itself; then it asks for what this machine does not have
+    let own = format!(
+        "health --server=false --control-plane-nodes {ONE},{TWO} --worker-nodes {WORKER} --wait-timeout 5s"
+    );
+    let own = talosctl.refused(&own).await;
+    for check in [
+        "etcd to be healthy",
+        "etcd members to be consistent across nodes",
+        "etcd members to be control plane nodes",
+        "apid to be ready",
+    ] {
+        assert!(own.contains(&format!("waiting for {check}: OK")), "{own}");
+    }
     let early =
         format!("health -n {ONE} --control-plane-nodes {ONE} --worker-nodes {WORKER} --wait-timeout 1s");
     let early = talosctl.refused(&early).await;
@@ -223,10 +236,16 @@ async fn story(program: PathBuf, disks: &Path) {
         (said.contains("mini01") && !said.contains("mini02")).then_some(())
     })
     .await;
-    talosctl.does(&format!("reset -n {WORKER} --graceful=false --reboot --wait=false")).await;
-    for address in [TWO, WORKER] {
-        talosctl.says(&format!("get disks --insecure -n {address}"), &["nvme0n1"]).await;
-    }
+    talosctl.says(&format!("get disks --insecure -n {TWO}"), &["nvme0n1"]).await;
+    // waits until the machine tells that it goes down
+    let reset = talosctl.does(&format!("reset -n {WORKER} --graceful=false")).await;
+    assert!(reset.contains("events check condition met"), "{reset}");
+    until("an empty disk", async || {
+        let disk = std::fs::read(folder.join("2")).ok()?;
+        let disk: serde_json::Value = serde_json::from_slice(&disk).ok()?;
+        disk.pointer("/storage/system")?.is_null().then_some(())
+    })
+    .await;
     for machine in machines {
         machine.off();
     }

@@ -10,5 +10,6 @@ mod configs;
 #[path = "../../../../daemon/crates/talos-config/tests/oracle/maker.rs"]
 mod maker;
 mod patches;
+mod profiles;
 mod secrets;
 mod talosctl;
