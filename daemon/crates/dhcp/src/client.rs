@@ -43,6 +43,11 @@ pub struct Client {
 impl Client {
     /// Reads the asker off a request; `None` when it has no Ethernet address to key on.
     pub fn of(packet: &Packet) -> Option<Self> {
+        Some(Self::with_mac(packet, packet.mac()?))
+    }
+
+    /// Reads the asker off a request whose hardware address is known by other means.
+    pub fn with_mac(packet: &Packet, mac: MacAddr) -> Self {
         let class = packet.options.raw(OptionCode::ClassIdentifier).unwrap_or_default();
         let kind = if speaks_ipxe(packet) && can_http(packet) {
             Kind::Ipxe
@@ -53,7 +58,12 @@ impl Client {
         } else {
             Kind::Plain
         };
-        Some(Self { mac: packet.mac()?, uuid: uuid(packet), firmware: firmware(packet, class), kind })
+        let firmware = match firmware(packet, class) {
+            // its boot ROM says that it is a BIOS
+            Some(Firmware::Bios) if is_raspberry_pi(mac) && kind == Kind::Pxe => Some(Firmware::RaspberryPi),
+            other => other,
+        };
+        Self { mac, uuid: uuid(packet), firmware, kind }
     }
 
     /// Whether this program boots from the network.
@@ -81,8 +91,21 @@ fn can_http(packet: &Packet) -> bool {
     false
 }
 
+/// Whether the address is one of those that Raspberry Pi's makers registered.
+fn is_raspberry_pi(MacAddr([a, b, c, ..]): MacAddr) -> bool {
+    const PREFIXES: [[u8; 3]; 6] = [
+        [0xb8, 0x27, 0xeb],
+        [0xdc, 0xa6, 0x32],
+        [0xe4, 0x5f, 0x01],
+        [0xd8, 0x3a, 0xdd],
+        [0x2c, 0xcf, 0x67],
+        [0x28, 0xcd, 0xc1],
+    ];
+    PREFIXES.contains(&[a, b, c])
+}
+
 /// RFC 4578 §2.3: one octet of type 0, then the UUID with its first fields little-endian.
-fn uuid(packet: &Packet) -> Option<SystemUuid> {
+pub(crate) fn uuid(packet: &Packet) -> Option<SystemUuid> {
     match packet.options.raw(OptionCode::ClientMachineIdentifier)? {
         [0, wire @ ..] => {
             Some(SystemUuid::from_wire(wire.try_into().ok()?)).filter(|uuid| uuid.is_distinctive())
@@ -161,6 +184,16 @@ mod tests {
         assert_eq!(asking(&[(93, &[0])]).firmware, None);
         assert_eq!(asking(&[(60, b"PXEClient:Arch:00009:UNDI:003001")]).firmware, Some(Firmware::UefiX64));
         assert_eq!(asking(&[(60, b"PXEClient:Arch:zzz")]).firmware, None);
+    }
+
+    #[test]
+    fn a_raspberry_pi_is_no_bios() {
+        let class: (u8, &[u8]) = (60, b"PXEClient:Arch:00000:UNDI:002001");
+        let mut packet = Packet::request(MacAddr([0xdc, 0xa6, 0x32, 0, 0, 1]), 1);
+        packet.options.set_raw(class.0.into(), class.1.to_vec());
+        assert_eq!(Client::of(&packet).unwrap().firmware, Some(Firmware::RaspberryPi));
+        assert_eq!(asking(&[class]).firmware, Some(Firmware::Bios));
+        assert_eq!(asking(&[(60, b"PXEClient"), (93, &[0, 0x29])]).firmware, Some(Firmware::RaspberryPi));
     }
 
     #[test]

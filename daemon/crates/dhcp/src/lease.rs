@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use hardware::MacAddr;
 
+use crate::relay::Relayed;
+
 /// What became of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeaseState {
@@ -43,6 +45,8 @@ pub struct Lease {
     pub mac: Option<MacAddr>,
     /// what the machine calls itself (option 12)
     pub hostname: Option<String>,
+    /// which relay or switch it was asked through; a renewal goes past them
+    pub relayed: Option<Relayed>,
     /// what became of it
     pub state: LeaseState,
     /// milliseconds since the Unix epoch
@@ -87,6 +91,13 @@ impl Changes {
         for (address, change) in later.0 {
             self.record(address, change);
         }
+    }
+
+    /// Those of some addresses.
+    #[must_use]
+    pub(crate) fn only(&self, of: impl Fn(Ipv4Addr) -> bool) -> Self {
+        let some = self.0.iter().filter(|(address, _)| of(**address));
+        Self(some.map(|(address, change)| (*address, change.clone())).collect())
     }
 
     fn record(&mut self, address: Ipv4Addr, change: Change) {
@@ -166,6 +177,7 @@ mod tests {
             address: Ipv4Addr::new(10, 0, 0, host),
             mac: mac.map(|octet| MacAddr([2, 0, 0, 0, 0, octet])),
             hostname: None,
+            relayed: None,
             state: if mac.is_some() { LeaseState::Bound } else { LeaseState::Declined },
             granted: 0,
             expires,

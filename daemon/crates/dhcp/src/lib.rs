@@ -1,7 +1,8 @@
 //! DHCPv4 as a netboot server speaks it: bytes in, decisions and bytes out, time passed in.
 //!
 //! The first stop of the road. [`wire`] is the only place that touches bytes from the network,
-//! [`client`] says who asks, [`server`] decides for one subnet. `serve` has the sockets.
+//! [`client`] says who asks, [`relay`] from where, [`networks`] finds the subnet and [`server`]
+//! decides for it. `serve` has the sockets.
 //!
 //! Times are milliseconds since the Unix epoch and come from the caller.
 
@@ -9,13 +10,17 @@
 mod captures;
 pub mod client;
 pub mod lease;
+pub mod networks;
+pub mod relay;
 pub mod server;
 pub mod wire;
 
 pub use client::{Client, Kind};
 pub use lease::{Change, Changes, Lease, LeaseState};
+pub use networks::Networks;
+pub use relay::{Relayed, RelayedError};
 pub use server::{
-    Answer, Config, Destination, Machines, Mode, Note, PoolFor, Received, Reply, Server, Timing,
+    Answer, Boots, Config, Destination, Machines, Mode, Note, PoolFor, Received, Reply, Server, Timing,
 };
 pub use wire::{Options, Packet, ParseError};
 

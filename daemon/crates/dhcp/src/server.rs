@@ -10,7 +10,9 @@
 
 mod address;
 mod boot_file;
+mod bounds;
 mod config;
+mod conflict;
 mod note;
 mod proxy;
 mod reply;
@@ -23,11 +25,14 @@ use std::{
 };
 
 use dhcproto::v4::MessageType;
-use hardware::MacAddr;
+use hardware::{LocalBoot, MacAddr, SystemUuid};
 
 use crate::{
-    client::Client,
+    PXE_PORT,
+    client::{self, Client},
     lease::{Changes, Lease, Table},
+    networks,
+    relay::Relayed,
     wire::Packet,
 };
 
@@ -37,14 +42,27 @@ pub use note::Note;
 /// So many machines are remembered without a lease; one that is forgotten asks as firmware again.
 const MOST_REMEMBERED: usize = 65_536;
 
+/// What a machine that netboots is told to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Boots {
+    /// its own disk
+    Nothing,
+    /// iPXE, to find out which machine it is; only so often
+    Identify,
+    /// iPXE, to install
+    Deploy,
+}
+
 /// What the rest of the daemon knows about machines.
 pub trait Machines {
     /// The slot address of this machine.
     fn reservation(&self, mac: MacAddr) -> Option<Ipv4Addr>;
     /// Whether the address is some machine's slot address.
     fn is_reserved(&self, address: Ipv4Addr) -> bool;
-    /// Whether this machine is offered a boot file now.
-    fn may_netboot(&self, mac: MacAddr) -> bool;
+    /// What this machine boots now.
+    fn boots(&self, mac: MacAddr) -> Boots;
+    /// How this machine is sent to its own disk; `None` is what its firmware does best.
+    fn local_boot(&self, mac: MacAddr) -> Option<LocalBoot>;
 }
 
 /// How a packet came in.
@@ -94,6 +112,11 @@ pub struct Answer {
     pub reply: Option<Reply>,
     /// the address the client has from now on
     pub bound: Option<(MacAddr, Ipv4Addr)>,
+    /// the packet can only be answered once somebody has looked whether this address is in use, told
+    /// [`Server::probed`], and handed the packet in again
+    pub probe: Option<Ipv4Addr>,
+    /// through whom the client asked, now or when it got its lease
+    pub relayed: Option<Relayed>,
     /// why, for people and counters
     pub note: Option<Note>,
 }
@@ -109,6 +132,16 @@ pub struct Server {
     holders: BTreeMap<Ipv4Addr, MacAddr>,
     /// until when a machine that netbooted gets addresses whatever asks
     netbooted: BTreeMap<MacAddr, u64>,
+    /// how often an unidentified machine was given iPXE
+    identified: BTreeMap<MacAddr, bounds::Times>,
+    /// how a firmware was answered beside another server
+    forms: BTreeMap<MacAddr, proxy::Asked>,
+    /// whose firmware may ask again without its hardware address
+    uuids: BTreeMap<SystemUuid, MacAddr>,
+    /// what was seen on the wire about addresses
+    looked: conflict::Looked,
+    /// another server that answers, while we are silent
+    rival: Option<Ipv4Addr>,
     /// where the search for a free address goes on
     next: Option<Ipv4Addr>,
 }
@@ -126,6 +159,8 @@ struct Request<'a, M> {
     client: Client,
     machines: &'a M,
     now: u64,
+    relayed: Option<Relayed>,
+    boots: Boots,
 }
 
 impl Server {
@@ -141,6 +176,11 @@ impl Server {
             offers: BTreeMap::new(),
             holders: BTreeMap::new(),
             netbooted: BTreeMap::new(),
+            identified: BTreeMap::new(),
+            forms: BTreeMap::new(),
+            uuids: BTreeMap::new(),
+            looked: conflict::Looked::default(),
+            rival: None,
             next: None,
         }
     }
@@ -179,20 +219,51 @@ impl Server {
             return Note::NotARequest.into();
         }
         let Some(kind) = packet.message_type() else { return Note::Bootp.into() };
-        let Some(client) = Client::of(packet) else { return Note::NoHardwareAddress.into() };
-        if !packet.giaddr.is_unspecified() && !self.config.subnet.contains(&packet.giaddr) {
+        let Some(client) = self.client(packet, received) else { return Note::NoHardwareAddress.into() };
+        let relayed = Relayed::of(packet);
+        if networks::place(packet, relayed.as_ref()).is_some_and(|place| !self.config.subnet.contains(&place))
+        {
             return Note::ForeignRelay { relay: packet.giaddr }.into();
         }
-        let request = Request { packet, received, client, machines, now };
-        match self.config.mode {
-            Mode::Authoritative => self.answer(kind, &request),
-            Mode::Proxy => self.proxy(kind, &request),
-            Mode::Off => Note::NotServing.into(),
+        self.forget(now);
+        let boots = self.boots(&client, machines.boots(client.mac), now);
+        let request = Request { packet, received, client, machines, now, relayed, boots };
+        let mut answer = match (self.config.mode, self.rival) {
+            (Mode::Authoritative, Some(server)) => Note::Silenced { server }.into(),
+            (Mode::Authoritative, None) => self.answer(kind, &request),
+            (Mode::Proxy, _) => self.proxy(kind, &request),
+            (Mode::Off, _) => Note::NotServing.into(),
+        };
+        self.count_script(&request, &answer);
+        let before = self.leases.of(client.mac).and_then(|lease| lease.relayed.clone());
+        answer.relayed = request.relayed.or(before);
+        answer
+    }
+
+    /// Goes silent while another server answers, or speaks again.
+    pub fn set_rival(&mut self, rival: Option<Ipv4Addr>) {
+        self.rival = rival;
+    }
+
+    /// Who asks. UEFI may put its UUID where the hardware address belongs when it asks port 4011; it
+    /// has asked port 67 with both before.
+    fn client(&mut self, packet: &Packet, received: &Received) -> Option<Client> {
+        let uuid = client::uuid(packet);
+        match (Client::of(packet), uuid) {
+            (Some(client), Some(uuid)) => {
+                if self.uuids.len() < MOST_REMEMBERED || self.uuids.contains_key(&uuid) {
+                    self.uuids.insert(uuid, client.mac);
+                }
+                Some(client)
+            }
+            (None, Some(uuid)) if received.port == PXE_PORT => {
+                self.uuids.get(&uuid).map(|mac| Client::with_mac(packet, *mac))
+            }
+            (client, _) => client,
         }
     }
 
     fn answer<M: Machines>(&mut self, kind: MessageType, request: &Request<'_, M>) -> Answer {
-        self.forget(request.now);
         self.remember(&request.client, request.now);
         match kind {
             MessageType::Discover => self.discover(request),
@@ -217,6 +288,8 @@ impl Server {
         if self.netbooted.len() >= MOST_REMEMBERED {
             self.netbooted.retain(|_, until| now < *until);
         }
+        self.looked.forget(now);
+        self.forget_bounds(now);
     }
 }
 

@@ -4,6 +4,7 @@
 //! on `hlen` > 16, does not check the cookie, loses every option behind a malformed one, and neither
 //! joins split options (RFC 3396) nor reads overloaded fields (option 52).
 
+mod encode;
 mod options;
 
 use std::net::Ipv4Addr;
@@ -192,29 +193,6 @@ impl Packet {
         })
     }
 
-    /// The UDP payload: message type first, relay information last (RFC 3046 §2.1), at least as long
-    /// as BOOTP. A `sname` or `file` that does not fit with its NUL is left empty; it is then only in
-    /// its option.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(576);
-        bytes.extend([self.op, self.htype, self.hlen, self.hops]);
-        bytes.extend(self.xid.to_be_bytes());
-        bytes.extend(self.secs.to_be_bytes());
-        bytes.extend(self.flags.to_be_bytes());
-        for address in [self.ciaddr, self.yiaddr, self.siaddr, self.giaddr] {
-            bytes.extend(address.octets());
-        }
-        bytes.extend(self.chaddr);
-        text_field(&mut bytes, &self.sname, 64);
-        text_field(&mut bytes, &self.file, 128);
-        bytes.extend(COOKIE);
-        self.options.write(&mut bytes);
-        if bytes.len() < SHORTEST {
-            bytes.resize(SHORTEST, 0);
-        }
-        bytes
-    }
-
     /// What kind of message this is; `None` is BOOTP.
     pub fn message_type(&self) -> Option<MessageType> {
         match self.options.raw(OptionCode::MessageType)? {
@@ -230,16 +208,6 @@ impl Packet {
         let mac = MacAddr([a, b, c, d, e, f]);
         (self.htype == 1 && self.hlen == 6 && !mac.is_multicast() && mac.0 != [0; 6]).then_some(mac)
     }
-
-    /// Whether the client cannot receive unicast yet.
-    pub fn wants_broadcast(&self) -> bool {
-        self.flags & BROADCAST != 0
-    }
-
-    /// Asks the relay to broadcast the answer.
-    pub fn set_broadcast(&mut self) {
-        self.flags |= BROADCAST;
-    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -254,14 +222,6 @@ impl Reader<'_> {
 
 fn until_nul(field: &[u8]) -> Vec<u8> {
     field.iter().copied().take_while(|&byte| byte != 0).collect()
-}
-
-fn text_field(bytes: &mut Vec<u8>, text: &[u8], size: usize) {
-    let end = bytes.len() + size;
-    if text.len() < size {
-        bytes.extend(text);
-    }
-    bytes.resize(end, 0);
 }
 
 #[cfg(test)]

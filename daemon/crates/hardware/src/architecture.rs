@@ -71,6 +71,11 @@ impl Firmware {
         }
     }
 
+    /// Whether a boot manager of UEFI decides what is tried next.
+    pub fn is_uefi(self) -> bool {
+        matches!(self, Self::UefiX64 | Self::UefiX64Http | Self::UefiArm64 | Self::UefiArm64Http)
+    }
+
     /// Whether the firmware fetches by HTTP itself (UEFI HTTP Boot).
     pub fn boots_by_http(self) -> bool {
         matches!(self, Self::UefiX64Http | Self::UefiArm64Http)

@@ -6,6 +6,7 @@
 mod architecture;
 mod disk;
 mod inventory;
+mod local_boot;
 mod mac;
 mod port;
 mod uuid;
@@ -13,6 +14,7 @@ mod uuid;
 pub use architecture::{Architecture, Firmware};
 pub use disk::{Disk, DiskSelector, DiskType, SizeMatch, SizeMatchError};
 pub use inventory::{Inventory, Link};
+pub use local_boot::{LocalBoot, LocalBootError};
 pub use mac::{MacAddr, MacAddrError};
 pub use port::{ChassisId, PortId, SwitchPort, SwitchPortError};
 pub use uuid::{SystemUuid, SystemUuidError};

@@ -27,7 +27,6 @@ impl Server {
     pub(super) fn address_for<M: Machines>(&mut self, request: &Request<'_, M>) -> Result<Ipv4Addr, Note> {
         let mac = request.client.mac;
         if let Some(address) = self.reservation(request) {
-            self.holders.insert(address, mac);
             return Ok(address);
         }
         self.may_lease(request)?;

@@ -1,15 +1,22 @@
 //! Which boot file a client gets, and by which options it learns of it.
 
 use dhcproto::v4::{DhcpOption, OptionCode};
-use hardware::Firmware;
+use hardware::{Firmware, LocalBoot};
 
-use super::{Config, Machines, Request};
+use super::{Boots, Config, Machines, Mode, Request};
 use crate::{client::Kind, wire::Packet};
 
 /// iPXE's encapsulated options, and in them: do not wait for a proxy, nobody else answers. It saves
 /// iPXE 3 s of every boot.
 const IPXE_ENCAPSULATED: u8 = 175;
 const NO_PXEDHCP: [u8; 3] = [176, 1, 1];
+
+/// A Raspberry Pi's boot ROM looks for this menu entry and takes nothing else (PXE 2.1 §2.4, table 2-2:
+/// discovery control 6, menu prompt 10, boot menu 9).
+const RASPBERRY_PI: &[u8] = b"\x06\x01\x03\x0a\x04\x00PXE\x09\x14\x00\x00\x11Raspberry Pi Boot\xff";
+/// A file that does not exist, on purpose: firmware that finds nothing goes on to the next entry at
+/// once, one that hears nothing waits for a minute.
+pub(super) const NO_FILE: &str = "local-disk";
 
 /// The boot file of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,26 +31,44 @@ pub(super) enum BootFile {
     Url(String),
     /// PXE: the bootloader's name at the next server
     File(&'static str),
+    /// a Raspberry Pi, which knows the names of its files
+    RaspberryPi,
 }
 
 impl BootFile {
     pub(super) fn of<M: Machines>(request: &Request<'_, M>, config: &Config) -> Self {
-        if !request.client.netboots() || !request.machines.may_netboot(request.client.mac) {
-            return Self::None;
+        let client = &request.client;
+        let way = (request.boots == Boots::Nothing).then(|| local_boot(request, config));
+        match way {
+            Some(LocalBoot::Silent) => return Self::None,
+            Some(LocalBoot::NotFound) => {
+                return match client.kind {
+                    Kind::HttpBoot => Self::Url(url(config, NO_FILE)),
+                    Kind::Pxe => Self::File(NO_FILE),
+                    // it leaves by itself when it is told nothing
+                    Kind::Ipxe | Kind::Plain => Self::None,
+                };
+            }
+            // by way of iPXE, whose script then says how
+            Some(LocalBoot::Exit | LocalBoot::Sanboot) | None => {}
         }
         // whoever is iPXE gets the script and never iPXE again, or it would chain for ever
-        match (request.client.kind, request.client.firmware.and_then(bootloader)) {
+        match (client.kind, client.firmware) {
             (Kind::Ipxe, _) => Self::Script(url(config, "boot.ipxe")),
-            (Kind::HttpBoot, Some(file)) => Self::Url(url(config, &format!("ipxe/{file}"))),
-            (Kind::Pxe, Some(file)) => Self::File(file),
-            (Kind::HttpBoot | Kind::Pxe, None) => Self::NoneFits,
             (Kind::Plain, _) => Self::None,
+            (Kind::Pxe, Some(Firmware::RaspberryPi)) => Self::RaspberryPi,
+            (kind, firmware) => match firmware.and_then(bootloader) {
+                Some(file) if kind == Kind::HttpBoot => Self::Url(url(config, &format!("ipxe/{file}"))),
+                Some(file) => Self::File(file),
+                None => Self::NoneFits,
+            },
         }
     }
 
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::None | Self::NoneFits => None,
+            Self::RaspberryPi => Some("Raspberry Pi Boot"),
             Self::Script(text) | Self::Url(text) => Some(text),
             Self::File(name) => Some(name),
         }
@@ -54,6 +79,12 @@ impl BootFile {
     pub(super) fn put(&self, reply: &mut Packet, config: &Config) {
         let Some(name) = self.name() else { return };
         reply.siaddr = config.server;
+        if *self == Self::RaspberryPi {
+            reply.options.set(&DhcpOption::TFTPServerName(config.server.to_string().into_bytes()));
+            reply.options.set(&DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
+            reply.options.set(&DhcpOption::VendorExtensions(RASPBERRY_PI.to_vec()));
+            return;
+        }
         reply.file = name.as_bytes().to_vec();
         reply.options.set(&DhcpOption::BootfileName(name.as_bytes().to_vec()));
         match self {
@@ -68,9 +99,24 @@ impl BootFile {
             Self::Script(_) => {
                 reply.options.set_raw(OptionCode::from(IPXE_ENCAPSULATED), NO_PXEDHCP.to_vec());
             }
-            Self::None | Self::NoneFits => {}
+            Self::None | Self::NoneFits | Self::RaspberryPi => {}
         }
     }
+}
+
+/// How a machine that boots nothing here gets to its own disk.
+///
+/// Beside another server, strangers are left alone: a file that is not there would keep them from the
+/// one they are meant to find.
+fn local_boot<M: Machines>(request: &Request<'_, M>, config: &Config) -> LocalBoot {
+    let (client, machines) = (&request.client, request.machines);
+    if config.mode == Mode::Proxy && machines.reservation(client.mac).is_none() {
+        return LocalBoot::Silent;
+    }
+    machines.local_boot(client.mac).unwrap_or(match client.firmware {
+        Some(firmware) if firmware.is_uefi() => LocalBoot::NotFound,
+        _ => LocalBoot::Silent,
+    })
 }
 
 fn url(config: &Config, path: &str) -> String {
@@ -86,7 +132,8 @@ fn bootloader(firmware: Firmware) -> Option<&'static str> {
     match firmware {
         Firmware::Bios => Some("undionly.kpxe"),
         Firmware::UefiX64 | Firmware::UefiX64Http => Some("snponly.efi"),
-        Firmware::UefiArm64 | Firmware::UefiArm64Http => Some("ipxe-arm64.efi"),
-        Firmware::UbootArm64 | Firmware::RaspberryPi | Firmware::Other(_) => None,
+        // U-Boot runs EFI programs
+        Firmware::UefiArm64 | Firmware::UefiArm64Http | Firmware::UbootArm64 => Some("ipxe-arm64.efi"),
+        Firmware::RaspberryPi | Firmware::Other(_) => None,
     }
 }

@@ -32,7 +32,9 @@ pub struct Config {
     pub mode: Mode,
     /// the network
     pub subnet: Ipv4Net,
-    /// our address in it: server identifier and next server
+    /// whether we have no interface in it, and only relays bring its packets
+    pub relayed: bool,
+    /// our address in it, or for a relayed network the one that the relay knows: server identifier and next server
     pub server: Ipv4Addr,
     /// the boot server's port at that address
     pub http_port: u16,
@@ -42,6 +44,11 @@ pub struct Config {
     pub pool_for: PoolFor,
     /// addresses that never come from the pool: virtual address, every node's
     pub excluded: BTreeSet<Ipv4Addr>,
+    /// the addresses of the site's nodes: whoever uses one already keeps it
+    pub nodes: BTreeSet<Ipv4Addr>,
+    /// whether somebody looks on the wire if an address is in use, before a machine that is new to it
+    /// is offered it
+    pub probe: bool,
     /// default route
     pub gateway: Option<Ipv4Addr>,
     /// resolvers
@@ -65,6 +72,10 @@ pub struct Timing {
     pub quarantine: Duration,
     /// how long after a netboot the machine's operating system still gets a pool address
     pub remember: Duration,
+    /// how long an address that nobody was found to use needs no second look
+    pub probed: Duration,
+    /// in which time an unidentified machine is given iPXE only so often
+    pub identify: Duration,
 }
 
 impl Default for Timing {
@@ -77,6 +88,8 @@ impl Default for Timing {
             lease: HOUR,
             quarantine: HOUR,
             remember: HOUR,
+            probed: Duration::from_secs(60),
+            identify: HOUR,
         }
     }
 }

@@ -50,6 +50,46 @@ pub enum Note {
         /// yiaddr
         address: Ipv4Addr,
     },
+    /// it may not netboot now
+    #[error("address {address}, and on to its own disk: it has nothing to boot from here")]
+    LocalDisk {
+        /// yiaddr
+        address: Ipv4Addr,
+    },
+    /// it was given iPXE again and again and nobody knows it
+    #[error(
+        "address {address}, and on to its own disk: it was started again and again and is still not identified"
+    )]
+    WornOut {
+        /// yiaddr
+        address: Ipv4Addr,
+    },
+    /// nobody is known to have this node's address, and it uses it
+    #[error("it keeps the node address {address}, of which there is no other record here")]
+    Kept {
+        /// ciaddr
+        address: Ipv4Addr,
+    },
+    /// the address is new to this machine
+    #[error("looks whether anybody uses {address} before offering it")]
+    Looking {
+        /// what would be offered
+        address: Ipv4Addr,
+    },
+    /// somebody answers ARP there
+    #[error("{address} is not offered: {user} uses it; find that machine and give it another address")]
+    InUse {
+        /// what would have been offered
+        address: Ipv4Addr,
+        /// who answered
+        user: MacAddr,
+    },
+    /// authoritative is who is alone
+    #[error("silent, because another DHCP server ({server}) answers here: stop it, or write `dhcp: proxy`")]
+    Silenced {
+        /// its identifier
+        server: Ipv4Addr,
+    },
     /// nothing in the house boots this firmware
     #[error("nothing to boot {firmware:?} with")]
     UnknownFirmware {
@@ -62,6 +102,9 @@ pub enum Note {
         /// file name or URL
         file: String,
     },
+    /// a boot file that is not there, beside somebody else's address
+    #[error("on to its own disk: it has nothing to boot from here")]
+    ProxiedToDisk,
     /// in proxy mode: addresses, and machines that boot nothing, are the other server's
     #[error("left to the network's own DHCP server")]
     LeftToOthers,
@@ -138,8 +181,15 @@ impl Note {
             Self::PoolExhausted => "pool-exhausted",
             Self::Booting { .. } => "booting",
             Self::AddressOnly { .. } => "address-only",
+            Self::LocalDisk { .. } => "local-disk",
+            Self::WornOut { .. } => "worn-out",
+            Self::Kept { .. } => "kept",
+            Self::Looking { .. } => "looking",
+            Self::InUse { .. } => "in-use",
+            Self::Silenced { .. } => "silenced",
             Self::UnknownFirmware { .. } => "unknown-firmware",
             Self::Proxied { .. } => "proxied",
+            Self::ProxiedToDisk => "proxied-to-disk",
             Self::LeftToOthers => "left-to-others",
             Self::Refused { .. } => "refused",
             Self::ChoseAnother { .. } => "chose-another",
@@ -163,6 +213,10 @@ impl Note {
                 | Self::ChoseAnother { .. }
                 | Self::Declined { .. }
                 | Self::ReservationConflict { .. }
+                | Self::WornOut { .. }
+                | Self::Kept { .. }
+                | Self::InUse { .. }
+                | Self::Silenced { .. }
         )
     }
 }

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 
-use super::{Answer, Destination, Machines, Note, Reply, Request, Server, boot_file::BootFile};
-use crate::wire::Packet;
+use super::{Answer, Boots, Destination, Machines, Note, Reply, Request, Server, boot_file::BootFile};
+use crate::{relay::Relayed, wire::Packet};
 
 /// RFC 2131 §3.3: a lease without an end.
 const INFINITE: u32 = u32::MAX;
@@ -31,8 +31,13 @@ impl Server {
             packet.options.set(&DhcpOption::Rebinding(seconds - seconds / 8));
         }
         let file = self.put_parameters(request, &mut packet);
+        let netboots = request.client.netboots();
         let note = match (&file, file.name()) {
             (BootFile::NoneFits, _) => Note::UnknownFirmware { firmware: request.client.firmware },
+            _ if netboots && self.is_worn_out(request.client.mac) && request.boots == Boots::Nothing => {
+                Note::WornOut { address }
+            }
+            _ if netboots && request.boots == Boots::Nothing => Note::LocalDisk { address },
             (_, Some(name)) => Note::Booting { address, file: name.to_owned() },
             (_, None) => Note::AddressOnly { address },
         };
@@ -66,18 +71,24 @@ impl Server {
         let mut packet = Packet::reply_to(request.packet);
         packet.options.set(&DhcpOption::MessageType(kind));
         // firmware silently drops an offer without it
-        packet.options.set(&DhcpOption::ServerIdentifier(self.config.server));
-        // RFC 6842, PXE 2.1 §2.2.1, RFC 3046 §2.2: given back as they came
+        packet.options.set(&DhcpOption::ServerIdentifier(self.identifier(request)));
+        // RFC 6842, PXE 2.1 §2.2.1, RFC 3046 §2.2, RFC 3011 §2: given back as they came
         for code in [
             OptionCode::ClientIdentifier,
             OptionCode::ClientMachineIdentifier,
             OptionCode::RelayAgentInformation,
+            OptionCode::SubnetSelection,
         ] {
             if let Some(value) = request.packet.options.raw(code) {
                 packet.options.set_raw(code, value.to_vec());
             }
         }
         packet
+    }
+
+    /// Option 54 for this client: our address, or the relay's when it wants renewals to pass it, too.
+    pub(super) fn identifier<M>(&self, request: &Request<'_, M>) -> Ipv4Addr {
+        request.relayed.as_ref().and_then(Relayed::server_override).unwrap_or(self.config.server)
     }
 
     fn put_parameters<M: Machines>(&self, request: &Request<'_, M>, packet: &mut Packet) -> BootFile {

@@ -16,6 +16,12 @@ impl Server {
         };
         let until = request.now.saturating_add(millis(self.config.timing.offer));
         self.offers.insert(request.client.mac, Offered { address, until });
+        if let Some(doubt) = self.doubt(request, address) {
+            return doubt;
+        }
+        if self.reservation(request) == Some(address) {
+            self.holders.insert(address, request.client.mac);
+        }
         let seconds = self.seconds(request, address);
         self.grant(request, MessageType::Offer, address, seconds)
     }
@@ -27,7 +33,7 @@ impl Server {
         let requested = packet.options.address(OptionCode::RequestedIpAddress);
         let current = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         match (server, requested, current) {
-            (Some(server), _, _) if server != self.config.server => {
+            (Some(server), _, _) if server != self.config.server && server != self.identifier(request) => {
                 self.offers.remove(&request.client.mac);
                 Note::ChoseAnother { server }.into()
             }
@@ -81,11 +87,31 @@ impl Server {
         let taken = self.leases.at(current).is_some_and(|lease| lease.holds(request.now));
         if reservation == Some(current) || self.is_free(request, current) {
             self.acknowledge(request, current)
+        } else if !taken && reservation.is_none() && self.may_keep(request, current) {
+            self.keep(request, current)
         } else if taken || reservation.is_some() || !self.config.subnet.contains(&current) {
             self.refuse(request, current)
         } else {
             Note::NoRecord { wanted: current }.into()
         }
+    }
+
+    /// Whether it uses a node's address that nobody is known to hold: then what we know is incomplete
+    /// (an empty store, a machine that was installed by other means), and a node without its address
+    /// is a member that etcd loses.
+    fn may_keep<M: Machines>(&self, request: &Request<'_, M>, current: Ipv4Addr) -> bool {
+        self.config.nodes.contains(&current)
+            && self.config.subnet.contains(&current)
+            && !request.machines.is_reserved(current)
+            && self.holders.get(&current).is_none_or(|holder| *holder == request.client.mac)
+    }
+
+    /// Confirms the address for one lease time, without a promise beyond it.
+    fn keep<M: Machines>(&mut self, request: &Request<'_, M>, current: Ipv4Addr) -> Answer {
+        let mac = request.client.mac;
+        self.holders.insert(current, mac);
+        let answer = self.grant(request, MessageType::Ack, current, self.seconds(request, current));
+        Answer { bound: Some((mac, current)), note: Some(Note::Kept { address: current }), ..answer }
     }
 
     fn acknowledge<M: Machines>(&mut self, request: &Request<'_, M>, address: Ipv4Addr) -> Answer {
@@ -94,10 +120,12 @@ impl Server {
         let seconds = self.seconds(request, address);
         let mut answer = self.grant(request, MessageType::Ack, address, seconds);
         if let Some(seconds) = seconds {
+            let before = self.leases.of(mac).and_then(|lease| lease.relayed.clone());
             let lease = Lease {
                 address,
                 mac: Some(mac),
                 hostname: hostname(request),
+                relayed: request.relayed.clone().or(before),
                 state: LeaseState::Bound,
                 granted: request.now,
                 expires: request.now.saturating_add(u64::from(seconds) * 1000),
@@ -132,16 +160,8 @@ impl Server {
             return Note::NotItsAddress { address }.into();
         }
         self.offers.remove(&mac);
-        let lease = Lease {
-            address,
-            mac: None,
-            hostname: None,
-            state: LeaseState::Declined,
-            granted: request.now,
-            expires: request.now.saturating_add(millis(self.config.timing.quarantine)),
-        };
         let mut changes = Changes::default();
-        self.leases.put(lease, &mut changes);
+        self.quarantine(address, request.now, &mut changes);
         Answer { changes, ..Note::Declined { address, mac }.into() }
     }
 

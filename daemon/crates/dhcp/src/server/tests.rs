@@ -29,11 +29,14 @@ fn config() -> Config {
     Config {
         mode: Mode::Authoritative,
         subnet: "10.77.0.0/24".parse().unwrap(),
+        relayed: false,
         server: SERVER,
         http_port: 80,
         pool: Some(host(100)..=host(103)),
         pool_for: PoolFor::NetbootClients,
         excluded: BTreeSet::new(),
+        nodes: BTreeSet::new(),
+        probe: false,
         gateway: Some(host(254)),
         dns: vec![host(53), host(54)],
         ntp: Vec::new(),
@@ -65,8 +68,12 @@ impl Machines for Known {
         self.slots.values().any(|slot| *slot == address)
     }
 
-    fn may_netboot(&self, mac: MacAddr) -> bool {
-        !self.silent.contains(&mac)
+    fn boots(&self, mac: MacAddr) -> Boots {
+        if self.silent.contains(&mac) { Boots::Nothing } else { Boots::Identify }
+    }
+
+    fn local_boot(&self, _: MacAddr) -> Option<LocalBoot> {
+        Some(LocalBoot::Silent)
     }
 }
 

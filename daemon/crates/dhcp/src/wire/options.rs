@@ -78,6 +78,16 @@ impl Options {
         self.faults
     }
 
+    /// The octets that all options and the End take.
+    pub(super) fn size(&self) -> usize {
+        self.list.iter().map(|(_, value)| Self::size_of(value)).sum::<usize>() + 1
+    }
+
+    /// The octets that an option with this value takes.
+    pub(super) fn size_of(value: &[u8]) -> usize {
+        value.len() + 2 * value.len().div_ceil(LONGEST).max(1)
+    }
+
     /// Reads one field to its End option or its end.
     pub(super) fn read(&mut self, field: &[u8]) {
         let mut rest = field;

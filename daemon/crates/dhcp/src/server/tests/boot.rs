@@ -120,7 +120,7 @@ fn an_ordinary_lease_has_no_boot_options() {
     stand.known.silent.insert(MACHINE);
     for capture in ["ipxe-bios-discover", "ovmf-pxe-discover", "ovmf-http-discover"] {
         let answer = stand.send(&captures::packet(capture));
-        assert_eq!(label(&answer), "address-only", "{capture}");
+        assert_eq!(label(&answer), "local-disk", "{capture}");
         let packet = answer.reply.unwrap().packet;
         assert_eq!((packet.yiaddr, packet.siaddr), (host(100), Ipv4Addr::UNSPECIFIED), "{capture}");
         assert!(packet.file.is_empty() && packet.sname.is_empty(), "{capture}");

@@ -195,6 +195,7 @@ fn a_lease_is_stored_before_the_ack() {
         address: host(100),
         mac: Some(MACHINE),
         hostname: Some("talos-abc".to_owned()),
+        relayed: None,
         state: crate::LeaseState::Bound,
         granted: NOW,
         expires: NOW + HOUR,
