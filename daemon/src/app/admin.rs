@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use api::{Backend, Deploy, Deployed, Event, Refusal, Reloaded, Status};
+use api::{Backend, Complaint, Conversation, Deploy, Deployed, Event, Refusal, Reloaded, Said, Status};
 use futures_util::{Stream, stream};
+use hardware::MacAddr;
 use lifecycle::NodeName;
 use reconciler::{Cluster, Handle};
-use serve::counters::Counters;
+use serve::{counters::Counters, trace::Trace};
 use store::Store;
 use tokio::sync::{Mutex, watch};
 
@@ -24,11 +25,17 @@ pub(crate) struct Admin {
     cluster: watch::Sender<Arc<Cluster>>,
     settings: Settings,
     state: State,
-    counters: Arc<Counters>,
+    seen: Seen,
     /// why the site in force is not the one on disk
     fault: watch::Sender<Option<String>>,
     /// one at a time
     reloading: Mutex<()>,
+}
+
+/// What the sockets noticed.
+pub(crate) struct Seen {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) trace: Arc<Trace>,
 }
 
 /// Where the daemon reads and keeps things.
@@ -45,10 +52,10 @@ impl Admin {
         cluster: watch::Sender<Arc<Cluster>>,
         settings: Settings,
         state: State,
-        counters: Arc<Counters>,
+        seen: Seen,
     ) -> Self {
         let fault = watch::Sender::new(fault);
-        Self { folders, handle, cluster, settings, state, counters, fault, reloading: Mutex::new(()) }
+        Self { folders, handle, cluster, settings, state, seen, fault, reloading: Mutex::new(()) }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -112,7 +119,37 @@ impl Backend for Admin {
     }
 
     fn malformed(&self) {
-        self.counters.add("admin", "malformed");
+        self.seen.counters.add("admin", "malformed");
+    }
+
+    async fn trace(&self, mac: MacAddr) -> Result<Conversation, Refusal> {
+        let said = self.seen.trace.conversation(mac).ok_or_else(|| {
+            Refusal(format!(
+                "{mac} has said nothing since ichord started: is it switched on, is this the address of the card that \
+                 boots, and do its packets arrive here (`tcpdump -eni INTERFACE ether host {mac}`)?"
+            ))
+        })?;
+        let node = self.handle.published().borrow().boot.known.get(&mac).map(|known| known.node.clone());
+        let lines = said.lines.into_iter().map(|line| Said {
+            at: line.at,
+            last: line.last,
+            times: line.times,
+            layer: line.layer.name().to_owned(),
+            what: line.what,
+        });
+        Ok(Conversation { mac, node, address: said.address, lines: lines.collect() })
+    }
+
+    async fn doctor(&self) -> Vec<Complaint> {
+        let complaints = self.seen.trace.complaints(now()).into_iter();
+        let convert = |complaint: serve::trace::Complaint| Complaint {
+            kind: complaint.kind,
+            what: complaint.what,
+            since: complaint.since,
+            last: complaint.last,
+            times: complaint.times,
+        };
+        complaints.map(convert).collect()
     }
 
     fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static {
@@ -140,6 +177,11 @@ impl Backend for Admin {
             }
         })
     }
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn event(record: journal::Record) -> Event {

@@ -6,7 +6,7 @@ use boot::Catalogue;
 use identity::Marks;
 use lifecycle::{BootAnswer, NodeName};
 use reconciler::{Cluster, Handle};
-use serve::{BootAuthority, BootQuestion, BootReply};
+use serve::{BootAuthority, BootQuestion, BootReply, trace::Trace};
 use tokio::sync::watch;
 
 use super::sockets::kernel_command_line;
@@ -16,13 +16,14 @@ pub(crate) struct Authority {
     pub(crate) handle: Handle,
     pub(crate) cluster: watch::Receiver<Arc<Cluster>>,
     pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
+    pub(crate) trace: Arc<Trace>,
 }
 
 impl BootAuthority for Authority {
     async fn ask(&self, question: BootQuestion) -> BootReply {
         let BootQuestion { from, machine, attempt, lldp, firmware: _ } = question;
         // anybody can write another machine's address into a URL; only its own card answers for it
-        if let Err(reason) = asks_for_itself(from, &machine).await {
+        if let Err(reason) = asks_for_itself(from, &machine, &self.trace).await {
             tracing::warn!(%from, %machine, reason, "a boot question is refused");
             return BootReply::Refused { reason };
         }
@@ -30,24 +31,26 @@ impl BootAuthority for Authority {
             Ok(BootAnswer::Deploy { node }) => self.images(&node),
             Ok(BootAnswer::Retry { seconds, reason }) => {
                 tracing::info!(%from, reason, "asked to come back");
-                BootReply::Retry { seconds }
+                BootReply::Retry { seconds, reason }
             }
             Ok(BootAnswer::LocalDisk { reason }) => {
                 tracing::info!(%from, reason, "sent to its own disk");
-                BootReply::LocalDisk
+                BootReply::LocalDisk { reason }
             }
             Ok(BootAnswer::Refused { reason }) => BootReply::Refused { reason },
             // going down; the next daemon answers
-            Err(_) => BootReply::Retry { seconds: 5 },
+            Err(_) => BootReply::Retry { seconds: 5, reason: "ichord is going down".to_owned() },
         }
     }
 }
 
-/// Whether the hardware address in the question is the one that the question came from.
-async fn asks_for_itself(from: IpAddr, machine: &Marks) -> Result<(), String> {
+/// Whether the hardware address in the question is the one that the question came from: as ARP says, or behind a
+/// relay, where ARP does not reach, as our own DHCP gave it out.
+async fn asks_for_itself(from: IpAddr, machine: &Marks, trace: &Trace) -> Result<(), String> {
     match net::neighbour::mac_of(from).await {
         Ok(Some(mac)) if machine.macs.contains(&mac) => Ok(()),
         Ok(Some(mac)) => Err(format!("{from} is {mac}, which is not the machine it asks for")),
+        Ok(None) if trace.machine_at(from).is_some_and(|mac| machine.macs.contains(&mac)) => Ok(()),
         Ok(None) => Err(format!("{from} is not on a provisioning network of this host")),
         Err(error) => Err(format!("the neighbour table cannot be read: {error}")),
     }

@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::Context as _;
 use reconciler::{Checkpoints, Clock, Cluster, Reconciler, Talos};
-use serve::counters::Counters;
+use serve::{counters::Counters, trace::Trace};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let Loaded { site, secrets, steps, copy, .. } = start.loaded;
     let site = Arc::new(site);
     let catalogue = sockets::catalogue(&site, &options.state)?;
-    let counters = Arc::new(Counters::default());
+    let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
 
     let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets, steps)?));
     let checkpoints = match &options.crash_ledger {
@@ -68,8 +68,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (pumps, ends) = pumps::channels();
     let boot_view = pumps.boot_view(handle.published());
-    let (http_port, counts) = (options.http_port, Arc::clone(&counters));
-    let links = sockets::Links { ends, boot_view, counters, catalogue, http_port };
+    let (http_port, counts, seen) = (options.http_port, Arc::clone(&counters), Arc::clone(&trace));
+    let links = sockets::Links { ends, boot_view, counters, trace, catalogue, http_port };
     let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     // before anybody can find us: until then a signal simply ends the process
     let mut signals = signals::Signals::listen();
@@ -86,7 +86,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         cluster,
         settings,
         state,
-        Arc::clone(&counts),
+        admin::Seen { counters: Arc::clone(&counts), trace: seen },
     );
     let backend = Arc::new(backend);
     let mut tasks = JoinSet::new();

@@ -1,14 +1,14 @@
 //! Every socket of the daemon: opened eagerly, so that what is wrong shows before anything is answered.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
 };
 
 use anyhow::Context as _;
-use boot::{BootView, Catalogue, catalogue::Image};
+use boot::{BootView, Catalogue, LocalBootRules, catalogue::Image};
 use net::{capabilities::Capability, interface::Interface};
 use reconciler::{Cluster, Handle};
 use serve::{
@@ -17,7 +17,9 @@ use serve::{
     dhcp::Dhcp,
     forwarding::Forwarding,
     http::{BootServer, Limits},
+    local_boot::LocalBoots,
     tftp::{self, Bootloaders, SERVER_PORT, Tftp},
+    trace::Trace,
 };
 use site::{DhcpMode, Network, Site};
 use store::Store;
@@ -38,6 +40,7 @@ pub(crate) struct Links {
     pub(crate) ends: Ends,
     pub(crate) boot_view: watch::Receiver<Arc<BootView>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) trace: Arc<Trace>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) http_port: u16,
 }
@@ -55,15 +58,24 @@ pub(crate) struct Sockets {
 /// What the open sockets take from the site in force.
 pub(crate) struct Settings {
     catalogue: watch::Sender<Arc<Catalogue>>,
-    /// our address and the configuration, by the interface of each network that has DHCP
-    dhcp: BTreeMap<String, (Ipv4Addr, watch::Sender<dhcp::Config>)>,
+    /// our address and the configurations, by the interface of each network that has DHCP
+    dhcp: BTreeMap<String, (Ipv4Addr, watch::Sender<Vec<dhcp::Config>>)>,
+    local_boots: watch::Sender<Arc<LocalBootRules>>,
     http_port: u16,
 }
 
 impl Settings {
     /// Whether the sockets that are open for one site are those that another one needs.
     pub(crate) fn fit(old: &Site, new: &Site) -> bool {
-        let opened = |network: &Network| (network.interface.clone(), network.subnet, network.dhcp);
+        let opened = |network: &Network| {
+            (
+                network.interface.clone(),
+                network.subnet,
+                network.dhcp,
+                network.relayed,
+                network.router_advertisement,
+            )
+        };
         old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
             && old.switches() == new.switches()
     }
@@ -71,10 +83,9 @@ impl Settings {
     /// Goes on with another site, which [fits](Self::fit).
     pub(crate) fn follow(&self, site: &Site, catalogue: Arc<Catalogue>) {
         self.catalogue.send_replace(catalogue);
-        for network in site.networks() {
-            if let Some((server, config)) = self.dhcp.get(&network.interface) {
-                config.send_replace(dhcp_config(site, network, *server, self.http_port));
-            }
+        self.local_boots.send_replace(Arc::new(local_boot_rules(site)));
+        for (interface, (server, configs)) in &self.dhcp {
+            configs.send_replace(dhcp_configs(site, interface, *server, self.http_port));
         }
     }
 }
@@ -110,11 +121,18 @@ pub(crate) async fn open(
     cluster: watch::Receiver<Arc<Cluster>>,
     links: Links,
 ) -> anyhow::Result<(Sockets, Settings)> {
-    let Links { ends, boot_view, counters, catalogue, http_port } = links;
+    let Links { ends, boot_view, counters, trace, catalogue, http_port } = links;
     let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
     let (catalogues, catalogue) = watch::channel(catalogue);
-    let mut settings = Settings { catalogue: catalogues, dhcp: BTreeMap::new(), http_port };
-    let authority = Arc::new(Authority { handle: handle.clone(), cluster, catalogue: catalogue.clone() });
+    let (local_boots, rules) = watch::channel(Arc::new(local_boot_rules(site)));
+    let mut settings = Settings { catalogue: catalogues, dhcp: BTreeMap::new(), local_boots, http_port };
+    let local_boots = LocalBoots::new(rules, boot_view.clone());
+    let authority = Arc::new(Authority {
+        handle: handle.clone(),
+        cluster,
+        catalogue: catalogue.clone(),
+        trace: Arc::clone(&trace),
+    });
     let bootloaders = Arc::new(Bootloaders::new(catalogue.clone()));
     let mut sockets = Sockets {
         dhcp: Vec::new(),
@@ -125,20 +143,25 @@ pub(crate) async fn open(
         ends,
     };
 
-    for network in site.networks() {
+    // a network behind relays comes in on the interface of another
+    for network in site.networks().iter().filter(|network| !network.relayed) {
         let server = server_address(network)?;
         if network.dhcp != DhcpMode::Off {
-            let (config, configs) = watch::channel(dhcp_config(site, network, server, http_port));
+            let (config, configs) = watch::channel(dhcp_configs(site, &network.interface, server, http_port));
             settings.dhcp.insert(network.interface.clone(), (server, config));
             let links = serve::dhcp::Links {
                 view: boot_view.clone(),
+                local_boots: local_boots.clone(),
                 sightings: sockets.ends.sightings.clone(),
                 whereabouts: sockets.ends.whereabouts.clone(),
                 counters: Arc::clone(&counters),
+                trace: Arc::clone(&trace),
             };
             let leases = Leases(store.clone());
-            sockets.dhcp.push(Dhcp::bind(&network.interface, configs, stored.clone(), leases, links)?);
-            sockets.tftp.push(listen_tftp(server, &bootloaders, &counters).await?);
+            let dhcp = Dhcp::bind(&network.interface, configs, stored.clone(), leases, links)?;
+            dhcp.alone().await?;
+            sockets.dhcp.push(dhcp);
+            sockets.tftp.push(listen_tftp(server, &bootloaders, &counters, &trace).await?);
         }
         let address = SocketAddr::from((server, http_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -148,7 +171,9 @@ pub(crate) async fn open(
             authority: Arc::clone(&authority),
             catalogue: catalogue.clone(),
             whereabouts: sockets.ends.whereabouts.clone(),
+            local_boots: local_boots.clone(),
             counters: Arc::clone(&counters),
+            trace: Arc::clone(&trace),
             limits: Limits::default(),
         };
         sockets.http.push((listener, boot_server));
@@ -191,10 +216,12 @@ async fn listen_tftp(
     server: Ipv4Addr,
     bootloaders: &Arc<Bootloaders>,
     counters: &Arc<Counters>,
+    trace: &Arc<Trace>,
 ) -> anyhow::Result<Tftp> {
     let address = SocketAddr::from((server, SERVER_PORT));
     let limits = tftp::Limits::default();
-    Tftp::bind(address, Arc::clone(bootloaders), Arc::clone(counters), limits).await.with_context(|| {
+    let (files, counters, trace) = (Arc::clone(bootloaders), Arc::clone(counters), Arc::clone(trace));
+    Tftp::bind(address, files, counters, trace, limits).await.with_context(|| {
         format!("TFTP cannot listen on {address}: is another TFTP server running on this host?")
     })
 }
@@ -215,10 +242,27 @@ fn server_address(network: &Network) -> anyhow::Result<Ipv4Addr> {
     })
 }
 
+/// The interface's own network first, then those that relays bring there.
+fn dhcp_configs(site: &Site, interface: &str, server: Ipv4Addr, http_port: u16) -> Vec<dhcp::Config> {
+    let mut networks: Vec<&Network> =
+        site.networks().iter().filter(|network| network.interface == interface).collect();
+    networks.sort_by_key(|network| network.relayed);
+    networks.into_iter().map(|network| dhcp_config(site, network, server, http_port)).collect()
+}
+
+fn local_boot_rules(site: &Site) -> LocalBootRules {
+    let site::LocalBoots { nodes, models } = site.local_boots().clone();
+    LocalBootRules { nodes, models }
+}
+
 fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16) -> dhcp::Config {
     let plan = site.plan();
-    let nodes = plan.nodes.values().map(|node| node.address);
-    let excluded = nodes.chain(plan.virtual_address).chain([IpAddr::V4(server)]);
+    let v4 = |address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let nodes: BTreeSet<Ipv4Addr> = plan.nodes.values().filter_map(|node| v4(node.address)).collect();
+    let others = plan.virtual_address.into_iter().filter_map(v4).chain([server]);
     dhcp::Config {
         mode: match network.dhcp {
             DhcpMode::Authoritative => dhcp::Mode::Authoritative,
@@ -226,16 +270,14 @@ fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16)
             DhcpMode::Off => dhcp::Mode::Off,
         },
         subnet: network.subnet,
+        relayed: network.relayed,
         server,
         http_port,
         pool: network.pool.map(|pool| pool.first..=pool.last),
-        pool_for: dhcp::PoolFor::default(),
-        excluded: excluded
-            .filter_map(|address| match address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect(),
+        pool_for: if network.pool_for_any { dhcp::PoolFor::Any } else { dhcp::PoolFor::NetbootClients },
+        excluded: others.chain(nodes.iter().copied()).collect(),
+        nodes,
+        probe: true,
         gateway: network.gateway,
         dns: network.dns.clone(),
         ntp: network.ntp.clone(),

@@ -2,12 +2,14 @@
 
 mod check;
 mod deploy;
+mod doctor;
 mod events;
 mod reload;
 mod render;
 mod secrets;
 mod serve;
 mod status;
+mod trace;
 
 use std::{
     io::{self, Write as _},
@@ -35,7 +37,9 @@ Examples:
   ichord serve profiles/home-ops           run the daemon
   ichord deploy --unfilled                 allow installing into every empty slot
   ichord status                            machines and the cluster, now
-  ichord events --follow                   every decision with its evidence, as it is made";
+  ichord events --follow                   every decision with its evidence, as it is made
+  ichord trace 64:4b:f0:00:00:03           everything one machine said and was told, and why
+  ichord doctor                            what is wrong on the network";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,6 +51,8 @@ enum Command {
     Deploy(deploy::Deploy),
     Reload(reload::Reload),
     Events(events::Events),
+    Trace(trace::Trace),
+    Doctor(doctor::Doctor),
 }
 
 /// How the commands find the running daemon.
@@ -102,6 +108,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Deploy(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),
+        Command::Trace(command) => block_on(command.run()),
+        Command::Doctor(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
@@ -121,6 +129,13 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Enough),
         written => Ok(written.context("cannot write to standard output")?),
     }
+}
+
+/// The time of day of a moment in milliseconds since the Unix epoch; nobody looks for a conversation of yesterday.
+fn time_of_day(at: u64) -> String {
+    let (seconds, milliseconds) = (at / 1000 % 86_400, at % 1000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{milliseconds:03}Z", seconds % 60)
 }
 
 /// The small runtime of a command that only calls the daemon.

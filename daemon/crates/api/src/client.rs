@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
+use hardware::MacAddr;
 use http_body_util::{BodyExt as _, BodyStream, Full};
 use hyper::{
     Request, Response, StatusCode,
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::wire::{Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
 
 /// A call that was not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,16 @@ impl Client {
     /// Reads the site's files again.
     pub async fn reload(&self) -> Result<Reloaded, CallError> {
         answer(self.send("POST", "/v1/reload", None::<&()>).await?).await
+    }
+
+    /// What one machine said and was told.
+    pub async fn trace(&self, mac: MacAddr) -> Result<Conversation, CallError> {
+        answer(self.send("GET", &format!("/v1/trace?mac={mac}"), None::<&()>).await?).await
+    }
+
+    /// What is wrong on the network.
+    pub async fn doctor(&self) -> Result<Vec<Complaint>, CallError> {
+        answer(self.send("GET", "/v1/doctor", None::<&()>).await?).await
     }
 
     /// The journal from `from` on; with `follow` the stream ends with the daemon.

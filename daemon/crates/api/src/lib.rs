@@ -1,4 +1,4 @@
-//! The admin API on a Unix socket: status, deploy, reload, events; and its client.
+//! The admin API on a Unix socket: status, deploy, reload, events, trace, doctor; and its client.
 //!
 //! HTTP/1.1 with JSON, so that `curl --unix-socket` can speak it, too. The socket's file mode is its
 //! access control: who may write to it may grant install permits. The daemon gives a [`Backend`];
@@ -10,4 +10,4 @@ mod wire;
 
 pub use client::{CallError, Client};
 pub use server::{Backend, ListenError, Listener, Refusal};
-pub use wire::{Deploy, Deployed, Event, Reloaded, Status};
+pub use wire::{Complaint, Conversation, Deploy, Deployed, Event, Reloaded, Said, Status};

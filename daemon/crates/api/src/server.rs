@@ -17,6 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{Stream, StreamExt as _};
+use hardware::MacAddr;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -26,7 +27,7 @@ use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::{Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
 
 /// A client that has not sent its request line by then is not one of ours.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -42,6 +43,10 @@ pub trait Backend: Send + Sync + 'static {
     fn deploy(&self, request: Deploy) -> impl Future<Output = Result<Deployed, Refusal>> + Send;
     /// Reads the site's files again and goes on with them if they have no faults.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
+    /// What one machine said and was told.
+    fn trace(&self, mac: MacAddr) -> impl Future<Output = Result<Conversation, Refusal>> + Send;
+    /// What is wrong on the network, as far as can be seen.
+    fn doctor(&self) -> impl Future<Output = Vec<Complaint>> + Send;
     /// Somebody on the socket does not speak HTTP; to be counted.
     fn malformed(&self);
     /// The journal from `from` on, oldest first; with `follow` it does not end.
@@ -148,6 +153,8 @@ fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
         .route("/v1/status", get(status::<B>))
         .route("/v1/deploy", post(deploy::<B>))
         .route("/v1/reload", post(reload::<B>))
+        .route("/v1/trace", get(trace::<B>))
+        .route("/v1/doctor", get(doctor::<B>))
         .route("/v1/events", get(events::<B>))
         .with_state(Arc::new(Served { backend, stop }))
 }
@@ -171,6 +178,22 @@ async fn deploy<B: Backend>(
 
 async fn reload<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Reloaded>, Refusal> {
     served.backend.reload().await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct Of {
+    mac: MacAddr,
+}
+
+async fn trace<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Query(of): Query<Of>,
+) -> Result<Json<Conversation>, Refusal> {
+    served.backend.trace(of.mac).await.map(Json)
+}
+
+async fn doctor<B: Backend>(State(served): State<Arc<Served<B>>>) -> Json<Vec<Complaint>> {
+    Json(served.backend.doctor().await)
 }
 
 #[derive(Deserialize)]

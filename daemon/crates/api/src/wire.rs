@@ -1,7 +1,8 @@
 //! What goes over the socket.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
+use hardware::MacAddr;
 use lifecycle::View;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,49 @@ pub struct Reloaded {
     pub site: PathBuf,
     /// warnings that did not stop it
     pub warnings: Vec<String>,
+}
+
+/// `GET /v1/trace?mac=…`: what one machine said and was told, on every layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// the card
+    pub mac: MacAddr,
+    /// the slot its machine holds
+    pub node: Option<String>,
+    /// its newest address
+    pub address: Option<IpAddr>,
+    /// oldest first
+    pub lines: Vec<Said>,
+}
+
+/// One line of a [`Conversation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// when it happened first, in milliseconds since the Unix epoch
+    pub at: u64,
+    /// when it happened last
+    pub last: u64,
+    /// how often in a row
+    pub times: u32,
+    /// `dhcp`, `tftp`, `http` or `boot`
+    pub layer: String,
+    /// a sentence, with the reason of the answer or of the silence
+    pub what: String,
+}
+
+/// One line of `GET /v1/doctor`: something a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// a short name of the kind
+    pub kind: String,
+    /// what happens, to whom, and what to do
+    pub what: String,
+    /// when it was first seen, in milliseconds since the Unix epoch
+    pub since: u64,
+    /// when it was last seen
+    pub last: u64,
+    /// how often
+    pub times: u32,
 }
 
 /// One line of `GET /v1/events`: a decision with its evidence.

@@ -10,9 +10,11 @@ use std::{
 };
 
 use api::{
-    Backend, CallError, Client, Deploy, Deployed, Event, ListenError, Listener, Refusal, Reloaded, Status,
+    Backend, CallError, Client, Complaint, Conversation, Deploy, Deployed, Event, ListenError, Listener,
+    Refusal, Reloaded, Said, Status,
 };
 use futures_util::{Stream, StreamExt as _, stream};
+use hardware::MacAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,17 @@ fn event(sequence: u64) -> Event {
     }
 }
 
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+fn conversation() -> Conversation {
+    let line = Said { at: 1, last: 2, times: 3, layer: "dhcp".into(), what: "DISCOVER: OFFER".into() };
+    Conversation { mac: MAC, node: Some("mini01".into()), address: None, lines: vec![line] }
+}
+
+fn complaint() -> Complaint {
+    Complaint { kind: "rival".into(), what: "10.77.0.9 answers".into(), since: 1, last: 2, times: 3 }
+}
+
 impl Backend for Fake {
     async fn status(&self) -> Status {
         let view = lifecycle::View::default();
@@ -46,6 +59,17 @@ impl Backend for Fake {
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {
         Ok(Reloaded { site: "site".into(), warnings: Vec::new() })
+    }
+
+    async fn trace(&self, mac: MacAddr) -> Result<Conversation, Refusal> {
+        if mac != MAC {
+            return Err(Refusal(format!("{mac} has said nothing")));
+        }
+        Ok(conversation())
+    }
+
+    async fn doctor(&self) -> Vec<Complaint> {
+        vec![complaint()]
     }
 
     fn malformed(&self) {
@@ -75,6 +99,10 @@ async fn every_call_and_its_refusal() {
     let refused = client.deploy(&Deploy { node: Some("mini09".into()), by: "ann".into() }).await;
     assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("mini09")));
     assert!(client.reload().await.unwrap().warnings.is_empty());
+    assert_eq!(client.trace(MAC).await.unwrap(), conversation());
+    let silent = client.trace(MacAddr([2; 6])).await;
+    assert!(matches!(silent, Err(CallError::Refused(reason)) if reason.contains("has said nothing")));
+    assert_eq!(client.doctor().await.unwrap(), [complaint()]);
     let events: Vec<Event> = client.events(1, false).await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(events, [event(1), event(2)]);
     stop.cancel();

@@ -35,6 +35,8 @@ pub struct Ask {
     pub serial: Option<String>,
     /// `efi` or `pcbios`
     pub platform: Option<String>,
+    /// SMBIOS manufacturer and product: `Apple Inc. Macmini8,1`
+    pub model: Option<String>,
     /// how often this boot has asked before; 0 the first time
     pub attempt: u32,
     /// LLDP neighbours; none from a BIOS build, which has no LLDP
@@ -78,6 +80,7 @@ impl Ask {
             uuid: uuid.filter(|uuid| uuid.is_distinctive()),
             serial: fields.serial.and_then(hex_text),
             platform: fields.platform.and_then(text),
+            model: model(fields.manufacturer.and_then(hex_text), fields.product.and_then(hex_text)),
             attempt: fields.attempt.and_then(|text| text.parse().ok()).unwrap_or(0),
             lldp: if heard { vec![report] } else { Vec::new() },
         })
@@ -90,6 +93,8 @@ struct Fields<'a> {
     uuid: Option<&'a str>,
     serial: Option<&'a str>,
     platform: Option<&'a str>,
+    manufacturer: Option<&'a str>,
+    product: Option<&'a str>,
     attempt: Option<&'a str>,
     chassis: Option<&'a str>,
     port: Option<&'a str>,
@@ -104,6 +109,8 @@ impl<'a> Fields<'a> {
             "uuid" => (&mut self.uuid, "uuid"),
             "serial" => (&mut self.serial, "serial"),
             "platform" => (&mut self.platform, "platform"),
+            "manufacturer" => (&mut self.manufacturer, "manufacturer"),
+            "product" => (&mut self.product, "product"),
             "attempt" => (&mut self.attempt, "attempt"),
             "lldp-chassis" => (&mut self.chassis, "lldp-chassis"),
             "lldp-port" => (&mut self.port, "lldp-port"),
@@ -115,6 +122,13 @@ impl<'a> Fields<'a> {
             Some(_) => Err(AskError::Twice(name)),
             None => Ok(()),
         }
+    }
+}
+
+fn model(manufacturer: Option<String>, product: Option<String>) -> Option<String> {
+    match (manufacturer, product) {
+        (Some(manufacturer), Some(product)) => Some(format!("{manufacturer} {product}")),
+        (one, other) => one.or(other),
     }
 }
 
@@ -158,6 +172,8 @@ mod tests {
             ("serial", "433032205826595a"),
             ("platform", "efi"),
             ("attempt", "0"),
+            ("manufacturer", "51454d55"),
+            ("product", "5374616e64617264205043"),
             ("lldp-chassis", "04feffffffff01"),
             ("lldp-port", "0574617032"),
             ("lldp-system", "737731"),
@@ -166,6 +182,7 @@ mod tests {
         .unwrap();
         assert_eq!(ask.mac, MacAddr([0x52, 0x54, 0, 0x77, 0, 2]));
         assert_eq!(ask.serial.as_deref(), Some("C02 X&YZ"));
+        assert_eq!(ask.model.as_deref(), Some("QEMU Standard PC"));
         let [report] = ask.lldp.as_slice() else { panic!("one neighbour: {:?}", ask.lldp) };
         assert_eq!(report.port, Some(PortId { subtype: 5, id: b"tap2".to_vec() }));
         assert_eq!(report.chassis.as_ref().map(ToString::to_string).as_deref(), Some("fe:ff:ff:ff:ff:01"));

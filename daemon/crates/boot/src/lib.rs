@@ -2,13 +2,16 @@
 //!
 //! On the road this stands between DHCP, which only asks [`view`] whether a machine may netboot, and
 //! the machine's kernel: [`ask`] reads what iPXE says about the machine, [`script`] writes what iPXE
-//! is told to do, [`catalogue`] knows the files and their digests.
+//! is told to do, [`catalogue`] knows the files and their digests,
+//! [`local_boot`] the way to its own disk.
 
 pub mod ask;
 pub mod catalogue;
+pub mod local_boot;
 pub mod script;
 pub mod view;
 
 pub use ask::{Ask, AskError, LldpReport};
 pub use catalogue::{Asset, AssetName, AssetNameError, Catalogue, CatalogueError, Image};
+pub use local_boot::LocalBootRules;
 pub use view::{BootView, KnownMachine, Offer};

@@ -8,6 +8,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use hardware::LocalBoot;
+
 use crate::catalogue::Asset;
 
 /// How long [`entry`] listens for the switch before it asks without: one default LLDP interval
@@ -51,7 +53,7 @@ pub fn entry(base: Base, lldp_wait: u32) -> String {
          inc waited\n\
          goto listen\n\
          :ask\n\
-         chain --replace --autofree {base}/boot/ask?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&platform=${{platform}}&attempt=${{attempt}}&lldp-chassis=${{netX.lldp/1.0.0.0:hexraw}}&lldp-port=${{netX.lldp/2.0.0.0:hexraw}}&lldp-system=${{netX.lldp/5.0.0.0:hexraw}}&lldp-description=${{netX.lldp/4.0.0.0:hexraw}} ||\n\
+         chain --replace --autofree {base}/boot/ask?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&manufacturer=${{manufacturer:hexraw}}&product=${{product:hexraw}}&platform=${{platform}}&attempt=${{attempt}}&lldp-chassis=${{netX.lldp/1.0.0.0:hexraw}}&lldp-port=${{netX.lldp/2.0.0.0:hexraw}}&lldp-system=${{netX.lldp/5.0.0.0:hexraw}}&lldp-description=${{netX.lldp/4.0.0.0:hexraw}} ||\n\
          echo ichord does not answer, asking again in {FETCH_AGAIN_SECONDS} s\n\
          sleep {FETCH_AGAIN_SECONDS}\n\
          inc attempt\n\
@@ -173,13 +175,18 @@ impl Platform {
 /// Boots the machine's own disk.
 ///
 /// UEFI must see a failure: after a success the boot manager stops and shows its menu (UEFI 2.10
-/// §3.1.1). An unknown platform gets the BIOS way, which ends the same where it does not work.
-pub fn local_disk(platform: Option<Platform>) -> &'static str {
-    match platform {
-        Some(Platform::Efi) => "#!ipxe\necho ichord: booting from the local disk\nexit 1\n",
-        Some(Platform::Bios) | None => {
-            "#!ipxe\necho ichord: booting from the local disk\nsanboot --no-describe --drive 0x80 || exit 1\n"
-        }
+/// §3.1.1). An unknown platform gets the BIOS way, which ends the same where it does not work. A model
+/// may want one of the two whatever its platform.
+pub fn local_disk(platform: Option<Platform>, way: Option<LocalBoot>) -> &'static str {
+    let leaves = match (way, platform) {
+        (Some(LocalBoot::Exit), _) => true,
+        (Some(LocalBoot::Sanboot), _) => false,
+        (_, platform) => platform == Some(Platform::Efi),
+    };
+    if leaves {
+        "#!ipxe\necho ichord: booting from the local disk\nexit 1\n"
+    } else {
+        "#!ipxe\necho ichord: booting from the local disk\nsanboot --no-describe --drive 0x80 || exit 1\n"
     }
 }
 

@@ -8,15 +8,18 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use hardware::MacAddr;
 use serde::{Deserialize, Serialize};
 
-/// Whether DHCP offers a boot file. An address is offered either way.
+/// What DHCP offers to boot. An address is offered either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offer {
-    /// no boot options: the firmware goes on to its next entry, its own disk
+    /// nothing: a claimed machine without a permit, or a stranger while every slot has its machine; the
+    /// firmware goes on to its own disk
     #[default]
     Nothing,
-    /// the boot file that fits the firmware
-    Netboot,
+    /// iPXE, which asks; a stranger that may be the machine of a slot
+    Identify,
+    /// iPXE, which installs; a permit is pending
+    Deploy,
 }
 
 /// A machine that holds a slot.
@@ -71,7 +74,7 @@ mod tests {
         BootView {
             revision: 7,
             known: [(MacAddr([2, 0, 0, 0, 0, 1]), machine)].into(),
-            unknown: Offer::Netboot,
+            unknown: Offer::Identify,
         }
     }
 
@@ -79,7 +82,7 @@ mod tests {
     fn a_known_machine_has_its_own_offer_and_any_other_the_common_one() {
         let (known, other) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
         let address = Ipv4Addr::new(172, 29, 51, 11);
-        assert_eq!((view().offer(known), view().offer(other)), (Offer::Nothing, Offer::Netboot));
+        assert_eq!((view().offer(known), view().offer(other)), (Offer::Nothing, Offer::Identify));
         assert_eq!((view().address(known), view().address(other)), (Some(address), None));
         assert!(view().is_reserved(address) && !view().is_reserved(Ipv4Addr::new(172, 29, 51, 12)));
     }

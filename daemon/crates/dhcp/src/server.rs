@@ -36,6 +36,7 @@ use crate::{
     wire::Packet,
 };
 
+pub use boot_file::NO_FILE;
 pub use config::{Config, Mode, PoolFor, Timing};
 pub use note::Note;
 

@@ -22,12 +22,13 @@ impl From<View> for Published {
 
 /// What DHCP may say to whom. An old picture costs a machine one spare start of iPXE.
 pub fn boot_view(view: &View) -> BootView {
-    let offer = |netboot| if netboot { Offer::Netboot } else { Offer::Nothing };
-    let mut boot = BootView { revision: view.revision, unknown: offer(view.identify), ..BootView::default() };
+    let unknown = if view.identify { Offer::Identify } else { Offer::Nothing };
+    let mut boot = BootView { revision: view.revision, unknown, ..BootView::default() };
     for (name, node) in &view.nodes {
         let IpAddr::V4(address) = node.address else { continue };
         for &mac in &node.macs {
-            let known = KnownMachine { node: name.0.clone(), address, offer: offer(node.netboot) };
+            let offer = if node.netboot { Offer::Deploy } else { Offer::Nothing };
+            let known = KnownMachine { node: name.0.clone(), address, offer };
             boot.known.insert(mac, known);
         }
     }

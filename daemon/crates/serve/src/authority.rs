@@ -39,9 +39,14 @@ pub enum BootReply {
     Retry {
         /// after so long
         seconds: u32,
+        /// what it waits for
+        reason: String,
     },
     /// boot the machine's own disk
-    LocalDisk,
+    LocalDisk {
+        /// why
+        reason: String,
+    },
     /// nothing, and a person at the console shall know why
     Refused {
         /// a sentence
@@ -55,8 +60,16 @@ impl BootReply {
         match self {
             Self::Deploy { .. } => "deploy",
             Self::Retry { .. } => "retry",
-            Self::LocalDisk => "local-disk",
+            Self::LocalDisk { .. } => "local-disk",
             Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// Why, for people; the answer to boot something speaks for itself.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Deploy { .. } => "the permit pays for one boot",
+            Self::Retry { reason, .. } | Self::LocalDisk { reason } | Self::Refused { reason } => reason,
         }
     }
 }

@@ -9,7 +9,12 @@ mod ask;
 mod assets;
 mod connection;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ::boot::{Catalogue, script, script::Base};
 use axum::{
@@ -28,7 +33,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use connection::DRAIN;
 
-use crate::{authority::BootAuthority, counters::Counters, whereabouts::Whereabouts};
+use crate::{
+    authority::BootAuthority,
+    clock,
+    counters::Counters,
+    local_boot::LocalBoots,
+    trace::{Layer, Trace, Who},
+    whereabouts::Whereabouts,
+};
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +67,12 @@ pub struct BootServer<A> {
     pub catalogue: watch::Receiver<Arc<Catalogue>>,
     /// where machines ask from
     pub whereabouts: mpsc::Sender<Whereabouts>,
+    /// how machines are sent to their own disks
+    pub local_boots: LocalBoots,
     /// what happened
     pub counters: Arc<Counters>,
+    /// what happened to whom
+    pub trace: Arc<Trace>,
     /// what clients may take
     pub limits: Limits,
 }
@@ -74,7 +90,9 @@ impl<A> Clone for BootServer<A> {
             authority: Arc::clone(&self.authority),
             catalogue: self.catalogue.clone(),
             whereabouts: self.whereabouts.clone(),
+            local_boots: self.local_boots.clone(),
             counters: Arc::clone(&self.counters),
+            trace: Arc::clone(&self.trace),
             limits: self.limits,
         }
     }
@@ -96,13 +114,15 @@ impl<A: BootAuthority> BootServer<A> {
     }
 
     fn router(self) -> Router {
-        let counters = Arc::clone(&self.counters);
+        let (counters, trace) = (Arc::clone(&self.counters), Arc::clone(&self.trace));
         Router::new()
             .route("/boot.ipxe", get(entry::<A>))
             .route("/boot/ask", get(ask::ask::<A>))
             .route("/ipxe/{file}", get(assets::ipxe::<A>))
             .route("/assets/{schematic}/{version}/{file}", get(assets::image::<A>))
-            .layer(middleware::from_fn(move |request, next| count(Arc::clone(&counters), request, next)))
+            .layer(middleware::from_fn(move |request, next| {
+                count(Arc::clone(&counters), Arc::clone(&trace), request, next)
+            }))
             .with_state(self)
     }
 }
@@ -116,11 +136,12 @@ async fn entry<A: BootAuthority>(
 }
 
 /// Counts and logs what was answered.
-async fn count(counters: Arc<Counters>, request: Request, next: Next) -> Response {
+async fn count(counters: Arc<Counters>, trace: Arc<Trace>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // without its query, which has serial numbers
     let path = request.uri().path().to_owned();
-    let peer = request.extensions().get::<Ends>().map(|ends| tracing::field::display(ends.peer));
+    let ends = request.extensions().get::<Ends>().copied();
+    let peer = ends.map(|ends| tracing::field::display(ends.peer));
     let response = next.run(request).await;
     let label = match response.status() {
         StatusCode::BAD_REQUEST => "400",
@@ -134,12 +155,27 @@ async fn count(counters: Arc<Counters>, request: Request, next: Next) -> Respons
     };
     counters.add("http", label);
     let status = response.status().as_u16();
+    if let Some(ends) = ends {
+        remember(&trace, ends.peer.ip().to_canonical(), &format!("{method} {path}"), status);
+    }
     if response.status().is_server_error() {
         tracing::warn!(peer, %method, path, status, "boot request");
     } else {
         tracing::debug!(peer, %method, path, status, "boot request");
     }
     response
+}
+
+/// The line of one request in its machine's conversation.
+fn remember(trace: &Trace, peer: IpAddr, asked: &str, status: u16) {
+    let (who, now) = (Who::Address(peer), clock::now());
+    trace.note(who, Layer::Http, now, format!("{asked}: {status}"));
+    trace.fetched(who);
+    // but not the one that is named to be missed
+    if status == 404 && !asked.ends_with(&format!("/{}", ::dhcp::NO_FILE)) {
+        let asked: String = asked.chars().take(200).collect();
+        trace.trouble("missing-file", format!("{peer} asks by HTTP for {asked:?}, which is not there"), now);
+    }
 }
 
 /// A short text: a script, or a sentence about what is wrong.

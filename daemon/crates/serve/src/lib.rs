@@ -11,7 +11,9 @@ pub mod counters;
 pub mod dhcp;
 pub mod forwarding;
 pub mod http;
+pub mod local_boot;
 pub mod tftp;
+pub mod trace;
 mod whereabouts;
 
 pub use authority::{BootAuthority, BootQuestion, BootReply};

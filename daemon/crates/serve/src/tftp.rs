@@ -31,7 +31,11 @@ pub use ::tftp::SERVER_PORT;
 pub use bootloaders::Bootloaders;
 use carry::Job;
 
-use crate::counters::Counters;
+use crate::{
+    clock,
+    counters::Counters,
+    trace::{Layer, Trace, Who},
+};
 
 /// A request fits into 512 octets (RFC 2347 §2); padding may follow.
 const LONGEST_REQUEST: usize = 1500;
@@ -62,6 +66,7 @@ pub struct Tftp {
     address: SocketAddr,
     files: Arc<Bootloaders>,
     counters: Arc<Counters>,
+    trace: Arc<Trace>,
     limits: Limits,
     transfers: JoinSet<()>,
     /// by the client's address and port; a transfer that was replaced is no more in here
@@ -90,12 +95,13 @@ impl Tftp {
         address: SocketAddr,
         files: Arc<Bootloaders>,
         counters: Arc<Counters>,
+        trace: Arc<Trace>,
         limits: Limits,
     ) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?;
         let address = socket.local_addr()?;
         let (transfers, running) = (JoinSet::new(), BTreeMap::new());
-        Ok(Self { socket, address, files, counters, limits, transfers, running })
+        Ok(Self { socket, address, files, counters, trace, limits, transfers, running })
     }
 
     /// Where it listens.
@@ -189,6 +195,7 @@ impl Tftp {
             server: self.address.ip(),
             files: Arc::clone(&self.files),
             counters: Arc::clone(&self.counters),
+            trace: Arc::clone(&self.trace),
             limits: self.limits.transfer,
         };
         let stop = shutdown.child_token();
@@ -201,6 +208,15 @@ impl Tftp {
         self.counters.add("tftp", refusal.label());
         let file = String::from_utf8_lossy(request.name.get(..100).unwrap_or(request.name));
         tracing::info!(%client, ?file, %refusal, "TFTP request refused");
+        let (who, now) = (Who::Address(client.ip()), clock::now());
+        self.trace.note(who, Layer::Tftp, now, format!("{file}: refused, {refusal}"));
+        self.trace.fetched(who);
+        // the one that is named to be missed
+        if refusal == Refusal::Name && file != ::dhcp::NO_FILE {
+            let what =
+                format!("{} asks by TFTP for {file:?}, which is not in the images folder", client.ip());
+            self.trace.trouble("missing-file", what, now);
+        }
         let error = Packet::Error { code: refusal.code(), text: refusal.to_string() };
         if let Err(error) = self.socket.send_to(&error.to_bytes(), client).await {
             tracing::debug!(%client, %error, "cannot send TFTP");

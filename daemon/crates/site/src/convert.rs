@@ -1,15 +1,16 @@
 //! What people wrote becomes what the program works with. Faults of single values were reported by reading
 //! them; what is missing or contradicts itself within one entry is reported here.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use document::{Checked, Document, Findings, Place};
+use hardware::LocalBoot;
 use identity::Slot;
 use lifecycle::{DeployPolicy, Timing, Trust};
 use talos_config::talconfig::TalConfig;
 
 use crate::{
-    model::{DhcpMode, HandoverStep, Network, Pool, Replace, Site, Switch},
+    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Replace, Site, Switch},
     wire,
 };
 
@@ -25,6 +26,7 @@ pub(crate) fn site(
     let name = name(file.site, root, findings);
     let networks = networks(file.network, root.key("network"), findings);
     let switches = present(file.switches, root.key("switches"), |wire, place| switch(wire, place, findings));
+    let local_boot = local_boots(file.local_boot, &file.machines);
     let slots = slots(file.machines, root.key("machines"), findings);
     let handover =
         present(file.handover, root.key("handover"), |wire, place| step(wire, place, directory, findings));
@@ -52,6 +54,7 @@ pub(crate) fn site(
         },
         images: file.images.0.map(|images| directory.join(images)),
         kernel_args,
+        local_boot,
         handover,
         timing: timing(file.timing.0.unwrap_or_default()),
     })
@@ -107,6 +110,9 @@ fn networks(
                 Some(wire::Dhcp::Off) => DhcpMode::Off,
                 Some(wire::Dhcp::Proxy) | None => DhcpMode::Proxy,
             },
+            relayed: wire.relayed.0.unwrap_or(false),
+            pool_for_any: wire.pool_for.0 == Some(wire::PoolFor::Any),
+            router_advertisement: wire.router_advertisement.0.unwrap_or(false),
             pool: wire.pool.0.map(|pool| Pool { first: pool.first, last: pool.last }),
             gateway: wire.gateway.0,
             dns: all(wire.dns),
@@ -132,7 +138,7 @@ fn switch(wire: wire::Switch, place: Place<'_>, findings: &mut Findings) -> Swit
 }
 
 fn slots(
-    machines: Checked<std::collections::BTreeMap<String, Checked<wire::Machine>>>,
+    machines: Checked<BTreeMap<String, Checked<wire::Machine>>>,
     place: Place<'_>,
     findings: &mut Findings,
 ) -> Vec<Slot> {
@@ -188,6 +194,20 @@ fn step(wire: wire::Step, place: Place<'_>, directory: &Path, findings: &mut Fin
     HandoverStep {
         name: wire.name,
         manifests: wire.manifests.iter().map(|file| directory.join(file)).collect(),
+    }
+}
+
+fn local_boots(
+    models: Checked<BTreeMap<String, Checked<LocalBoot>>>,
+    machines: &Checked<BTreeMap<String, Checked<wire::Machine>>>,
+) -> LocalBoots {
+    let models = models.0.unwrap_or_default().into_iter();
+    let nodes = machines.0.iter().flatten();
+    LocalBoots {
+        models: models.filter_map(|(pattern, way)| Some((pattern, way.0?))).collect(),
+        nodes: nodes
+            .filter_map(|(node, machine)| Some((node.clone(), machine.0.as_ref()?.local_boot.0?)))
+            .collect(),
     }
 }
 

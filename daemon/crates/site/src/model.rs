@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
 
-use hardware::Architecture;
+use hardware::{Architecture, LocalBoot};
 use identity::Slot;
 use ipnet::Ipv4Net;
 use lifecycle::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust};
@@ -24,6 +24,7 @@ pub struct Site {
     pub(crate) replace: Replace,
     pub(crate) images: Option<PathBuf>,
     pub(crate) kernel_args: Vec<String>,
+    pub(crate) local_boot: LocalBoots,
     pub(crate) handover: Vec<HandoverStep>,
     pub(crate) timing: Timing,
 }
@@ -37,8 +38,14 @@ pub struct Network {
     pub subnet: Ipv4Net,
     /// what the daemon does there
     pub dhcp: DhcpMode,
+    /// whether only relays bring its packets to the interface, which has another network
+    pub relayed: bool,
     /// addresses for machines that are not yet known
     pub pool: Option<Pool>,
+    /// whether everybody gets them, or only who netboots
+    pub pool_for_any: bool,
+    /// whether the daemon tells IPv6 hosts that there is nothing to wait for
+    pub router_advertisement: bool,
     /// the router machines are told
     pub gateway: Option<Ipv4Addr>,
     /// name servers machines are told
@@ -78,6 +85,15 @@ impl fmt::Display for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
     }
+}
+
+/// How machines that shall not netboot get to their own disks, where it is not what their firmware does best.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalBoots {
+    /// by node
+    pub nodes: BTreeMap<String, LocalBoot>,
+    /// by pattern of manufacturer and product; `*` at the end stands for anything
+    pub models: Vec<(String, LocalBoot)>,
 }
 
 /// A switch the daemon itself runs on: a Linux bridge of a hypervisor, a router or the lab.
@@ -228,6 +244,11 @@ impl Site {
     /// Kernel arguments for every machine, after those of its image.
     pub fn kernel_args(&self) -> &[String] {
         &self.kernel_args
+    }
+
+    /// The ways to machines' own disks.
+    pub fn local_boots(&self) -> &LocalBoots {
+        &self.local_boot
     }
 
     /// The hand-over, in its order.

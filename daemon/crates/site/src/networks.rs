@@ -20,9 +20,10 @@ pub(crate) fn check(site: &Site, root: Place<'_>, findings: &mut Findings) {
         let place = root.key("network").item(index);
         let before = site.networks.iter().take(index);
         for other in before {
-            if other.interface == network.interface {
+            if other.interface == network.interface && !network.relayed && !other.relayed {
                 let message = format!("{} has a network already", network.interface);
-                findings.push(place.key("interface").error("network-twice", message));
+                let finding = place.key("interface").error("network-twice", message);
+                findings.push(finding.fix("if only relays bring its packets, write `relayed: true`"));
             }
             if overlap(other.subnet.into(), network.subnet.into()) {
                 let message =
@@ -30,6 +31,7 @@ pub(crate) fn check(site: &Site, root: Place<'_>, findings: &mut Findings) {
                 findings.push(place.key("subnet").error("network-overlap", message));
             }
         }
+        relayed(site, network, place, findings);
         gateway(network, place, findings);
         pool(site, network, place, findings);
     }
@@ -38,6 +40,32 @@ pub(crate) fn check(site: &Site, root: Place<'_>, findings: &mut Findings) {
         address(site, node, root, findings);
     }
     cluster_networks(site, findings);
+}
+
+/// A network behind relays is served on the interface of another one.
+fn relayed(site: &Site, network: &Network, place: Place<'_>, findings: &mut Findings) {
+    if !network.relayed {
+        return;
+    }
+    let carries = |other: &&Network| !other.relayed && other.interface == network.interface;
+    let Some(own) = site.networks.iter().find(carries) else {
+        let message = format!("{} has no network of its own that relays could reach", network.interface);
+        let finding = place.key("relayed").error("relayed-alone", message);
+        findings.push(finding.fix("describe the interface's own network, too"));
+        return;
+    };
+    if own.dhcp != network.dhcp {
+        let message =
+            format!("{} is not served like {}, on whose interface it comes in", network.subnet, own.subnet);
+        let finding = place.key("relayed").error("relayed-mode", message);
+        findings.push(finding.fix("give both networks the same `dhcp`"));
+    }
+    if network.dhcp == DhcpMode::Authoritative && network.gateway.is_none() {
+        let message = "machines behind a relay cannot reach the daemon without a router";
+        findings.push(
+            place.warning("relayed-gateway", message).fix("add `gateway:`, the relay's address mostly"),
+        );
+    }
 }
 
 fn gateway(network: &Network, place: Place<'_>, findings: &mut Findings) {
@@ -78,6 +106,9 @@ fn pool(site: &Site, network: &Network, place: Place<'_>, findings: &mut Finding
         .flat_map(|node| node.addresses.iter().map(|&at| (at, node.hostname.clone())));
     let shared = site.cluster.virtual_addresses().into_iter().map(|at| (at, "the shared address".to_owned()));
     let gateway = network.gateway.iter().map(|&at| (IpAddr::V4(at), "the gateway".to_owned()));
+    let resolvers = network.dns.iter().map(|&at| (IpAddr::V4(at), "a name server".to_owned()));
+    let clocks = network.ntp.iter().map(|&at| (IpAddr::V4(at), "a time server".to_owned()));
+    let gateway = gateway.chain(resolvers).chain(clocks);
     let ends = ends.iter().map(|&at| (IpAddr::V4(at), "the network itself".to_owned()));
     for (address, whose) in nodes.chain(shared).chain(gateway).chain(ends) {
         if let IpAddr::V4(address) = address
@@ -151,7 +182,7 @@ fn address(site: &Site, node: &Node, root: Place<'_>, findings: &mut Findings) {
                      nothing makes that {address}",
                     node.hostname
                 );
-                let finding = root.key("machines").key(&node.hostname).warning("address-unsure", message);
+                let finding = root.key("machines").key(&node.hostname).error("address-unsure", message);
                 findings.push(finding.fix(
                     "write the address under `networkInterfaces`, use `dhcp: authoritative`, or reserve it by `mac:`",
                 ));

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use document::Checked;
-use hardware::{MacAddr, SwitchPort, SystemUuid};
+use hardware::{LocalBoot, MacAddr, SwitchPort, SystemUuid};
 use ipnet::Ipv4Net;
 use serde::{
     Deserialize, Deserializer,
@@ -25,18 +25,26 @@ pub(crate) struct File {
     pub replace: Checked<Replace>,
     pub images: Checked<String>,
     pub kernel_args: Checked<Vec<String>>,
+    pub local_boot: Checked<BTreeMap<String, Checked<LocalBoot>>>,
     pub handover: Checked<Vec<Checked<Step>>>,
     pub timing: Checked<Timing>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Network {
     pub interface: String,
     pub subnet: Ipv4Net,
     #[serde(default)]
     pub dhcp: Checked<Dhcp>,
     #[serde(default)]
+    pub relayed: Checked<bool>,
+    #[serde(default)]
     pub pool: Checked<Pool>,
+    #[serde(default)]
+    pub pool_for: Checked<PoolFor>,
+    #[serde(default)]
+    pub router_advertisement: Checked<bool>,
     #[serde(default)]
     pub gateway: Checked<Ipv4Addr>,
     #[serde(default)]
@@ -53,6 +61,13 @@ pub(crate) enum Dhcp {
     Off,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PoolFor {
+    Netboot,
+    Any,
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Switch {
     pub name: String,
@@ -62,12 +77,13 @@ pub(crate) struct Switch {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Machine {
     pub port: Checked<OneOrMore<SwitchPort>>,
     pub mac: Checked<OneOrMore<MacAddr>>,
     pub uuid: Checked<SystemUuid>,
     pub serial: Checked<String>,
+    pub local_boot: Checked<LocalBoot>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

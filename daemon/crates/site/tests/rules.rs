@@ -177,7 +177,7 @@ fn rules_about_ichord_yaml() {
         (
             "dhcp: authoritative\n    pool: 10.0.0.100-10.0.0.199",
             "dhcp: proxy",
-            "ichord.yaml:8:6: warning[address-unsure]",
+            "ichord.yaml:8:6: error[address-unsure]",
         ),
         ("dhcp: authoritative", "dhcp: off", "ichord.yaml:6:11: warning[pool-unused]"),
         (

@@ -14,6 +14,8 @@ pub struct LeaseRow {
     pub mac: Option<MacAddr>,
     /// The name the machine gave or was given.
     pub hostname: Option<String>,
+    /// Through which relay or switch it was asked for, in the DHCP server's own words.
+    pub relayed: Option<String>,
     /// The DHCP server's own word for the row, such as `bound` or `declined`.
     pub state: String,
     /// When it was given, in milliseconds since the Unix epoch.

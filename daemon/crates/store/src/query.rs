@@ -141,11 +141,12 @@ impl Query<'_> {
             state: String,
             granted: u64,
             expires: u64,
+            relayed: Option<String>,
         }
         let read = || -> rusqlite::Result<Vec<Raw>> {
             self.connection
                 .prepare(
-                    "SELECT address, mac, hostname, state, granted, expires FROM leases ORDER BY address",
+                    "SELECT address, mac, hostname, state, granted, expires, relayed FROM leases ORDER BY address",
                 )?
                 .query_map([], |row| {
                     Ok(Raw {
@@ -155,6 +156,7 @@ impl Query<'_> {
                         state: row.get(3)?,
                         granted: unsigned(row, 4)?,
                         expires: unsigned(row, 5)?,
+                        relayed: row.get(6)?,
                     })
                 })?
                 .collect()
@@ -177,6 +179,7 @@ impl Query<'_> {
                     state: raw.state.clone(),
                     granted: raw.granted,
                     expires: raw.expires,
+                    relayed: raw.relayed.clone(),
                 })
             })
             .collect()

@@ -15,7 +15,7 @@ use crate::{error::OpenError, model::Revision};
 const APPLICATION: i64 = 0x6943_486f;
 
 /// The schema this program writes; a file of a newer one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Times are milliseconds since the Unix epoch; the generated columns show them to people.
 /// `WITHOUT ROWID` keeps the table in the order of its key.
@@ -42,6 +42,7 @@ CREATE TABLE leases (
     state TEXT NOT NULL,
     granted INTEGER NOT NULL,
     expires INTEGER NOT NULL,
+    relayed TEXT,            -- the relay and its option 82
     expires_at TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%SZ', expires / 1000, 'unixepoch')) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE log (
@@ -143,6 +144,13 @@ fn check_and_prepare(path: &Path, connection: &Connection) -> Result<(), OpenErr
         .map_err(sql)?;
     if detail != "ok" {
         return Err(OpenError::Damaged { path: path.to_owned(), detail });
+    }
+    if !fresh && found == 1 {
+        connection
+            .execute_batch(
+                "BEGIN IMMEDIATE; ALTER TABLE leases ADD COLUMN relayed TEXT; PRAGMA user_version = 2; COMMIT;",
+            )
+            .map_err(sql)?;
     }
     if fresh {
         connection

@@ -310,8 +310,8 @@ impl Batch<'_> {
             let address = row.address.to_string();
             let mac = row.mac.map(|mac| mac.to_string());
             let inserted = self.connection.execute(
-                "INSERT INTO leases (address, mac, hostname, state, granted, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![address, mac, row.hostname, row.state, signed(row.granted), signed(row.expires)],
+                "INSERT INTO leases (address, mac, hostname, state, granted, expires, relayed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![address, mac, row.hostname, row.state, signed(row.granted), signed(row.expires), row.relayed],
             );
             match inserted {
                 Ok(_) => {}

@@ -41,7 +41,7 @@ sleep 1
 inc waited
 goto listen
 :ask
-chain --replace --autofree http://10.77.0.1/boot/ask?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:hexraw}&platform=${platform}&attempt=${attempt}&lldp-chassis=${netX.lldp/1.0.0.0:hexraw}&lldp-port=${netX.lldp/2.0.0.0:hexraw}&lldp-system=${netX.lldp/5.0.0.0:hexraw}&lldp-description=${netX.lldp/4.0.0.0:hexraw} ||
+chain --replace --autofree http://10.77.0.1/boot/ask?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:hexraw}&manufacturer=${manufacturer:hexraw}&product=${product:hexraw}&platform=${platform}&attempt=${attempt}&lldp-chassis=${netX.lldp/1.0.0.0:hexraw}&lldp-port=${netX.lldp/2.0.0.0:hexraw}&lldp-system=${netX.lldp/5.0.0.0:hexraw}&lldp-description=${netX.lldp/4.0.0.0:hexraw} ||
 echo ichord does not answer, asking again in 10 s
 sleep 10
 inc attempt
@@ -117,10 +117,14 @@ fn retry_counts_on_and_never_beyond_ipxes_integers() {
 
 #[test]
 fn each_platform_has_its_way_to_the_disk() {
-    assert!(local_disk(Platform::from_ipxe("efi")).ends_with("\nexit 1\n"));
+    assert!(local_disk(Platform::from_ipxe("efi"), None).ends_with("\nexit 1\n"));
     for platform in [Platform::from_ipxe("pcbios"), Platform::from_ipxe("riscv")] {
-        assert!(local_disk(platform).ends_with("\nsanboot --no-describe --drive 0x80 || exit 1\n"));
+        assert!(local_disk(platform, None).ends_with("\nsanboot --no-describe --drive 0x80 || exit 1\n"));
     }
+    // a model may want the other one
+    assert!(local_disk(Some(Platform::Bios), Some(LocalBoot::Exit)).ends_with("\nexit 1\n"));
+    assert!(local_disk(Some(Platform::Efi), Some(LocalBoot::Sanboot)).contains("\nsanboot "));
+    assert!(local_disk(Some(Platform::Efi), Some(LocalBoot::NotFound)).ends_with("\nexit 1\n"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ const NO_PXEDHCP: [u8; 3] = [176, 1, 1];
 const RASPBERRY_PI: &[u8] = b"\x06\x01\x03\x0a\x04\x00PXE\x09\x14\x00\x00\x11Raspberry Pi Boot\xff";
 /// A file that does not exist, on purpose: firmware that finds nothing goes on to the next entry at
 /// once, one that hears nothing waits for a minute.
-pub(super) const NO_FILE: &str = "local-disk";
+pub const NO_FILE: &str = "local-disk";
 
 /// The boot file of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,10 +113,11 @@ fn local_boot<M: Machines>(request: &Request<'_, M>, config: &Config) -> LocalBo
     if config.mode == Mode::Proxy && machines.reservation(client.mac).is_none() {
         return LocalBoot::Silent;
     }
-    machines.local_boot(client.mac).unwrap_or(match client.firmware {
-        Some(firmware) if firmware.is_uefi() => LocalBoot::NotFound,
-        _ => LocalBoot::Silent,
-    })
+    match (machines.local_boot(client.mac), client.firmware) {
+        (Some(way), _) => way,
+        (None, Some(firmware)) if firmware.is_uefi() => LocalBoot::NotFound,
+        (None, _) => LocalBoot::Silent,
+    }
 }
 
 fn url(config: &Config, path: &str) -> String {

@@ -258,7 +258,7 @@ impl Stage {
         }
         // over the wire and back, as in life
         let packet = Packet::parse(&packet.to_bytes()).map_err(|error| error.to_string())?;
-        let source = source.unwrap_or(SocketAddrV4::new(packet.ciaddr, 68));
+        let source = source.unwrap_or_else(|| SocketAddrV4::new(packet.ciaddr, 68));
         let received = Received { source, port };
         self.answer = self.networks.handle(&packet, &received, &self.known, self.now);
         self.request = Some(packet);

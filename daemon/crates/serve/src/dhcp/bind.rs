@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ::dhcp::{Config, Lease, Mode, PXE_PORT, SERVER_PORT, Server};
+use ::dhcp::{Config, Lease, Mode, Networks, PXE_PORT, SERVER_PORT};
 use net::{
     frame::{FrameError, FrameSocket},
     interface::{Interface, InterfaceError},
@@ -10,7 +10,7 @@ use net::{
 };
 use tokio::sync::watch;
 
-use super::{Dhcp, LeaseLog, Links};
+use super::{Dhcp, LeaseLog, Links, Rival, SearchError, look::Looks, rival::Pace};
 
 /// The DHCP server cannot start on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,32 @@ pub enum DhcpError {
         /// why
         source: FrameError,
     },
+    /// not alone
+    #[error(
+        "another DHCP server ({}, {}) answers on {interface}, and two that give addresses break a network: stop it, \
+         or write `dhcp: proxy`",
+        .rival.server, .rival.mac
+    )]
+    Rival {
+        /// where
+        interface: String,
+        /// who
+        rival: Rival,
+    },
+    /// whether somebody else is there could not be found out
+    #[error("DHCP on {interface}: {source}")]
+    Search {
+        /// where
+        interface: String,
+        /// why
+        source: SearchError,
+    },
+    /// nothing to serve
+    #[error("DHCP on {interface} has no network of its own")]
+    NoNetwork {
+        /// where
+        interface: String,
+    },
     /// the server address is not on the interface
     #[error("interface {interface} does not have the address {server}: it has {}", .addresses.join(", "))]
     NoAddress {
@@ -48,20 +74,23 @@ pub enum DhcpError {
 
 impl<L: LeaseLog> Dhcp<L> {
     /// Opens the sockets. `stored` are the leases from before, of all networks; `configs` holds the
-    /// network's configuration and any later one. A later one may not change the mode: that needs
-    /// other sockets.
+    /// configurations of the interface's own network and of those that relays bring here, and any later
+    /// ones. Later ones may not change a mode: that needs other sockets.
     ///
     /// # Errors
     /// When the interface, its address, a port or a capability is missing.
     pub fn bind(
         interface: &str,
-        mut configs: watch::Receiver<Config>,
+        mut configs: watch::Receiver<Vec<Config>>,
         stored: Vec<Lease>,
         leases: L,
         links: Links,
     ) -> Result<Self, DhcpError> {
         let interface = Interface::named(interface)?;
-        let config = configs.borrow_and_update().clone();
+        let all = configs.borrow_and_update().clone();
+        let Some(config) = all.first().cloned() else {
+            return Err(DhcpError::NoNetwork { interface: interface.name });
+        };
         if !interface.addresses.iter().any(|net| net.addr() == config.server) {
             return Err(DhcpError::NoAddress {
                 interface: interface.name,
@@ -75,11 +104,24 @@ impl<L: LeaseLog> Dhcp<L> {
                 .map_err(|source| DhcpError::Bind { interface: name.clone(), source })
         };
         let socket = bind(SERVER_PORT)?;
-        let pxe = if config.mode == Mode::Proxy { Some(bind(PXE_PORT)?) } else { None };
+        let pxe =
+            if all.iter().any(|config| config.mode == Mode::Proxy) { Some(bind(PXE_PORT)?) } else { None };
         let frames = FrameSocket::sender(&name)
             .map_err(|source| DhcpError::Frame { interface: name.clone(), source })?;
-        let stored = stored.into_iter().filter(|lease| config.subnet.contains(&lease.address));
-        let server = Server::new(config.clone(), stored);
-        Ok(Self { interface, socket, pxe, frames, server, configs, leases, links })
+        let (server, networks) = (config.server, Networks::new(all, &stored));
+        let looks = Looks::default();
+        Ok(Self {
+            interface,
+            socket,
+            pxe,
+            frames,
+            server,
+            networks,
+            configs,
+            leases,
+            links,
+            looks,
+            pace: Pace::default(),
+        })
     }
 }

@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
-use ::boot::KnownMachine;
-use ::dhcp::{Lease, Mode, Options, PoolFor, Timing};
-use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
+use ::boot::{KnownMachine, LocalBootRules};
+use ::dhcp::{Lease, Options, PoolFor, Timing};
+use dhcproto::v4::{DhcpOption, MessageType};
+use identity::Source;
 use net::namespace::{self, Namespace};
 use pnet_packet::{Packet as _, ethernet::EthernetPacket, ipv4::Ipv4Packet, udp::UdpPacket};
 use tokio::{task::JoinHandle, time::timeout};
@@ -41,11 +42,14 @@ fn config(mode: Mode) -> Config {
     Config {
         mode,
         subnet: "10.77.0.0/24".parse().unwrap(),
+        relayed: false,
         server: SERVER,
         http_port: 80,
         pool: Some(Ipv4Addr::new(10, 77, 0, 100)..=Ipv4Addr::new(10, 77, 0, 110)),
         pool_for: PoolFor::NetbootClients,
         excluded: Default::default(),
+        nodes: Default::default(),
+        probe: false,
         gateway: None,
         dns: Vec::new(),
         ntp: Vec::new(),
@@ -84,10 +88,11 @@ impl LeaseLog for Log {
 /// A running loop and what it is linked to.
 struct Stand {
     view: watch::Sender<Arc<BootView>>,
-    configs: watch::Sender<Config>,
+    configs: watch::Sender<Vec<Config>>,
     sightings: mpsc::Receiver<Sighting>,
     whereabouts: mpsc::Receiver<Whereabouts>,
     counters: Arc<Counters>,
+    trace: Arc<Trace>,
     log: Log,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -96,25 +101,52 @@ struct Stand {
 impl Stand {
     /// Lays the cable and starts the loop at its end `srv`.
     async fn start(mode: Mode) -> Self {
+        Self::start_with(vec![config(mode)]).await
+    }
+
+    async fn start_with(configs: Vec<Config>) -> Self {
+        let (dhcp, stand) = Self::bound(configs).await;
+        stand.running(dhcp)
+    }
+
+    /// Lays the cable and opens the sockets at its end `srv`.
+    async fn bound(configs: Vec<Config>) -> (Dhcp<Log>, Self) {
         namespace::cable(["srv", "cli"], [Some(SERVER_MAC), Some(MACHINE)]).await.unwrap();
         namespace::address("srv", "10.77.0.1/24".parse().unwrap()).await.unwrap();
+        Self::open("srv", configs)
+    }
+
+    /// Starts the loop on an interface.
+    fn on(interface: &str, configs: Vec<Config>) -> Self {
+        let (dhcp, stand) = Self::open(interface, configs);
+        stand.running(dhcp)
+    }
+
+    fn open(interface: &str, first: Vec<Config>) -> (Dhcp<Log>, Self) {
         let (view, views) =
-            watch::channel(Arc::new(BootView { unknown: Offer::Netboot, ..BootView::default() }));
-        let (configs, later) = watch::channel(config(mode));
+            watch::channel(Arc::new(BootView { unknown: Offer::Identify, ..BootView::default() }));
+        let (configs, later) = watch::channel(first);
         let (sightings_to, sightings) = mpsc::channel(64);
         let (whereabouts_to, whereabouts) = mpsc::channel(64);
-        let counters = Arc::new(Counters::default());
+        let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
+        let (_, rules) = watch::channel(Arc::new(LocalBootRules::default()));
         let links = Links {
+            local_boots: LocalBoots::new(rules, views.clone()),
             view: views,
             sightings: sightings_to,
             whereabouts: whereabouts_to,
             counters: Arc::clone(&counters),
+            trace: Arc::clone(&trace),
         };
         let log = Log::default();
-        let dhcp = Dhcp::bind("srv", later, Vec::new(), log.clone(), links).unwrap();
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(dhcp.run(shutdown.clone()));
-        Self { view, configs, sightings, whereabouts, counters, log, shutdown, task }
+        let dhcp = Dhcp::bind(interface, later, Vec::new(), log.clone(), links).unwrap();
+        let (shutdown, task) = (CancellationToken::new(), tokio::spawn(async {}));
+        (dhcp, Self { view, configs, sightings, whereabouts, counters, trace, log, shutdown, task })
+    }
+
+    fn running(mut self, dhcp: Dhcp<Log>) -> Self {
+        self.task = tokio::spawn(dhcp.run(self.shutdown.clone()));
+        self
     }
 
     async fn stop(self) {
@@ -170,17 +202,32 @@ impl Firmware {
         timeout(BROKEN, answer).await.expect("no answer")
     }
 
+    /// Only waits for something to come.
+    async fn hear_from_anybody(&self) {
+        self.back.recv().await.unwrap();
+    }
+
+    /// The next answer of the server; it asks, too, whether another server is there.
     async fn hear_any(&self) -> Heard {
-        let frame = self.back.recv().await.unwrap();
-        let ethernet = EthernetPacket::new(&frame).unwrap();
-        let ip = Ipv4Packet::new(ethernet.payload()).unwrap();
-        let datagram = UdpPacket::new(ip.payload()).unwrap();
-        assert_eq!((ip.get_source(), datagram.get_source(), datagram.get_destination()), (SERVER, 67, 68));
-        Heard {
-            to: MacAddr(ethernet.get_destination().octets()),
-            from: MacAddr(ethernet.get_source().octets()),
-            ip: ip.get_destination(),
-            packet: Packet::parse(datagram.payload()).unwrap(),
+        loop {
+            let frame = self.back.recv().await.unwrap();
+            let ethernet = EthernetPacket::new(&frame).unwrap();
+            let ip = Ipv4Packet::new(ethernet.payload()).unwrap();
+            let datagram = UdpPacket::new(ip.payload()).unwrap();
+            let is_udp = ip.get_next_level_protocol().0 == 17;
+            if !is_udp || datagram.get_destination() == SERVER_PORT {
+                continue;
+            }
+            assert_eq!(
+                (ip.get_source(), datagram.get_source(), datagram.get_destination()),
+                (SERVER, 67, 68)
+            );
+            return Heard {
+                to: MacAddr(ethernet.get_destination().octets()),
+                from: MacAddr(ethernet.get_source().octets()),
+                ip: ip.get_destination(),
+                packet: Packet::parse(datagram.payload()).unwrap(),
+            };
         }
     }
 }
@@ -289,12 +336,12 @@ fn what_is_published_counts_from_the_next_packet() {
         let firmware = Firmware::plug().await;
         let address = Ipv4Addr::new(10, 77, 0, 11);
         let machine = KnownMachine { node: "mini01".to_owned(), address, offer: Offer::Nothing };
-        let view = BootView { revision: 2, known: [(MACHINE, machine)].into(), unknown: Offer::Netboot };
+        let view = BootView { revision: 2, known: [(MACHINE, machine)].into(), unknown: Offer::Identify };
         stand.view.send_replace(Arc::new(view));
-        stand.configs.send_modify(|config| config.ntp = vec![SERVER]);
+        stand.configs.send_modify(|configs| configs[0].ntp = vec![SERVER]);
         firmware.say(&capture("ovmf-pxe-discover")).await;
         let offer = firmware.hear().await.packet;
-        assert_eq!((offer.yiaddr, offer.file.as_slice()), (address, &b""[..]));
+        assert_eq!((offer.yiaddr, offer.file.as_slice()), (address, &b"local-disk"[..]));
         assert_eq!(offer.options.address(OptionCode::NtpServers), Some(SERVER));
         stand.stop().await;
     })
@@ -391,13 +438,16 @@ fn what_is_missing_is_said() {
     namespace::test(|| async {
         namespace::cable(["srv", "cli"], [None, None]).await.unwrap();
         let (_view, view) = watch::channel(Arc::new(BootView::default()));
+        let (_, rules) = watch::channel(Arc::new(LocalBootRules::default()));
         let links = Links {
+            local_boots: LocalBoots::new(rules, view.clone()),
+            trace: Arc::default(),
             view,
             sightings: mpsc::channel(1).0,
             whereabouts: mpsc::channel(1).0,
             counters: Arc::new(Counters::default()),
         };
-        let (_configs, configs) = watch::channel(config(Mode::Authoritative));
+        let (_configs, configs) = watch::channel(vec![config(Mode::Authoritative)]);
         let bind = |name| {
             Dhcp::bind(name, configs.clone(), Vec::new(), Log::default(), links.clone())
                 .unwrap_err()
@@ -407,6 +457,191 @@ fn what_is_missing_is_said() {
         assert!(missing.contains("eno9") && missing.contains("srv"), "{missing}");
         let address = bind("srv");
         assert!(address.contains("srv does not have the address 10.77.0.1"), "{address}");
+    })
+    .unwrap();
+}
+
+/// A REQUEST or DISCOVER as a relay at 10.9.0.1 passes it on.
+fn relayed(bytes: &[u8], information: &[u8]) -> Vec<u8> {
+    let mut packet = Packet::parse(bytes).unwrap();
+    packet.giaddr = Ipv4Addr::new(10, 9, 0, 1);
+    packet.hops = 1;
+    packet.options.set_raw(OptionCode::RelayAgentInformation, information.to_vec());
+    packet.to_bytes()
+}
+
+#[test]
+fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
+    namespace::test(|| async {
+        let behind = Config {
+            subnet: "10.9.0.0/24".parse().unwrap(),
+            relayed: true,
+            pool: Some(Ipv4Addr::new(10, 9, 0, 100)..=Ipv4Addr::new(10, 9, 0, 110)),
+            ..config(Mode::Authoritative)
+        };
+        let mut stand = Stand::start_with(vec![config(Mode::Authoritative), behind]).await;
+        let there = Namespace::create().unwrap();
+        there.take("cli").await.unwrap();
+        let relay = there.spawn(|| async {
+            namespace::up("cli").await.unwrap();
+            for address in ["10.77.0.200/24", "10.9.0.1/32"] {
+                namespace::address("cli", address.parse().unwrap()).await.unwrap();
+            }
+            namespace::carrier("cli").await.unwrap();
+            let socket = DhcpSocket::bind(SERVER_PORT, Some("cli")).unwrap();
+            let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
+            let information = [1, 3, b'e', b't', b'h', 2, 1, 9];
+            let discover = relayed(&capture("ovmf-pxe-discover"), &information);
+            let offer = loop {
+                socket.send_to(&discover, to, via).await.unwrap();
+                // a cable just laid may lose the first
+                if let Ok(heard) = timeout(Duration::from_secs(1), socket.recv()).await {
+                    break Packet::parse(&heard.unwrap().payload).unwrap();
+                }
+            };
+            let request = request("ovmf-pxe-request", offer.yiaddr, Some(SERVER));
+            socket.send_to(&relayed(&request, &information), to, via).await.unwrap();
+            loop {
+                let heard = timeout(BROKEN, socket.recv()).await.expect("no answer").unwrap();
+                let packet = Packet::parse(&heard.payload).unwrap();
+                if packet.message_type() == Some(MessageType::Ack) {
+                    return (heard.source, packet);
+                }
+            }
+        });
+        // the answers to 10.9.0.1 need a route
+        let route = Command::new("ip").args(["route", "add", "10.9.0.0/24", "via", "10.77.0.200"]).output();
+        assert!(route.is_ok_and(|route| route.status.success()), "ip(8) adds a route");
+        let (source, ack) =
+            tokio::task::spawn_blocking(|| relay.unwrap().join().unwrap().unwrap()).await.unwrap();
+        assert_eq!(source, SocketAddrV4::new(SERVER, SERVER_PORT));
+        assert_eq!(ack.yiaddr, Ipv4Addr::new(10, 9, 0, 100));
+        let information: &[u8] = &[1, 3, b'e', b't', b'h', 2, 1, 9];
+        assert_eq!(ack.options.raw(OptionCode::RelayAgentInformation), Some(information));
+        let kept = stand.log.rows().get(&ack.yiaddr).and_then(|lease| lease.relayed.clone()).unwrap();
+        assert_eq!(kept.to_string(), "10.9.0.1 0103657468020109");
+        let sighting = stand.sightings.recv().await.unwrap();
+        assert_eq!(sighting.raw, "option 82 by relay 10.9.0.1 0103657468020109");
+        stand.stop().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_address_that_somebody_uses_is_not_offered() {
+    namespace::test(|| async {
+        namespace::cable(["srv", "cli"], [Some(SERVER_MAC), Some(MACHINE)]).await.unwrap();
+        namespace::cable(["port", "old"], [None, None]).await.unwrap();
+        namespace::bridge("br0", &["srv", "port"]).await.unwrap();
+        namespace::address("br0", "10.77.0.1/24".parse().unwrap()).await.unwrap();
+        // a machine with an address of the pool that nobody gave it
+        let there = Namespace::create().unwrap();
+        there.take("old").await.unwrap();
+        let squatter = there.spawn(|| async {
+            namespace::up("old").await.unwrap();
+            namespace::address("old", "10.77.0.100/24".parse().unwrap()).await.unwrap();
+            namespace::carrier("old").await.unwrap();
+        });
+        tokio::task::spawn_blocking(|| squatter.unwrap().join().unwrap().unwrap()).await.unwrap();
+        namespace::carrier("br0").await.unwrap();
+        let probing = Config { probe: true, ..config(Mode::Authoritative) };
+        let stand = Stand::on("br0", vec![probing]);
+        let firmware = Firmware::plug().await;
+        firmware.say(&capture("ovmf-pxe-discover")).await;
+        assert_eq!(firmware.hear().await.packet.yiaddr, Ipv4Addr::new(10, 77, 0, 101));
+        let rows = stand.log.rows().clone();
+        let state = rows.get(&Ipv4Addr::new(10, 77, 0, 100)).map(|lease| lease.state);
+        assert_eq!(state, Some(::dhcp::LeaseState::Declined));
+        let complaints = stand.trace.complaints(clock::now());
+        assert!(complaints.iter().any(|complaint| complaint.kind == "in-use"), "{complaints:?}");
+        drop(there);
+        stand.stop().await;
+    })
+    .unwrap();
+}
+
+/// What answers every DISCOVER at the other end of the cable, as a server does that knows nothing of ours.
+async fn another_server(shutdown: CancellationToken) {
+    let (out, back) = (FrameSocket::sender("cli").unwrap(), FrameSocket::open("cli", 0x0800, &[]).unwrap());
+    let address = Ipv4Addr::new(10, 77, 0, 9);
+    while let Some(Ok(frame)) = shutdown.run_until_cancelled(back.recv()).await {
+        let Some(question) = discover(&frame) else { continue };
+        let mut offer = Packet::reply_to(&question);
+        offer.yiaddr = Ipv4Addr::new(10, 77, 0, 250);
+        offer.options.set(&DhcpOption::MessageType(MessageType::Offer));
+        offer.options.set(&DhcpOption::ServerIdentifier(address));
+        let from = (MACHINE, SocketAddrV4::new(address, SERVER_PORT));
+        let to = (BROADCAST_MAC, SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT));
+        out.send(&frame::udp_frame(from, to, &offer.to_bytes()).unwrap()).await.unwrap();
+    }
+}
+
+fn discover(frame: &[u8]) -> Option<Packet> {
+    let ethernet = EthernetPacket::new(frame)?;
+    let ip = Ipv4Packet::new(ethernet.payload())?;
+    let datagram =
+        UdpPacket::new(ip.payload()).filter(|datagram| datagram.get_destination() == SERVER_PORT)?;
+    let packet = Packet::parse(datagram.payload()).ok()?;
+    (packet.message_type() == Some(MessageType::Discover)).then_some(packet)
+}
+
+#[test]
+fn beside_another_server_nothing_starts() {
+    namespace::test(|| async {
+        let (dhcp, _stand) = Stand::bound(vec![config(Mode::Authoritative)]).await;
+        dhcp.alone().await.unwrap();
+        let shutdown = CancellationToken::new();
+        let other = tokio::spawn(another_server(shutdown.clone()));
+        let found = async {
+            loop {
+                if let Err(error) = dhcp.alone().await {
+                    return error.to_string();
+                }
+            }
+        };
+        let said = timeout(BROKEN, found).await.expect("it is found");
+        assert!(said.contains("10.77.0.9") && said.contains("srv") && said.contains("dhcp: proxy"), "{said}");
+        shutdown.cancel();
+        other.await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_runs_goes_silent_beside_another_server_and_speaks_when_it_is_gone() {
+    namespace::test(|| async {
+        let (mut dhcp, stand) = Stand::bound(vec![config(Mode::Authoritative)]).await;
+        let short = Duration::from_millis(200);
+        dhcp.pace = rival::Pace { wait: short, pause: short, pause_with_rival: short };
+        let stand = stand.running(dhcp);
+        let firmware = Firmware::plug().await;
+        let shutdown = CancellationToken::new();
+        let other = tokio::spawn(another_server(shutdown.clone()));
+        // somebody takes the other's offer, which is a reason to look
+        let elsewhere =
+            request("udhcpc-request", Ipv4Addr::new(10, 77, 0, 250), Some(Ipv4Addr::new(10, 77, 0, 9)));
+        let silent = async {
+            while stand.counters.get("dhcp", "silenced") == 0 {
+                firmware.say(&elsewhere).await;
+                firmware.say(&capture("ovmf-pxe-discover")).await;
+                timeout(Duration::from_millis(20), firmware.hear_from_anybody()).await.ok();
+            }
+        };
+        timeout(BROKEN, silent).await.expect("it goes silent");
+        let complaints = stand.trace.complaints(clock::now());
+        assert!(complaints.iter().any(|complaint| complaint.kind == "rival"), "{complaints:?}");
+        shutdown.cancel();
+        other.await.unwrap();
+        let before = stand.counters.get("dhcp", "booting");
+        let speaks = async {
+            while stand.counters.get("dhcp", "booting") == before {
+                firmware.say(&elsewhere).await;
+                firmware.say(&capture("ovmf-pxe-discover")).await;
+                timeout(Duration::from_millis(20), firmware.hear_from_anybody()).await.ok();
+            }
+        };
+        timeout(BROKEN, speaks).await.expect("it speaks again");
+        stand.stop().await;
     })
     .unwrap();
 }

@@ -10,12 +10,14 @@ use axum::{
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use hardware::LocalBoot;
 use identity::Marks;
 
 use super::{BootServer, Ends, text};
 use crate::{
     authority::{BootAuthority, BootQuestion, BootReply},
     clock,
+    trace::{Layer, Who},
     whereabouts::{Whereabouts, tell},
 };
 
@@ -40,6 +42,9 @@ pub(super) async fn ask<A: BootAuthority>(
     let from = ends.peer.ip().to_canonical();
     let platform = ask.platform.as_deref().and_then(Platform::from_ipxe);
     let (mac, attempt) = (ask.mac, ask.attempt);
+    if let Some(model) = &ask.model {
+        server.local_boots.learn(mac, model);
+    }
     let question = BootQuestion {
         from,
         machine: Marks { macs: [mac].into(), uuid: ask.uuid, serial: ask.serial },
@@ -48,21 +53,28 @@ pub(super) async fn ask<A: BootAuthority>(
         lldp: ask.lldp,
     };
     let reply = server.authority.ask(question).await;
+    let what = format!("asks what to boot (attempt {attempt}): {}, {}", reply.label(), reply.reason());
+    server.trace.note(Who::Mac(mac), Layer::Boot, clock::now(), what);
+    server.trace.fetched(Who::Mac(mac));
     // who was refused may have lied about who it is
     if !matches!(reply, BootReply::Refused { .. }) {
+        server.trace.place(mac, from);
         tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
     }
     server.counters.add("boot", reply.label());
     tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
     let catalogue = server.catalogue.borrow().clone();
-    text(StatusCode::OK, script_for(&reply, Base(ends.local), &catalogue, platform, attempt))
+    text(
+        StatusCode::OK,
+        script_for(&reply, Base(ends.local), &catalogue, (platform, server.local_boots.way(mac)), attempt),
+    )
 }
 
 fn script_for(
     reply: &BootReply,
     base: Base,
     catalogue: &Catalogue,
-    platform: Option<Platform>,
+    (platform, way): (Option<Platform>, Option<LocalBoot>),
     attempt: u32,
 ) -> String {
     match reply {
@@ -76,8 +88,8 @@ fn script_for(
                 script::retry(base, MENDED_SECONDS, attempt)
             })
         }
-        BootReply::Retry { seconds } => script::retry(base, *seconds, attempt),
-        BootReply::LocalDisk => script::local_disk(platform).to_owned(),
+        BootReply::Retry { seconds, .. } => script::retry(base, *seconds, attempt),
+        BootReply::LocalDisk { .. } => script::local_disk(platform, way).to_owned(),
         BootReply::Refused { reason } => script::refused(reason),
     }
 }

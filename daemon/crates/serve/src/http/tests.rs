@@ -4,8 +4,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ::boot::{AssetName, LldpReport};
-use hardware::{ChassisId, MacAddr, PortId};
+use ::boot::{AssetName, BootView, LldpReport, LocalBootRules};
+use hardware::{ChassisId, LocalBoot, MacAddr, PortId};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -52,6 +52,7 @@ struct Stand {
     oracle: Arc<Oracle>,
     address: SocketAddr,
     counters: Arc<Counters>,
+    trace: Arc<Trace>,
     whereabouts: mpsc::Receiver<Whereabouts>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -82,13 +83,20 @@ impl Stand {
         let catalogue = Arc::new(Catalogue::load(images.path()).unwrap());
         let (_catalogue, receiver) = watch::channel(catalogue);
         let (sender, whereabouts) = mpsc::channel(8);
-        let reply = Mutex::new(BootReply::LocalDisk);
+        let reply = Mutex::new(BootReply::LocalDisk { reason: "mini01 is installed".to_owned() });
         let oracle = Arc::new(Oracle { reply, asked: Mutex::default() });
         let counters = Arc::new(Counters::default());
+        let trace = Arc::new(Trace::default());
+        let rules =
+            LocalBootRules { models: vec![("Odd *".to_owned(), LocalBoot::Sanboot)], ..Default::default() };
+        let (_, rules) = watch::channel(Arc::new(rules));
+        let (_, view) = watch::channel(Arc::new(BootView::default()));
         let server = BootServer {
             authority: Arc::clone(&oracle),
             catalogue: receiver,
             whereabouts: sender,
+            local_boots: LocalBoots::new(rules, view),
+            trace: Arc::clone(&trace),
             counters: Arc::clone(&counters),
             limits,
         };
@@ -96,7 +104,7 @@ impl Stand {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(server.serve(listener, shutdown.clone()));
-        Self { oracle, address, counters, whereabouts, shutdown, task, images, _catalogue }
+        Self { oracle, address, counters, trace, whereabouts, shutdown, task, images, _catalogue }
     }
 
     fn answer(&self, reply: BootReply) {
@@ -211,7 +219,7 @@ async fn the_entry_script_leads_back_to_where_it_came_from() {
 async fn the_question_arrives_in_form() {
     let mut stand = Stand::start(Limits::default()).await;
     let got = stand.get(ASK).await;
-    assert_eq!(got.text(), script::local_disk(Some(script::Platform::Efi)));
+    assert_eq!(got.text(), script::local_disk(Some(script::Platform::Efi), None));
     let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, 2]);
     let question = BootQuestion {
         from: IpAddr::from([127, 0, 0, 1]),
@@ -238,7 +246,7 @@ async fn the_question_arrives_in_form() {
 async fn each_reply_becomes_its_script() {
     let stand = Stand::start(Limits::default()).await;
     let base = Base(stand.address);
-    stand.answer(BootReply::Retry { seconds: 3 });
+    stand.answer(BootReply::Retry { seconds: 3, reason: "no permit".to_owned() });
     assert_eq!(stand.get(ASK).await.text(), script::retry(base, 3, 2));
     assert_eq!(stand.counters.get("boot", "retry"), 1);
     stand.answer(BootReply::Refused { reason: "two machines on sw1/Eth1/1".to_owned() });
@@ -262,6 +270,25 @@ async fn each_reply_becomes_its_script() {
     assert_eq!(stand.get(ASK).await.text(), script::retry(base, 30, 2));
     stand.answer(deploy(&kernel, "talos.hostname=${hostname}"));
     assert_eq!(stand.get(ASK).await.text(), script::retry(base, 30, 2));
+}
+
+#[tokio::test]
+async fn a_model_goes_to_its_disk_in_its_own_way_and_the_conversation_is_kept() {
+    let stand = Stand::start(Limits::default()).await;
+    // "Odd Machines", "One"
+    let odd = format!("{ASK}&manufacturer=4f6464204d616368696e6573&product=4f6e65");
+    let efi = Some(script::Platform::Efi);
+    assert_eq!(stand.get(&odd).await.text(), script::local_disk(efi, Some(LocalBoot::Sanboot)));
+    assert_eq!(stand.get("/ipxe/none.efi").await.status, 404);
+    let said = stand.trace.conversation(MacAddr([0x52, 0x54, 0, 0x77, 0, 2])).unwrap();
+    let lines: Vec<&str> = said.lines.iter().map(|line| line.what.as_str()).collect();
+    let asked = "asks what to boot (attempt 2): local-disk, mini01 is installed";
+    assert_eq!(lines, [asked, "GET /boot/ask: 200", "GET /ipxe/none.efi: 404"]);
+    let complaints = stand.trace.complaints(clock::now());
+    assert_eq!(complaints.len(), 1);
+    assert!(complaints[0].what.contains("/ipxe/none.efi"), "{complaints:?}");
+    assert_eq!(stand.get("/local-disk").await.status, 404);
+    assert_eq!(stand.trace.complaints(clock::now()).len(), 1, "the file that is named to be missed");
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ use tokio::{net::UdpSocket, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::bootloaders::{Bootloaders, Fault};
-use crate::counters::Counters;
+use crate::{
+    clock,
+    counters::Counters,
+    trace::{Layer, Trace, Who},
+};
 
 /// A client sends acknowledgements and errors; what is longer is cut off.
 const LONGEST_ANSWER: usize = 512;
@@ -26,6 +30,7 @@ pub(super) struct Job {
     pub(super) server: IpAddr,
     pub(super) files: Arc<Bootloaders>,
     pub(super) counters: Arc<Counters>,
+    pub(super) trace: Arc<Trace>,
     pub(super) limits: Limits,
 }
 
@@ -56,6 +61,9 @@ impl Job {
             Err(error) => {
                 self.counters.add("tftp", "broken");
                 tracing::error!(%client, %file, %error, "TFTP transfer not possible");
+                let (who, now) = (Who::Address(client.ip()), clock::now());
+                self.trace.note(who, Layer::Tftp, now, format!("{file}: not sent, {error}"));
+                self.trace.trouble("broken-file", format!("{file} cannot be sent by TFTP: {error}"), now);
             }
         }
     }
@@ -70,7 +78,15 @@ impl Job {
             End::Aborted { code, text } => Some(format!("error {code}: {text}")),
             End::Done | End::Probed | End::Silent | End::Gone | End::Late => None,
         };
+        let who = Who::Address(client.ip());
+        self.trace.note(
+            who,
+            Layer::Tftp,
+            clock::now(),
+            format!("{file}: {}, {octets} octets in {ms} ms", end.label()),
+        );
         if matches!(end, End::Done | End::Probed) {
+            self.trace.fetched(who);
             tracing::info!(%client, %file, octets, repeated, ms, "TFTP transfer {}", end.label());
         } else {
             tracing::warn!(%client, %file, octets, repeated, ms, why, "TFTP transfer {}", end.label());

@@ -38,7 +38,13 @@ impl Stand {
         let (catalogues, catalogue) = watch::channel(Arc::new(Catalogue::load(images.path()).unwrap()));
         let files = Arc::new(Bootloaders::new(catalogue));
         let counters = Arc::new(Counters::default());
-        let server = Tftp::bind((address, 0).into(), Arc::clone(&files), Arc::clone(&counters), limits);
+        let server = Tftp::bind(
+            (address, 0).into(),
+            Arc::clone(&files),
+            Arc::clone(&counters),
+            Arc::default(),
+            limits,
+        );
         let server = server.await.unwrap();
         let (address, shutdown) = (server.address(), CancellationToken::new());
         let task = tokio::spawn(server.run(shutdown.clone()));
@@ -308,7 +314,8 @@ async fn a_file_that_changed_behind_the_catalogue_is_not_served() {
 async fn a_port_that_is_taken_is_an_error() {
     let stand = Stand::new().await;
     let (files, counters) = (Arc::clone(&stand.files), Arc::clone(&stand.counters));
-    let error = Tftp::bind(stand.address, files, counters, Limits::default()).await.unwrap_err();
+    let error =
+        Tftp::bind(stand.address, files, counters, Arc::default(), Limits::default()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     stand.stop().await;
 }
