@@ -168,7 +168,7 @@ impl Machine {
         dry_run: bool,
         now: u64,
     ) -> Result<Response, Status> {
-        let recent = self.os().is_some_and(|os| is_at_least_1_14(&os.image.version));
+        let recent = self.os().is_some_and(|os| is_at_least(&os.image.version, (1, 14)));
         if recent && mode == ApplyMode::Reboot {
             let text = "the REBOOT mode is not supported, please use AUTO or NO_REBOOT modes instead";
             return Err(Status::new(Code::Unimplemented, text));
@@ -300,10 +300,10 @@ fn unavailable(why: &str) -> Status {
     Status::new(Code::Unavailable, format!("connection error: {why}"))
 }
 
-fn is_at_least_1_14(version: &str) -> bool {
+pub(super) fn is_at_least(version: &str, wanted: (u32, u32)) -> bool {
     let mut numbers =
         version.trim_start_matches('v').split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 14)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }
 
 /// The roles of a caller whose certificate this server's CA issued; TLS fails for everybody else.
@@ -350,7 +350,7 @@ mod tests {
         let versions =
             [("v1.14.0-rc.1", true), ("v1.13.9", false), ("1.9.1", false), ("v2.0.0", true), ("", false)];
         for (version, recent) in versions {
-            assert_eq!(is_at_least_1_14(version), recent, "{version}");
+            assert_eq!(is_at_least(version, (1, 14)), recent, "{version}");
         }
     }
 }

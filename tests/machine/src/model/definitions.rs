@@ -15,6 +15,8 @@ pub(super) struct Definition {
     columns: &'static [(&'static str, &'static str)],
     /// os:admin only
     pub(super) sensitive: bool,
+    /// the minor release that brought it
+    pub(super) since: (u32, u32),
 }
 
 const fn kind(
@@ -22,12 +24,17 @@ const fn kind(
     namespace: &'static str,
     columns: &'static [(&'static str, &'static str)],
 ) -> Definition {
-    Definition { kind, namespace, aliases: &[], columns, sensitive: false }
+    Definition { kind, namespace, aliases: &[], columns, sensitive: false, since: (0, 0) }
 }
 
 impl Definition {
     const fn also(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
+        self
+    }
+
+    const fn since(mut self, minor: u32) -> Self {
+        self.since = (1, minor);
         self
     }
 
@@ -39,7 +46,7 @@ impl Definition {
 
 /// All of them.
 pub(super) const DEFINITIONS: [Definition; 22] = [
-    kind("BootIDs.runtime.talos.dev", "runtime", &[("BootID", "{.bootID}")]),
+    kind("BootIDs.runtime.talos.dev", "runtime", &[("BootID", "{.bootID}")]).since(14),
     kind(
         "DiscoveredVolumes.block.talos.dev",
         "runtime",

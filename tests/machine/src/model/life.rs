@@ -34,6 +34,7 @@ impl Machine {
             extensions: self.factory.extensions(image.schematic.as_deref()),
             image,
             boot_id: self.chance.uuid(),
+            since: now,
             cmdline,
         };
         self.counters.boots += 1;

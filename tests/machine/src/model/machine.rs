@@ -165,6 +165,8 @@ pub(crate) struct Os {
     pub(crate) image: Image,
     pub(crate) extensions: BTreeSet<String>,
     pub(crate) boot_id: String,
+    /// when it started
+    pub(crate) since: u64,
     pub(crate) cmdline: String,
 }
 

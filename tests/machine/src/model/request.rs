@@ -162,6 +162,8 @@ pub struct Resource {
     pub kind: String,
     /// resource id
     pub id: String,
+    /// when the machine made it: resources are in memory only, so that none is older than the boot
+    pub created: u64,
     /// the spec with the YAML keys of Talos
     pub spec: serde_json::Value,
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
+    api::is_at_least,
     config::Role,
-    definitions::{DEFINITIONS, definition},
+    definitions::{DEFINITIONS, Definition, definition},
     machine::{Machine, Stage},
     node::Etcd,
     request::Resource,
@@ -46,7 +47,8 @@ impl Machine {
         roles: &BTreeSet<String>,
         now: u64,
     ) -> Result<Vec<Resource>, Status> {
-        let (Some(definition), Some(contents)) = (definition(kind), self.contents(kind, now)) else {
+        let definition = definition(kind).filter(|definition| self.knows(definition));
+        let (Some(definition), Some(contents)) = (definition, self.contents(kind, now)) else {
             let text = format!("resource type {kind:?} is not supported");
             return Err(Status::new(Code::PermissionDenied, text));
         };
@@ -56,9 +58,21 @@ impl Machine {
         if namespace != definition.namespace {
             return Ok(Vec::new());
         }
-        let resource =
-            |(id, spec)| Resource { namespace: namespace.to_owned(), kind: kind.to_owned(), id, spec };
+        let created = self.os().map(|os| os.since).unwrap_or_default();
+        let resource = |(id, spec)| Resource {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            id,
+            created,
+            spec,
+        };
         Ok(contents.into_iter().map(resource).collect())
+    }
+
+    /// Whether the running Talos has this type.
+    fn knows(&self, definition: &Definition) -> bool {
+        let version = self.os().map(|os| os.image.version.as_str()).unwrap_or_default();
+        is_at_least(version, definition.since)
     }
 
     /// Ids and specs of a type's resources; where they are says [`DEFINITIONS`].
@@ -155,7 +169,8 @@ impl Machine {
             // a simulated machine has nothing to complain about that a resource could say
             "Diagnostics.runtime.talos.dev" => all([]),
             "ResourceDefinitions.meta.cosi.dev" => {
-                all(DEFINITIONS.iter().map(|definition| (definition.id(), definition.spec())))
+                let known = DEFINITIONS.iter().filter(|definition| self.knows(definition));
+                all(known.map(|definition| (definition.id(), definition.spec())))
             }
             _ => None,
         }

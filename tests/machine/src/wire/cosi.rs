@@ -1,6 +1,9 @@
 //! The COSI resource API: get, list and watch of what the model shows (talos.md §6.5).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use prost::Message;
 use serde_json::Value;
@@ -13,13 +16,14 @@ use tonic::{Request as Grpc, Response as Reply};
 use super::machine_api::{Api, caller, refuse};
 use crate::model::{Caller, Request, Resource, Response};
 
-fn resource(resource: &Resource, version: u64) -> pb::Resource {
+fn resource(resource: &Resource, version: u64, epoch: SystemTime) -> pb::Resource {
     let metadata = pb::Metadata {
         namespace: resource.namespace.clone(),
         r#type: resource.kind.clone(),
         id: resource.id.clone(),
         version: version.to_string(),
         phase: "running".to_owned(),
+        created: Some((epoch + Duration::from_millis(resource.created)).into()),
         ..pb::Metadata::default()
     };
     // who speaks to this machine reads the YAML; only the definitions of types are read in their protobuf form
@@ -98,9 +102,10 @@ impl Api {
 impl State for Api {
     async fn get(&self, request: Grpc<pb::GetRequest>) -> Result<Reply<pb::GetResponse>, tonic::Status> {
         let pb::GetRequest { namespace, r#type: kind, id, .. } = request.get_ref().clone();
+        let epoch = self.0.epoch();
         match self.ask(&request, Request::Get { namespace, kind, id })? {
             Response::Resources(found) => {
-                Ok(Reply::new(pb::GetResponse { resource: found.first().map(|one| resource(one, 1)) }))
+                Ok(Reply::new(pb::GetResponse { resource: found.first().map(|one| resource(one, 1, epoch)) }))
             }
             _ => Err(tonic::Status::internal("the simulated machine answered another call")),
         }
@@ -112,7 +117,8 @@ impl State for Api {
     ) -> Result<Reply<BoxStream<pb::ListResponse>>, tonic::Status> {
         let asked = request.get_ref();
         let all = self.list_now(&caller(&request), &asked.namespace, &asked.r#type)?;
-        let reply = |one: &Resource| Ok(pb::ListResponse { resource: Some(resource(one, 1)) });
+        let epoch = self.0.epoch();
+        let reply = |one: &Resource| Ok(pb::ListResponse { resource: Some(resource(one, 1, epoch)) });
         let replies: Vec<_> = all.iter().map(reply).collect();
         Ok(Reply::new(Box::pin(tokio_stream::iter(replies))))
     }
@@ -127,14 +133,14 @@ impl State for Api {
         // refused at once, not in the stream
         self.list_now(&caller, &asked.namespace, &asked.r#type)?;
         let (sender, receiver) = mpsc::channel(16);
-        let (api, mut turns) = (self.clone(), self.0.turns());
+        let (api, mut turns, epoch) = (self.clone(), self.0.turns(), self.0.epoch());
         tokio::spawn(async move {
             let mut seen: BTreeMap<String, (u64, pb::Resource, Resource)> = BTreeMap::new();
             let mut first = true;
             loop {
                 let Ok(all) = api.list_now(&caller, &asked.namespace, &asked.r#type) else { return };
                 let all = all.into_iter().filter(|one| wanted.as_ref().is_none_or(|id| *id == one.id));
-                let mut events = changes(&mut seen, all.collect());
+                let mut events = changes(&mut seen, all.collect(), epoch);
                 if first && (!bootstrap && wanted.is_none()) {
                     events.clear();
                 }
@@ -161,17 +167,21 @@ impl State for Api {
 }
 
 /// What is different from what was seen, as events; what was seen is brought up to date.
-fn changes(seen: &mut BTreeMap<String, (u64, pb::Resource, Resource)>, now: Vec<Resource>) -> Vec<pb::Event> {
+fn changes(
+    seen: &mut BTreeMap<String, (u64, pb::Resource, Resource)>,
+    now: Vec<Resource>,
+    epoch: SystemTime,
+) -> Vec<pb::Event> {
     let mut events = Vec::new();
     let ids: Vec<String> = now.iter().map(|one| one.id.clone()).collect();
     for one in now {
         let event = match seen.get(&one.id) {
             Some((_, _, before)) if *before == one => continue,
             Some((version, old, _)) => {
-                let new = resource(&one, version + 1);
+                let new = resource(&one, version + 1, epoch);
                 seen_event(EventType::Updated, new, Some(old.clone()), version + 1)
             }
-            None => seen_event(EventType::Created, resource(&one, 1), None, 1),
+            None => seen_event(EventType::Created, resource(&one, 1, epoch), None, 1),
         };
         let (event, new, version) = event;
         seen.insert(one.id.clone(), (version, new, one));
@@ -200,18 +210,21 @@ fn seen_event(
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn one(id: &str, value: u32) -> Resource {
         let spec = serde_json::json!({ "value": value });
-        Resource { namespace: "runtime".into(), kind: "Things".into(), id: id.into(), spec }
+        Resource { namespace: "runtime".into(), kind: "Things".into(), id: id.into(), created: 0, spec }
     }
 
     #[test]
     fn a_watch_sees_what_came_changed_and_went() {
         let mut seen = BTreeMap::new();
-        let mut kinds =
-            |now| -> Vec<i32> { changes(&mut seen, now).into_iter().map(|event| event.event_type).collect() };
+        let mut kinds = |now| -> Vec<i32> {
+            changes(&mut seen, now, UNIX_EPOCH).into_iter().map(|event| event.event_type).collect()
+        };
         assert_eq!(kinds(vec![one("a", 1), one("b", 1)]), [EventType::Created as i32; 2]);
         assert_eq!(kinds(vec![one("a", 1), one("b", 2)]), [EventType::Updated as i32]);
         assert_eq!(kinds(vec![one("b", 2)]), [EventType::Destroyed as i32]);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{Notify, watch};
@@ -13,6 +13,8 @@ use crate::model::Machine;
 pub(super) struct World {
     machine: Mutex<Machine>,
     started: Instant,
+    /// the same on the wall
+    since: SystemTime,
     /// something happened that the driver should see
     pub(super) wake: Notify,
     turns: watch::Sender<u64>,
@@ -21,7 +23,13 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(machine: Machine) -> Self {
         let (turns, _) = watch::channel(0);
-        Self { machine: Mutex::new(machine), started: Instant::now(), wake: Notify::new(), turns }
+        Self {
+            machine: Mutex::new(machine),
+            started: Instant::now(),
+            since: SystemTime::now(),
+            wake: Notify::new(),
+            turns,
+        }
     }
 
     /// Milliseconds since the process started: the model's time.
@@ -29,9 +37,14 @@ impl World {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// What the clock on the wall said when the model's time began.
+    pub(super) fn epoch(&self) -> SystemTime {
+        self.since
+    }
+
     /// When the model's time is this.
     pub(super) fn at(&self, time: u64) -> Instant {
-        self.started + std::time::Duration::from_millis(time)
+        self.started + Duration::from_millis(time)
     }
 
     /// Looks at the machine or talks to it; the driver's turn comes right after.
