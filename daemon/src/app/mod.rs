@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use fault::sentence;
 pub(crate) use folder::{Disk, LoadError, Loaded, load, steps};
+pub(crate) use sockets::{catalogue, images_folder};
 
 /// What `ichord serve` was told.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let start = state.accept(&options.site).await?;
     let Loaded { site, secrets, steps, copy, .. } = start.loaded;
     let site = Arc::new(site);
-    let catalogue = sockets::catalogue(&site, &options.state)?;
+    let catalogue = catalogue(&site, &options.state)?;
     let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
 
     let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets, steps)?));

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -90,13 +90,19 @@ impl Settings {
     }
 }
 
+/// Where the site's images lie: in its own folder, else in the daemon's state.
+pub(crate) fn images_folder(site: &Site, state: &Path) -> PathBuf {
+    site.images().map_or_else(|| state.join("images"), Path::to_owned)
+}
+
 /// The images, every one that a node of the site boots among them. Reads all of them, which may take seconds.
 pub(crate) fn catalogue(site: &Site, state: &Path) -> anyhow::Result<Arc<Catalogue>> {
-    let directory = site.images().map_or_else(|| state.join("images"), Path::to_owned);
+    let directory = images_folder(site, state);
     anyhow::ensure!(
         directory.is_dir(),
-        "there is no images folder {}: fetch the images into it, or name another with `images` in ichord.yaml",
-        directory.display()
+        "there is no images folder {}: `ichord images pull {}` fetches it, or name another with `images` in ichord.yaml",
+        directory.display(),
+        site.directory().display()
     );
     let catalogue = Catalogue::load(&directory)?;
     for set in site.image_sets() {

@@ -4,6 +4,7 @@ mod check;
 mod deploy;
 mod doctor;
 mod events;
+mod images;
 mod reload;
 mod render;
 mod secrets;
@@ -34,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   ichord secrets new profiles/home-ops     make the cluster's secrets, once
   ichord check profiles/home-ops           find every fault before anything boots
+  ichord images pull profiles/home-ops     fetch what its machines boot
   ichord serve profiles/home-ops           run the daemon
   ichord deploy --unfilled                 allow installing into every empty slot
   ichord status                            machines and the cluster, now
@@ -47,6 +49,7 @@ enum Command {
     Check(check::Check),
     Render(render::Render),
     Secrets(secrets::Secrets),
+    Images(images::Images),
     Status(status::Status),
     Deploy(deploy::Deploy),
     Reload(reload::Reload),
@@ -104,6 +107,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Render(command) => command.run(),
         Command::Secrets(command) => command.run(),
+        Command::Images(command) => block_on(command.run()),
         Command::Status(command) => block_on(command.run()),
         Command::Deploy(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),

@@ -56,7 +56,7 @@ nodes:
 ";
 
 /// As the image factory names images without anything added.
-const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+pub(crate) const SCHEMATIC: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
 
 /// The folder with everything that one daemon works on.
 pub(crate) struct Site(TempDir);

@@ -6,7 +6,10 @@ use hardware::{Architecture, LocalBoot};
 use identity::Slot;
 use ipnet::Ipv4Net;
 use lifecycle::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust};
-use talos_config::talconfig::{Install, Link, Node, TalConfig};
+use talos_config::{
+    schematic::Schematic,
+    talconfig::{Install, Link, Node, TalConfig},
+};
 
 /// One cluster on one provisioning network, checked.
 #[derive(Debug, Clone)]
@@ -142,6 +145,11 @@ impl Site {
         &self.name
     }
 
+    /// The folder it was read from.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     /// The cluster as its talconfig.yaml describes it.
     pub fn cluster(&self) -> &TalConfig {
         &self.cluster
@@ -231,6 +239,21 @@ impl Site {
         sets.sort();
         sets.dedup();
         sets
+    }
+
+    /// The text of a schematic by its id, where the site has more of it than the id.
+    pub fn schematic(&self, id: &str) -> Option<String> {
+        let nodes = self.cluster.nodes.iter();
+        nodes
+            .map(|node| &node.boot_schematic)
+            .find(|schematic| schematic.id() == id)
+            .map(Schematic::canonical)
+    }
+
+    /// Whether a node that boots these images has firmware that only starts signed files.
+    pub fn is_secure_boot(&self, set: &ImageSet) -> bool {
+        let mut nodes = self.cluster.nodes.iter();
+        nodes.any(|node| node.configs.machine_spec.secureboot && self.image_set_of(node) == *set)
     }
 
     fn image_set_of(&self, node: &Node) -> ImageSet {

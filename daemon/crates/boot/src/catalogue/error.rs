@@ -54,7 +54,7 @@ pub enum CatalogueError {
         source: AssetNameError,
     },
     /// the site asks for an image that the folder does not have
-    #[error("no image {schematic}/{version} for {architecture} in {}: expected {} there, listed in {SUMS}", root.display(), files.join(", "))]
+    #[error("no image {schematic}/{version} for {architecture} in {}: expected {} there, listed in {SUMS}; `ichord images pull` fetches them", root.display(), files.join(", "))]
     NoImage {
         /// the images folder
         root: PathBuf,
