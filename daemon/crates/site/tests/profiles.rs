@@ -76,7 +76,7 @@ fn every_profile_loads_and_renders() {
         }
     }
     seen.sort();
-    assert_eq!(seen, ["home-ops", "lab"]);
+    assert_eq!(seen, ["home-ops", "lab", "vagrant"]);
 }
 
 #[test]
@@ -146,4 +146,21 @@ fn the_lab_has_a_switch_of_its_own() {
     let worker = &render(&site)["worker1"];
     assert_eq!(worker.at(&["machine", "type"]).unwrap(), "worker");
     assert_eq!(worker.document("Layer2VIPConfig", "10.77.0.10"), None);
+}
+
+#[test]
+fn the_virtual_machines_are_where_the_vagrantfile_plugs_them_in() {
+    let (site, warnings) = load("vagrant");
+    assert_eq!(warnings, [""; 0]);
+    let vagrantfile = std::fs::read_to_string(profiles().join("../Vagrantfile")).unwrap();
+    let network = &site.networks()[0];
+    assert!(vagrantfile.contains(&format!("<bridge name='{}'", network.interface)));
+    assert!(vagrantfile.contains(&format!("ADDRESS = \"{}\"", network.gateway.unwrap())));
+    let switch = &site.switches()[0];
+    for (number, interface) in (1..).zip(switch.ports.values()) {
+        assert_eq!(*interface, format!("ichord-p{number}"));
+    }
+    assert!(vagrantfile.contains("libvirt__iface_name: \"ichord-p#{number}\""));
+    assert!(vagrantfile.contains(&format!("MACHINES = {}\n", site.plan().nodes.len())));
+    assert_eq!(site.kernel_args(), ["console=ttyS0"]);
 }
