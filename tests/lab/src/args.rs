@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::firmware::Firmware;
 use crate::shell;
 
 /// The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
@@ -19,6 +20,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Builds the network, starts the daemon and the machines, and follows them until the cluster is handed over
     Up(Up),
+    /// Boots virtual machines with all kinds of firmware in all kinds of networks, one after the other (needs root)
+    Firmware(Firmware),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),
@@ -44,7 +47,7 @@ pub(crate) struct Up {
     /// Seed of the moments of `--kill random`
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Real firmware under QEMU instead of simulated machines: one UEFI and one BIOS machine (needs root)
+    /// Real firmware under QEMU instead of simulated machines: UEFI by HTTP Boot and by PXE, and BIOS (needs root)
     #[arg(long, conflicts_with_all = ["control_planes", "workers"])]
     pub(crate) qemu: bool,
     /// Kill the daemon: `points` (once before and after every commit and effect) or `random:N`

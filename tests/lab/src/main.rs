@@ -5,6 +5,7 @@
 
 mod args;
 mod daemon;
+mod firmware;
 mod folder;
 mod kill;
 mod machines;
@@ -31,6 +32,7 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(up) => up::run(&up),
+        Command::Firmware(firmware) => firmware::run(&firmware),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),
     };

@@ -18,6 +18,8 @@ pub(crate) enum FirmwareKind {
     Bios,
     /// UEFI HTTP Boot
     UefiHttp,
+    /// UEFI PXE: the bootloader comes by TFTP
+    UefiPxe,
 }
 
 /// One machine of the lab: hardware, place and name.
@@ -67,6 +69,17 @@ pub(crate) fn machines(control_planes: usize, workers: usize) -> Vec<Machine> {
             }
         })
         .collect()
+}
+
+/// A control plane and two workers, no two with the same firmware: for virtual machines.
+pub(crate) fn one_of_each_firmware() -> Vec<Machine> {
+    let mut machines = machines(1, 2);
+    for (machine, firmware) in
+        machines.iter_mut().zip([FirmwareKind::UefiHttp, FirmwareKind::Bios, FirmwareKind::UefiPxe])
+    {
+        machine.firmware = firmware;
+    }
+    machines
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ pub(crate) async fn firmware(
 fn command(machine: &Machine, programs: &Programs, disks: &Path) -> Vec<String> {
     let firmware = match machine.firmware {
         FirmwareKind::Bios => "bios",
-        FirmwareKind::UefiHttp => "uefi-http",
+        // PXE is real firmware's alone; a simulated UEFI machine has one way
+        FirmwareKind::UefiHttp | FirmwareKind::UefiPxe => "uefi-http",
     };
     let disk = disks.join(format!("{}.json", machine.name)).display().to_string();
     let options = [

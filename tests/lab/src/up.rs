@@ -70,8 +70,7 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
     let interrupts = Interrupts::listen()?;
 
     let plan = match kit {
-        // UEFI and BIOS
-        Some(_) => plan::machines(1, 1),
+        Some(_) => plan::one_of_each_firmware(),
         None => plan::machines(usize::from(up.control_planes), usize::from(up.workers)),
     };
     let mut report = Report::new(up.json, &plan);
@@ -107,7 +106,7 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
         points,
         machines: rack,
         // every firmware has to find its own disk; of simulated machines one is enough
-        cycle: plan.iter().take(if up.qemu { 2 } else { 1 }).map(|machine| machine.name.clone()).collect(),
+        cycle: plan.iter().take(if up.qemu { 3 } else { 1 }).map(|machine| machine.name.clone()).collect(),
         said,
         interrupts,
         report,

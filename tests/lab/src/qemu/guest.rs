@@ -65,13 +65,17 @@ pub(crate) fn command(
     match machine.firmware {
         // the card's default ROM is iPXE
         FirmwareKind::Bios => add("-device", card),
-        FirmwareKind::UefiHttp => {
-            // without its ROM, or iPXE would take over before the firmware's own HTTP Boot
+        FirmwareKind::UefiHttp | FirmwareKind::UefiPxe => {
+            // without its ROM, or iPXE would take over before the firmware's own network boot
             add("-device", format!("{card},romfile="));
             add("-drive", format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
             add("-drive", format!("if=pflash,format=raw,unit=1,file={}", settings.display()));
-            // HTTP Boot only: PXE over TFTP is another road
-            for switch in ["IPv4PXESupport", "IPv6PXESupport"] {
+            // one road each: HTTP Boot, or PXE over TFTP, which the firmware would try first
+            let not: &[&str] = match machine.firmware {
+                FirmwareKind::UefiPxe => &["IPv6PXESupport"],
+                _ => &["IPv4PXESupport", "IPv6PXESupport"],
+            };
+            for switch in not {
                 add("-fw_cfg", format!("name=opt/org.tianocore/{switch},string=n"));
             }
         }
@@ -86,14 +90,16 @@ pub(crate) fn command(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::machines;
+    use crate::plan::one_of_each_firmware;
 
     #[test]
     fn only_uefi_machines_have_settings_and_a_card_without_a_rom() {
-        for machine in machines(2, 0) {
+        for machine in one_of_each_firmware() {
             let words =
                 command(&machine, Accelerator::Tcg, Path::new("/d/disk"), Path::new("/d/settings")).join(" ");
-            let uefi = machine.firmware == FirmwareKind::UefiHttp;
+            let uefi = machine.firmware != FirmwareKind::Bios;
+            let pxe = !words.contains("IPv4PXESupport,string=n");
+            assert_eq!(pxe, machine.firmware != FirmwareKind::UefiHttp);
             assert_eq!(words.contains("romfile="), uefi);
             assert_eq!(words.contains("file=/d/settings"), uefi);
             assert!(words.contains(&format!("ifname={}", machine.interface)));

@@ -1,6 +1,6 @@
 //! Real firmware: what the virtual machines boot, and from what.
 //!
-//! SeaBIOS with iPXE in its card's ROM, and OVMF whose HTTP Boot starts trixie's iPXE; Debian's cloud kernel with an
+//! SeaBIOS with iPXE in its card's ROM, and OVMF that starts trixie's iPXE by HTTP Boot or by PXE; Debian's cloud kernel with an
 //! initramfs whose first process is the simulated machine; a real disk that the machine's installer makes bootable.
 
 mod archive;
@@ -18,13 +18,14 @@ use anyhow::{Context, Result, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use self::archive::Archive;
 use self::disk::BootLoaders;
-use self::packages::{Packages, Suite};
 use crate::plan::Machine;
 use crate::site::{EXTENSIONS, ImageFiles, TALOS, schematic_id};
 
-pub(crate) use self::guest::DISK_MODEL;
+pub(crate) use self::archive::Archive;
+pub(crate) use self::guest::{Accelerator, DISK_MODEL, OVMF_CODE, OVMF_SETTINGS, QEMU};
+pub(crate) use self::packages::{Packages, Suite};
+pub(crate) use self::probe::accelerator;
 
 /// The card, in the order in which its drivers need each other. The disk's driver is part of the kernel.
 const MODULES: [&str; 8] = [
@@ -43,7 +44,7 @@ const DISK_BYTES: u64 = 4 << 30;
 const INSTALLED: [(&str, &str); 4] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86 seabios"),
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
-    (guest::OVMF_CODE, "ovmf"),
+    (OVMF_CODE, "ovmf"),
     ("/usr/bin/xz", "xz-utils"),
 ];
 
@@ -51,7 +52,7 @@ const INSTALLED: [(&str, &str); 4] = [
 pub(crate) struct Kit {
     /// what the daemon serves
     pub(crate) images: ImageFiles,
-    accelerator: guest::Accelerator,
+    accelerator: Accelerator,
 }
 
 /// Fetches, builds and probes; takes a while when it is the first time.
@@ -62,7 +63,7 @@ pub(crate) fn assemble(machine: &Path, scratch: &Path) -> Result<Kit> {
         }
     }
     let packages = Packages::open()?;
-    let linux = packages.behind("linux-image-cloud-amd64", "linux-image-")?;
+    let linux = packages.behind("linux-image-cloud-amd64", "linux-image-", Suite::Own)?;
     let linux = packages.unpacked(&linux, Suite::Own)?;
     let ipxe = packages.unpacked("ipxe", Suite::Trixie)?.join("usr/lib/ipxe");
     let kernel = read(&find(&linux.join("boot"), |name| name.starts_with("vmlinuz-"))?)?;
@@ -83,7 +84,7 @@ pub(crate) fn assemble(machine: &Path, scratch: &Path) -> Result<Kit> {
         kernel,
         initramfs,
     };
-    let accelerator = probe::accelerator(&images.kernel, scratch)?;
+    let accelerator = accelerator(&images.kernel, scratch)?;
     Ok(Kit { images, accelerator })
 }
 
@@ -94,8 +95,7 @@ impl Kit {
         let settings = folder.join(format!("{}.settings", machine.name));
         let file = fs::File::create(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
         file.set_len(DISK_BYTES).with_context(|| format!("cannot make {}", disk.display()))?;
-        fs::copy(guest::OVMF_SETTINGS, &settings)
-            .with_context(|| format!("cannot make {}", settings.display()))?;
+        fs::copy(OVMF_SETTINGS, &settings).with_context(|| format!("cannot make {}", settings.display()))?;
         Ok(guest::command(machine, self.accelerator, &disk, &settings))
     }
 
@@ -157,7 +157,7 @@ fn paths(ldd: &str) -> Vec<PathBuf> {
     ldd.lines().filter_map(path).collect()
 }
 
-fn kernel_module(modules: &Path, name: &str) -> Result<Vec<u8>> {
+pub(crate) fn kernel_module(modules: &Path, name: &str) -> Result<Vec<u8>> {
     let plain = format!("{name}.ko");
     let packed = format!("{name}.ko.xz");
     let path = find(modules, |file| file == plain || file == packed)?;
@@ -172,7 +172,7 @@ fn kernel_module(modules: &Path, name: &str) -> Result<Vec<u8>> {
 }
 
 /// The first file below `folder` whose name fits.
-fn find(folder: &Path, fits: impl Fn(&str) -> bool + Copy) -> Result<PathBuf> {
+pub(crate) fn find(folder: &Path, fits: impl Fn(&str) -> bool + Copy) -> Result<PathBuf> {
     look_for(folder, fits)?.with_context(|| format!("what is looked for is not below {}", folder.display()))
 }
 
@@ -192,13 +192,13 @@ fn look_for(folder: &Path, fits: impl Fn(&str) -> bool + Copy) -> Result<Option<
     Ok(None)
 }
 
-fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).context("cannot compress")?;
     encoder.finish().context("cannot compress")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 

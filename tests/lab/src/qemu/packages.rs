@@ -23,6 +23,8 @@ pub(crate) enum Suite {
     Own,
     /// Debian 13
     Trixie,
+    /// Debian 13 for AArch64
+    Arm64,
 }
 
 /// The cache.
@@ -48,6 +50,7 @@ impl Packages {
         let release = match suite {
             Suite::Own => "own",
             Suite::Trixie => "trixie",
+            Suite::Arm64 => "trixie-arm64",
         };
         let folder = self.cache.join("packages").join(release).join(package);
         if folder.join(COMPLETE).exists() {
@@ -68,8 +71,9 @@ impl Packages {
     }
 
     /// The name of the newest package that `meta` depends on and that begins with `prefix`.
-    pub(crate) fn behind(&self, meta: &str, prefix: &str) -> Result<String> {
+    pub(crate) fn behind(&self, meta: &str, prefix: &str, suite: Suite) -> Result<String> {
         let output = Command::new("apt-cache")
+            .args(self.apt(suite)?)
             .args(["depends", "--no-recommends", "--no-suggests", meta])
             .output()
             .context("cannot start apt-cache: real firmware is booted with Debian's packages")?;
@@ -84,16 +88,19 @@ impl Packages {
         if suite == Suite::Own {
             return Ok(Vec::new());
         }
-        let home = self.cache.join("apt-trixie");
+        let home = self.cache.join(if suite == Suite::Arm64 { "apt-arm64" } else { "apt-trixie" });
         for part in ["parts", "lists/partial", "archives/partial"] {
             fs::create_dir_all(home.join(part)).with_context(|| format!("cannot make {}", home.display()))?;
         }
-        let options = vec![
+        let mut options = vec![
             "-oDir::Etc::SourceList=/dev/null".to_owned(),
             format!("-oDir::Etc::SourceParts={}", home.join("parts").display()),
             format!("-oDir::State::Lists={}", home.join("lists").display()),
             format!("-oDir::Cache={}", home.display()),
         ];
+        if suite == Suite::Arm64 {
+            options.extend(["-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64"].map(str::to_owned));
+        }
         write_sources(&home.join("parts"))?;
         run("apt-get", options.iter().map(String::as_str).chain(["-q", "update"]), &home)?;
         Ok(options)

@@ -1,0 +1,326 @@
+//! `lab firmware`: one virtual machine after the other, each with other firmware or in another network, from power on
+//! to the report of its first process; and the table of what came out.
+//!
+//! Every cell has a daemon, a site and a machine of its own, and nothing is shared but the bridge.
+
+mod cell;
+mod guest;
+mod payload;
+mod site;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use hardware::MacAddr;
+use nix::unistd::geteuid;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use self::cell::{Cell, Kind, Network};
+use self::payload::{Payload, REPORT};
+use crate::daemon::{self, Daemon, Form};
+use crate::folder::Folder;
+use crate::process::{Launcher, Process, Start, last_lines};
+use crate::programs::Programs;
+use crate::qemu::{Accelerator, Packages, Suite, accelerator, read};
+use crate::space;
+use crate::wires::{BRIDGE, Wires, port_interface};
+
+/// How many lines of each log a failure shows.
+const LAST_LINES: usize = 15;
+/// What dnsmasq gives, beside the daemon's own address on the same wire.
+const OTHER: &str = "10.77.0.2/24";
+
+/// Arguments of *firmware*.
+#[derive(Debug, Args)]
+pub(crate) struct Firmware {
+    /// Only these cells, as in `ovmf-pxe/proxy`
+    cells: Vec<Cell>,
+    /// Every cell there is, not only those of every run
+    #[arg(long, conflicts_with = "cells")]
+    all: bool,
+    /// Give a machine so many seconds from power on to its report
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// Take `ichord` from beside the lab's own program instead of building it
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// What all cells share.
+struct Kit {
+    accelerator: Accelerator,
+    payloads: BTreeMap<&'static str, Payload>,
+    bootloaders: Vec<(String, Vec<u8>)>,
+}
+
+/// Boots the cells, one after the other. True when every one of them reported.
+pub(crate) fn run(arguments: &Firmware) -> Result<bool> {
+    if !geteuid().is_root() {
+        bail!("the firmware matrix needs root: QEMU's network cards are the kernel's business");
+    }
+    let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
+    let cells = match (&arguments.cells[..], arguments.all) {
+        ([], false) => Cell::usual(),
+        ([], true) => Cell::all(),
+        (cells, _) => cells.to_vec(),
+    };
+    // downloads, so before the network is left behind
+    let kit = Kit::assemble(&cells)?;
+    space::leave_the_machine()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(matrix(arguments, &programs, &kit, &cells))
+}
+
+impl Kit {
+    fn assemble(cells: &[Cell]) -> Result<Self> {
+        let packages = Packages::open()?;
+        let ipxe = packages.unpacked("ipxe", Suite::Trixie)?.join("usr/lib/ipxe");
+        let mut bootloaders = Vec::new();
+        for file in ["undionly.kpxe", "snponly.efi", "ipxe-amd64.efi", "ipxe-arm64.efi"] {
+            bootloaders.push((file.to_owned(), read(&ipxe.join(file))?));
+        }
+        let mut payloads = BTreeMap::new();
+        payloads.insert("amd64", Payload::assemble(&packages, Suite::Own, "linux-image-cloud-amd64")?);
+        if cells.iter().any(|cell| cell.kind == Kind::Arm64) {
+            payloads.insert("arm64", Payload::assemble(&packages, Suite::Arm64, "linux-image-cloud-arm64")?);
+        }
+        let scratch = tempfile::tempdir().context("cannot make a folder for the probe")?;
+        let kernel = payloads.get("amd64").map(|payload| payload.kernel.as_slice()).unwrap_or_default();
+        let accelerator = accelerator(kernel, scratch.path())?;
+        Ok(Self { accelerator, payloads, bootloaders })
+    }
+
+    fn payload(&self, architecture: &str) -> Result<&Payload> {
+        self.payloads.get(architecture).with_context(|| format!("nothing to boot for {architecture}"))
+    }
+}
+
+async fn matrix(arguments: &Firmware, programs: &Programs, kit: &Kit, cells: &[Cell]) -> Result<bool> {
+    let mut folder = Folder::make(&std::env::temp_dir())?;
+    let wires = Wires::open()?;
+    wires.lay_bridge().await?;
+    println!("accelerator {}", kit.accelerator.name());
+    let mut results = Vec::new();
+    for (number, cell) in (1..).zip(cells) {
+        let place = folder.path().join(cell.to_string().replace('/', "-"));
+        let rack = Rack { cell: *cell, number, place: &place, programs, kit, wires: &wires };
+        let result = rack.boot(Duration::from_secs(arguments.timeout)).await;
+        match &result {
+            Ok(took) => println!("ok    {cell}: {:.1} s from power on to the report", took.as_secs_f64()),
+            Err(error) => println!("FAIL  {cell}: {error:#}"),
+        }
+        results.push((*cell, result.ok()));
+    }
+    print!("\n{}", table(&results));
+    let all = results.iter().all(|(_, took)| took.is_some());
+    if !all {
+        println!("\nlogs are kept in {}", folder.path().display());
+        folder.keep();
+    }
+    Ok(all)
+}
+
+/// As it came out, in Markdown.
+fn table(results: &[(Cell, Option<Duration>)]) -> String {
+    let mut text = String::from("| firmware |");
+    for network in Network::ALL {
+        // writing to a String cannot fail
+        write!(text, " {} |", network.title()).ok();
+    }
+    text += &format!("\n|---|{}\n", "---|".repeat(Network::ALL.len()));
+    for kind in Kind::ALL {
+        let of = |network| results.iter().find(|(cell, _)| cell.kind == kind && cell.network == network);
+        if Network::ALL.into_iter().all(|network| of(network).is_none()) {
+            continue;
+        }
+        text += &format!("| {} |", kind.title());
+        for network in Network::ALL {
+            text += &match of(network) {
+                Some((_, Some(took))) => format!(" {:.1} s |", took.as_secs_f64()),
+                Some((_, None)) => " failed |".to_owned(),
+                None => " not run |".to_owned(),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// One cell's machine, its daemon, and who else is on the wire.
+struct Rack<'a> {
+    cell: Cell,
+    number: u8,
+    place: &'a Path,
+    programs: &'a Programs,
+    kit: &'a Kit,
+    wires: &'a Wires,
+}
+
+impl Rack<'_> {
+    /// From power on to the report; everything that was started is ended.
+    async fn boot(&self, patience: Duration) -> Result<Duration> {
+        let make = |name: &str| {
+            let path = self.place.join(name);
+            fs::create_dir_all(&path)
+                .with_context(|| format!("cannot make {}", path.display()))
+                .map(|()| path)
+        };
+        let (site, state, logs) = (make("site")?, make("state")?, make("logs")?);
+        let launcher = Launcher { lab: self.programs.lab.clone(), logs };
+        let mac = MacAddr([0x52, 0x54, 0x00, 0x77, 0x01, self.number]);
+        let architecture = if self.cell.kind == Kind::Arm64 { "arm64" } else { "amd64" };
+        let payload = self.kit.payload(architecture)?;
+        site::write(&site, self.cell, mac, payload, architecture, &self.kit.bootloaders)?;
+
+        let other = match self.cell.network {
+            Network::Authoritative => None,
+            Network::Proxy => Some(self.dnsmasq(&launcher, mac).await?),
+        };
+        let mut daemon = Daemon::new(
+            launcher.clone(),
+            self.programs.ichord.clone(),
+            site.clone(),
+            Form::Plain { state, ledger: None },
+        );
+        daemon.prepare().await?;
+        if self.cell.kind == Kind::Usb {
+            self.make_stick(&site).await?;
+        }
+        daemon.start()?;
+        daemon.ready().await?;
+
+        let tap = port_interface(usize::from(self.number));
+        ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]).await?;
+        self.wires.attach(&tap).await?;
+        let command = guest::command(self.cell.kind, self.kit.accelerator, &tap, mac, self.place)?;
+        let (lines, said) = mpsc::unbounded_channel();
+        let began = Instant::now();
+        let start = Start { name: "machine".to_owned(), network: None, command, environment: Vec::new() };
+        let mut machine = launcher.start(start, Some(lines))?;
+        let report = format!("{REPORT} {mac}");
+        let result = reported(said, &report, began + patience).await.map(|()| began.elapsed());
+
+        machine.crash().await.ok();
+        daemon.process()?.stop().await.ok();
+        if let Some((mut dnsmasq, _network)) = other {
+            dnsmasq.crash().await.ok();
+            ip(&["link", "del", "other"]).await.ok();
+        }
+        ip(&["link", "del", &tap]).await?;
+        let result = result.and_then(|took| self.came_by_its_own_way(&launcher).map(|()| took));
+        if result.is_err() {
+            for name in ["machine", daemon::NAME] {
+                println!("--- the last lines of {name}:");
+                for line in last_lines(&launcher.log(name), LAST_LINES) {
+                    println!("{line}");
+                }
+            }
+        }
+        result
+    }
+
+    /// As a user makes it.
+    async fn make_stick(&self, site: &Path) -> Result<()> {
+        let output = Command::new(&self.programs.ichord)
+            .args(["images", "usb"])
+            .arg(site)
+            .arg("--out")
+            .arg(self.place.join(guest::STICK))
+            .output()
+            .await
+            .context("cannot start ichord")?;
+        ensure!(output.status.success(), "no stick: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Firmware that could have booted in two ways must have taken the one that its cell is about.
+    fn came_by_its_own_way(&self, launcher: &Launcher) -> Result<()> {
+        let log = fs::read_to_string(launcher.log(daemon::NAME)).context("cannot read the daemon's log")?;
+        let by_tftp = log.contains("TFTP transfer done");
+        ensure!(
+            by_tftp == self.cell.kind.needs_tftp(),
+            "the machine reported, but its bootloader {} by TFTP",
+            if by_tftp { "came" } else { "did not come" }
+        );
+        Ok(())
+    }
+
+    /// Somebody else's DHCP server, on a machine of its own on the same wire.
+    async fn dnsmasq(&self, launcher: &Launcher, mac: MacAddr) -> Result<(Process, crate::process::Network)> {
+        let network = launcher.hold_network("dhcp-network").await?;
+        let card = MacAddr([0x52, 0x54, 0x00, 0x77, 0x02, mac.0[5]]);
+        self.wires.plug("other", card, network.pid).await?;
+        let leases = self.place.join("dnsmasq.leases");
+        // no-ping: it would wait 3 s before its first offer
+        let script = format!(
+            "ip addr add {OTHER} dev eth0 && ip link set eth0 up && exec dnsmasq --keep-in-foreground \
+             --conf-file=/dev/null --log-facility=- --log-dhcp --user=root --group=root --pid-file= --port=0 \
+             --interface=eth0 --bind-interfaces --no-ping --dhcp-authoritative \
+             --dhcp-range=10.77.0.100,10.77.0.199,255.255.255.0,2m --dhcp-option=3,10.77.0.1 \
+             --dhcp-leasefile={}",
+            leases.display()
+        );
+        let start = Start {
+            name: "dnsmasq".to_owned(),
+            network: Some(network.pid),
+            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
+            environment: Vec::new(),
+        };
+        Ok((launcher.start(start, None)?, network))
+    }
+}
+
+/// Waits for the machine's word.
+async fn reported(
+    mut said: mpsc::UnboundedReceiver<(String, String)>,
+    report: &str,
+    deadline: Instant,
+) -> Result<()> {
+    loop {
+        match timeout_at(deadline, said.recv()).await {
+            Ok(Some((_, line))) if line.contains(report) => return Ok(()),
+            Ok(Some(_)) => {}
+            Ok(None) => bail!("the machine went off without a report"),
+            Err(_) => bail!("no report in time"),
+        }
+    }
+}
+
+async fn ip(words: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(words).output().await.context("cannot start ip")?;
+    ensure!(
+        output.status.success(),
+        "`ip {}` failed on {BRIDGE}'s network: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_came_out() {
+        let cell = |name: &str| name.parse::<Cell>().unwrap();
+        let results = [
+            (cell("seabios/authoritative"), Some(Duration::from_millis(9_230))),
+            (cell("ovmf-http/proxy"), None),
+        ];
+        let expected = "| firmware | authoritative | proxy beside dnsmasq |\n|---|---|---|\n\
+                        | SeaBIOS, iPXE in the card's ROM | 9.2 s | not run |\n\
+                        | OVMF, HTTP Boot | not run | failed |\n";
+        assert_eq!(table(&results), expected);
+    }
+}

@@ -1,0 +1,87 @@
+//! The site of one cell: one node, known by its hardware address.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hardware::MacAddr;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::cell::{Cell, Network};
+use super::payload::Payload;
+use crate::site::TALOS;
+use crate::wires::{BRIDGE, HOST};
+
+/// What the factory calls an image without anything added.
+const PLAIN: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
+/// The node's address, outside of every pool.
+const NODE: &str = "10.77.0.11";
+
+/// Writes the folder; secrets are made by `ichord secrets new`.
+pub(crate) fn write(
+    folder: &Path,
+    cell: Cell,
+    mac: MacAddr,
+    payload: &Payload,
+    architecture: &str,
+    bootloaders: &[(String, Vec<u8>)],
+) -> Result<()> {
+    let mut network = json!({
+        "interface": BRIDGE,
+        "subnet": format!("10.77.0.0/{}", HOST.1),
+        "dhcp": cell.network.name(),
+        "gateway": HOST.0,
+    });
+    if cell.network == Network::Authoritative {
+        network["pool"] = json!("10.77.0.100-10.77.0.199");
+    }
+    let site = json!({
+        "site": "matrix",
+        "network": [network],
+        "machines": { "cp1": { "mac": mac.to_string() } },
+        "trust": "machine",
+        "deploy": "auto",
+        "images": "images",
+        "kernel-args": ["console=ttyS0", "console=ttyAMA0", format!("lab.server={}", HOST.0)],
+    });
+    let talconfig = json!({
+        "clusterName": "matrix",
+        "talosVersion": TALOS,
+        "kubernetesVersion": "v1.36.0",
+        "endpoint": format!("https://{NODE}:6443"),
+        "nodes": [{
+            "hostname": "cp1",
+            "ipAddress": NODE,
+            "controlPlane": true,
+            "installDisk": "/dev/sda",
+            "machineSpec": { "mode": "metal", "arch": architecture },
+            "networkInterfaces": [{ "interface": "eth0", "addresses": [format!("{NODE}/{}", HOST.1)] }],
+        }],
+    });
+    let text = |value: Value| format!("{value:#}\n").into_bytes();
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    put(folder, &[("ichord.yaml".to_owned(), text(site)), ("talconfig.yaml".to_owned(), text(talconfig))])?;
+    let image = [
+        (format!("kernel-{architecture}"), payload.kernel.clone()),
+        (format!("initramfs-{architecture}.xz"), payload.initramfs.clone()),
+        (format!("cmdline-metal-{architecture}"), b"talos.platform=metal".to_vec()),
+    ];
+    put_listed(&folder.join("images").join(PLAIN).join(TALOS), &image)?;
+    put_listed(&folder.join("images/ipxe"), bootloaders)
+}
+
+fn put_listed(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+    put(folder, files)?;
+    let sum = |(name, bytes): &(String, Vec<u8>)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)));
+    put(folder, &[("sha256sum.txt".to_owned(), files.iter().map(sum).collect::<String>().into_bytes())])
+}
+
+fn put(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
