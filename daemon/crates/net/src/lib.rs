@@ -11,4 +11,5 @@ pub mod interface;
 pub mod namespace;
 pub mod neighbour;
 mod netlink;
+pub mod segments;
 pub mod udp;

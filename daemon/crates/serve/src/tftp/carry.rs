@@ -9,7 +9,8 @@ use std::{
 
 use ::boot::AssetName;
 use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
-use tokio::{net::UdpSocket, time::timeout_at};
+use net::segments::{self, Segments};
+use tokio::{io::Interest, net::UdpSocket, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::bootloaders::{Bootloaders, Fault};
@@ -106,13 +107,15 @@ impl Job {
         };
         let mut transfer = Transfer::new(&self.options, content, &self.limits, Instant::now());
         let mut answer = [0; LONGEST_ANSWER];
-        let mut datagram = Vec::new();
+        let (mut datagram, mut window) = (Vec::new(), Window::default());
         while let Some(deadline) = transfer.next_deadline() {
             while transfer.poll_transmit(&mut datagram) {
-                if let Err(error) = socket.send(&datagram).await {
-                    self.on_fault(&mut transfer, error)?;
+                if !window.segments.takes(&datagram) {
+                    self.send(&socket, &mut window, &mut transfer).await?;
                 }
+                window.segments.push(&datagram);
             }
+            self.send(&socket, &mut window, &mut transfer).await?;
             match timeout_at(deadline.into(), socket.recv(&mut answer)).await {
                 Ok(Ok(length)) => {
                     transfer.on_datagram(answer.get(..length).unwrap_or_default(), Instant::now());
@@ -122,6 +125,25 @@ impl Job {
             }
         }
         Ok(transfer)
+    }
+
+    /// All of a window in one call, which is one way through the kernel instead of one for each block.
+    async fn send(&self, socket: &UdpSocket, window: &mut Window, transfer: &mut Transfer) -> io::Result<()> {
+        if window.segments.are_many() && !window.one_by_one {
+            let sent = socket.async_io(Interest::WRITABLE, || window.segments.send(socket)).await;
+            window.one_by_one = sent.as_ref().is_err_and(segments::is_impossible);
+            if !window.one_by_one {
+                window.segments.clear();
+                return sent.or_else(|error| self.on_fault(transfer, error));
+            }
+        }
+        for datagram in window.segments.iter() {
+            if let Err(error) = socket.send(datagram).await {
+                self.on_fault(transfer, error)?;
+            }
+        }
+        window.segments.clear();
+        Ok(())
     }
 
     /// Only a closed port says that nobody wants the file any more. What the network or our own queue
@@ -139,6 +161,14 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// What goes to the client next.
+#[derive(Default)]
+struct Window {
+    segments: Segments,
+    /// the way to this client takes nothing else
+    one_by_one: bool,
 }
 
 /// The interface's queue is full; std has no kind for it.
