@@ -27,7 +27,7 @@ impl Segments {
     /// Whether this one can go along.
     pub fn takes(&self, datagram: &[u8]) -> bool {
         self.octets.is_empty()
-            || (self.octets.len() % self.size == 0
+            || (self.octets.len().is_multiple_of(self.size)
                 && datagram.len() <= self.size
                 && !datagram.is_empty()
                 && self.octets.len() / self.size < MOST_SEGMENTS
