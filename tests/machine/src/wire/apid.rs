@@ -326,3 +326,71 @@ fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0], length.to_be_bytes().as_slice(), message].concat().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use talos_api::proto::machine::{Version, VersionInfo, VersionResponse};
+
+    use super::*;
+
+    fn answer(tag: &str) -> Vec<u8> {
+        let version = VersionInfo { tag: tag.to_owned(), ..VersionInfo::default() };
+        let message = Version { version: Some(version), ..Version::default() };
+        VersionResponse { messages: vec![message] }.encode_to_vec()
+    }
+
+    fn name(target: &str) -> Vec<u8> {
+        let name = common::Metadata { hostname: target.to_owned(), ..common::Metadata::default() };
+        common::Data { metadata: Some(name), ..common::Data::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn answers_after_each_other_are_one_answer_with_every_name() {
+        // a tag that makes the length of the element longer than one byte
+        let long = "v".repeat(200);
+        let refused = tonic::Status::unavailable("no answer");
+        let whole = [
+            with_name(&answer("v1"), &name("10.0.0.1")),
+            with_name(&answer(&long), &name("10.0.0.2")),
+            failure("10.0.0.3", &refused, false),
+        ];
+        let read = VersionResponse::decode(whole.concat().as_slice()).unwrap().messages;
+        let hostname = |at: usize| read[at].metadata.as_ref().unwrap().hostname.clone();
+        assert_eq!([hostname(0), hostname(1), hostname(2)], ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(read[0].version.as_ref().unwrap().tag, "v1");
+        assert_eq!(read[1].version.as_ref().unwrap().tag, long);
+        let failed = read[2].metadata.as_ref().unwrap();
+        assert_eq!(failed.error, "rpc error: code = Unavailable desc = no answer");
+        assert_eq!(failed.status.as_ref().unwrap().code, 14);
+    }
+
+    #[test]
+    fn messages_are_taken_out_only_when_they_are_whole() {
+        let mut buffer = [framed(b"one"), framed(b""), framed(b"three")].concat();
+        let rest = buffer.split_off(buffer.len() - 2);
+        assert_eq!(unframed(&mut buffer).as_deref(), Some(b"one".as_slice()));
+        assert_eq!(unframed(&mut buffer).as_deref(), Some(b"".as_slice()));
+        assert_eq!(unframed(&mut buffer), None);
+        buffer.extend_from_slice(&rest);
+        assert_eq!(unframed(&mut buffer).as_deref(), Some(b"three".as_slice()));
+        assert_eq!((unframed(&mut buffer), buffer.len()), (None, 0));
+    }
+
+    #[test]
+    fn only_a_machine_may_speak_for_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(ROLES, HeaderValue::from_static("os:reader"));
+        let caller = |role: &str| Caller::Client { ca: "ca".to_owned(), roles: [role.to_owned()].into() };
+        let roles = |caller| match spoken_for(caller, &headers) {
+            Caller::Client { roles, .. } => roles,
+            Caller::Anonymous => BTreeSet::new(),
+        };
+        assert_eq!(roles(caller("os:impersonator")), ["os:reader".to_owned()].into());
+        assert_eq!(roles(caller("os:operator")), ["os:operator".to_owned()].into());
+        let silent = spoken_for(caller("os:impersonator"), &HeaderMap::new());
+        assert_eq!(silent, Caller::Client { ca: "ca".to_owned(), roles: BTreeSet::new() }, "nobody's rights");
+        assert_eq!(roles(Caller::Anonymous), BTreeSet::new());
+    }
+}
