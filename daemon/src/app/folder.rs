@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use site::{Files, Site};
 use talos_config::secrets::SecretsBundle;
 
+use super::release;
+
 /// A checked site with its secrets.
 pub(crate) struct Loaded {
     pub(crate) site: Site,
@@ -86,7 +88,9 @@ fn read(
     environment: &BTreeMap<String, String>,
 ) -> Result<(Site, SecretsBundle, Vec<Step>, Findings), LoadError> {
     let (site, findings) = Site::load(directory, files, environment).map_err(LoadError::Faults)?;
-    let steps = steps(&site, files).map_err(LoadError::Faults)?;
+    let (steps, warnings) = steps(&site, files).map_err(LoadError::Faults)?;
+    let mut findings = findings;
+    findings.extend(warnings.iter().cloned());
     let path = site.secrets().to_owned();
     let text = files.read(&path).with_context(|| {
         format!(
@@ -102,8 +106,8 @@ fn read(
     Ok((site, secrets, steps, findings))
 }
 
-/// The objects of every hand-over step, or every fault in their files.
-pub(crate) fn steps(site: &Site, files: &dyn Files) -> Result<Vec<Step>, Findings> {
+/// The objects of every hand-over step and what is odd about them, or every fault in their files.
+pub(crate) fn steps(site: &Site, files: &dyn Files) -> Result<(Vec<Step>, Findings), Findings> {
     let mut findings = Findings::new();
     let mut steps = Vec::new();
     for step in site.handover() {
@@ -119,11 +123,11 @@ pub(crate) fn steps(site: &Site, files: &dyn Files) -> Result<Vec<Step>, Finding
             }
         }
         match Step::parse(&step.name, &texts) {
-            Ok(step) => steps.push(step),
+            Ok(parsed) => steps.extend(release::complete(site, step, parsed, files, &mut findings)),
             Err(faults) => faults.iter().for_each(|fault| findings.push(fault.clone())),
         }
     }
-    if findings.is_empty() { Ok(steps) } else { Err(findings) }
+    if findings.has_errors() { Err(findings) } else { Ok((steps, findings)) }
 }
 
 /// Whether a text has `$NAME` or `${NAME`; rather one variable too many than one missing.

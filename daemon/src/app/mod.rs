@@ -11,6 +11,7 @@ mod folder;
 mod leases;
 pub(crate) mod log;
 mod pumps;
+mod release;
 mod signals;
 mod sockets;
 mod state;

@@ -21,8 +21,11 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let environment: BTreeMap<String, String> = std::env::vars().collect();
-        let checked = Site::load(&self.site, &Disk, &environment)
-            .and_then(|(site, findings)| app::steps(&site, &Disk).map(|_| (site, findings)));
+        let checked = Site::load(&self.site, &Disk, &environment).and_then(|(site, mut findings)| {
+            let (_, warnings) = app::steps(&site, &Disk)?;
+            findings.extend(warnings.iter().cloned());
+            Ok((site, findings))
+        });
         match checked {
             Ok((site, findings)) => {
                 for finding in findings.iter() {

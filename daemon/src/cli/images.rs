@@ -294,7 +294,7 @@ fn pulls(opened: &Opened) -> Result<PullList, Failure> {
     let Opened { site, sources, .. } = opened;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let configs = site.render(&SecretsBundle::generate(now)?)?;
-    let steps = app::steps(site, &Disk).map_err(|findings| {
+    let (steps, _) = app::steps(site, &Disk).map_err(|findings| {
         eprintln!("{findings}");
         Failure::Faults
     })?;

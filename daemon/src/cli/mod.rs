@@ -4,6 +4,7 @@ mod check;
 mod deploy;
 mod doctor;
 mod events;
+mod handover;
 mod images;
 mod reload;
 mod render;
@@ -56,6 +57,7 @@ enum Command {
     Events(events::Events),
     Trace(trace::Trace),
     Doctor(doctor::Doctor),
+    Handover(handover::Handover),
 }
 
 /// How the commands find the running daemon.
@@ -114,6 +116,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Events(command) => block_on(command.run()),
         Command::Trace(command) => block_on(command.run()),
         Command::Doctor(command) => block_on(command.run()),
+        Command::Handover(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 mod behaviour;
 mod commands;
 mod daemon;
+mod handover;
 mod images;
 mod keeping;
 mod noise;

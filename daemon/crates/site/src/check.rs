@@ -262,6 +262,16 @@ fn handover(site: &Site, place: Place<'_>, files: &dyn Files, findings: &mut Fin
             findings.push(finding.fix("give each step a name of its own"));
         }
         names.push(&step.name);
+        for (key, path) in step
+            .release
+            .iter()
+            .flat_map(|release| [("values", release.values.as_ref()), ("git", release.git.as_ref())])
+        {
+            let Some(Err(error)) = path.map(|path| files.read(path)) else { continue };
+            let finding =
+                place.key("release").key(key).error("release-file", format!("it cannot be read: {error}"));
+            findings.push(finding.fix("create the file, or correct the path; it is relative to the site"));
+        }
         for (index, path) in step.manifests.iter().enumerate() {
             let place = place.key("manifests").item(index);
             let name = path.display().to_string();

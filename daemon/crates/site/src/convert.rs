@@ -10,7 +10,7 @@ use lifecycle::{DeployPolicy, Timing, Trust};
 use talos_config::talconfig::TalConfig;
 
 use crate::{
-    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Replace, Site, Switch},
+    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Replace, Site, StepRelease, Switch},
     wire,
 };
 
@@ -191,9 +191,39 @@ fn step(wire: wire::Step, place: Place<'_>, directory: &Path, findings: &mut Fin
         let finding = place.error("step-empty", format!("the step `{}` applies nothing", wire.name));
         findings.push(finding.fix("add `manifests: [handover/FILE.yaml]`"));
     }
+    let release = wire.release.0.map(|wire| release(wire, place.key("release"), directory, findings));
     HandoverStep {
         name: wire.name,
         manifests: wire.manifests.iter().map(|file| directory.join(file)).collect(),
+        release,
+    }
+}
+
+fn release(
+    wire: wire::StepRelease,
+    place: Place<'_>,
+    directory: &Path,
+    findings: &mut Findings,
+) -> StepRelease {
+    let storage = wire.storage_namespace.unwrap_or_else(|| wire.namespace.clone());
+    for (key, value) in
+        [("name", &wire.name), ("namespace", &wire.namespace), ("storage-namespace", &storage)]
+    {
+        if !is_label(value) {
+            let finding =
+                place.key(key).error("release-name", format!("{value:?} is not a name in Kubernetes"));
+            findings.push(finding.fix("use lower-case letters, digits and dashes"));
+        }
+    }
+    StepRelease {
+        name: wire.name,
+        namespace: wire.namespace,
+        storage_namespace: storage,
+        chart: wire.chart,
+        app_version: wire.app_version.unwrap_or_else(|| wire.version.clone()),
+        version: wire.version,
+        values: wire.values.map(|file| directory.join(file)),
+        git: wire.git.map(|file| directory.join(file)),
     }
 }
 

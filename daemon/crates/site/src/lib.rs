@@ -14,5 +14,7 @@ mod render;
 mod wire;
 
 pub use load::Files;
-pub use model::{DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Replace, Site, Switch};
+pub use model::{
+    DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Replace, Site, StepRelease, Switch,
+};
 pub use render::{NodeConfigError, Rendered};

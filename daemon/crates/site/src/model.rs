@@ -137,6 +137,29 @@ pub struct HandoverStep {
     pub name: String,
     /// the files to apply, in their order
     pub manifests: Vec<PathBuf>,
+    /// the Helm release that the files were rendered from, for Git to go on with
+    pub release: Option<StepRelease>,
+}
+
+/// A chart that a step stands in for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRelease {
+    /// the release's name: `cilium`
+    pub name: String,
+    /// where it is installed
+    pub namespace: String,
+    /// where Helm keeps its records
+    pub storage_namespace: String,
+    /// the chart's name
+    pub chart: String,
+    /// the chart's version
+    pub version: String,
+    /// the version of what is in the chart
+    pub app_version: String,
+    /// the values it was rendered with
+    pub values: Option<PathBuf>,
+    /// the file in which Git has the HelmRelease
+    pub git: Option<PathBuf>,
 }
 
 impl Site {

@@ -112,6 +112,25 @@ pub(crate) struct Step {
     pub name: String,
     #[serde(default)]
     pub manifests: Vec<String>,
+    #[serde(default)]
+    pub release: Checked<StepRelease>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct StepRelease {
+    pub name: String,
+    pub namespace: String,
+    #[serde(default)]
+    pub storage_namespace: Option<String>,
+    pub chart: String,
+    pub version: String,
+    #[serde(default)]
+    pub app_version: Option<String>,
+    #[serde(default)]
+    pub values: Option<String>,
+    #[serde(default)]
+    pub git: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
