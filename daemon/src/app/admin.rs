@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use api::{Backend, Complaint, Conversation, Deploy, Deployed, Event, Refusal, Reloaded, Said, Status};
+use api::{
+    Backend, ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered,
+    Ports, Refusal, Reloaded, Said, Status,
+};
 use futures_util::{Stream, stream};
 use hardware::MacAddr;
 use lifecycle::NodeName;
@@ -114,6 +117,22 @@ impl Backend for Admin {
         Ok(Deployed { nodes: nodes.into_iter().map(|node| node.0).collect() })
     }
 
+    async fn ports(&self) -> Result<Ports, Refusal> {
+        let seen = self.handle.ports().await.map_err(|error| Refusal(error.to_string()))?;
+        Ok(Ports { at: seen.at, ports: seen.rows, unseen: seen.unseen })
+    }
+
+    async fn explain(&self, request: Explain) -> Result<Vec<Explained>, Refusal> {
+        let found = self.handle.explain(request.machine).await;
+        let found = found.map_err(|error| Refusal(error.to_string()))?;
+        Ok(found.into_iter().map(explained).collect())
+    }
+
+    async fn order(&self, request: ClaimOrder) -> Result<Ordered, Refusal> {
+        let done = self.handle.order(request.order, request.by).await;
+        done.map(|done| Ordered { done }).map_err(|error| Refusal(error.to_string()))
+    }
+
     async fn reload(&self) -> Result<Reloaded, Refusal> {
         self.reread().await
     }
@@ -182,6 +201,11 @@ impl Backend for Admin {
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn explained(found: reconciler::Explained) -> Explained {
+    let reconciler::Explained { machine, holds, verdict, evidence, seen } = found;
+    Explained { machine, holds, verdict, evidence, seen }
 }
 
 fn event(record: journal::Record) -> Event {

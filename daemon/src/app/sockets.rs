@@ -184,10 +184,10 @@ pub(crate) async fn open(
         };
         sockets.http.push((listener, boot_server));
     }
-    for switch in site.switches() {
+    for switch in site.switches().iter().filter(|switch| switch.bridge.is_some()) {
         let local = LocalSwitch {
             name: switch.name.clone(),
-            bridge: Some(switch.bridge.clone()),
+            bridge: switch.bridge.clone(),
             ports: switch.ports.clone(),
         };
         sockets.captures.push(Capture::open(local.clone(), Arc::clone(&counters)).await?);

@@ -1,15 +1,19 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults.
 
+mod approve;
 mod check;
 mod deploy;
 mod doctor;
 mod events;
+mod explain;
 mod handover;
 mod images;
+mod ports;
 mod reload;
 mod render;
 mod secrets;
 mod serve;
+mod slot;
 mod status;
 mod trace;
 
@@ -40,6 +44,7 @@ Examples:
   ichord serve profiles/home-ops           run the daemon
   ichord deploy --unfilled                 allow installing into every empty slot
   ichord status                            machines and the cluster, now
+  ichord ports                             who is plugged in where, and who should be
   ichord events --follow                   every decision with its evidence, as it is made
   ichord trace 64:4b:f0:00:00:03           everything one machine said and was told, and why
   ichord doctor                            what is wrong on the network";
@@ -53,6 +58,10 @@ enum Command {
     Images(images::Images),
     Status(status::Status),
     Deploy(deploy::Deploy),
+    Approve(approve::Approve),
+    Slot(slot::Slot),
+    Ports(ports::Ports),
+    Explain(explain::Explain),
     Reload(reload::Reload),
     Events(events::Events),
     Trace(trace::Trace),
@@ -112,6 +121,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Images(command) => block_on(command.run()),
         Command::Status(command) => block_on(command.run()),
         Command::Deploy(command) => block_on(command.run()),
+        Command::Approve(command) => block_on(command.run()),
+        Command::Ports(command) => block_on(command.run()),
+        Command::Explain(command) => block_on(command.run()),
+        Command::Slot(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),
         Command::Trace(command) => block_on(command.run()),
@@ -126,6 +139,11 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who gives an order, for the journal.
+fn whoever_asks() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into())
 }
 
 /// Writes to standard output, all of it or an error.

@@ -34,7 +34,7 @@ fn table(status: &api::Status) -> String {
         text += &format!("the site's files cannot be used; the last accepted site is in force\n{fault}\n\n");
     }
     let header = ["NODE", "ROLE", "STATE", "ADDRESS", "PORT", "MACHINE"].map(str::to_owned);
-    let mut rows = vec![(header, None)];
+    let mut rows = vec![(header, Vec::new())];
     for (name, node) in &status.view.nodes {
         let role = match node.role {
             lifecycle::Role::ControlPlane => "control plane",
@@ -45,19 +45,25 @@ fn table(status: &api::Status) -> String {
         let machine = if machine.is_empty() { "-".to_owned() } else { machine };
         let cells =
             [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
-        rows.push((cells, node.waiting.clone()));
+        let warning = node.warning.iter().map(|warning| format!("! {warning}"));
+        let waiting = node.waiting.iter().map(|waiting| format!("└ {waiting}"));
+        rows.push((cells, warning.chain(waiting).collect()));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
-    for (cells, waiting) in &rows {
+    for (cells, notes) in &rows {
         let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text += "\n";
-        if let Some(waiting) = waiting {
+        for note in notes {
             // writing to a String cannot fail
-            writeln!(text, "  └ {waiting}").ok();
+            writeln!(text, "  {note}").ok();
         }
+    }
+    for fenced in &status.view.fenced {
+        let macs = fenced.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        writeln!(text, "fenced off: {macs}, once {} (taken out by {})", fenced.node, fenced.by).ok();
     }
     text += &format!("\ncluster: {}\n", status.view.cluster.state);
     if !status.view.cluster.done.is_empty() {
@@ -87,6 +93,9 @@ mod tests {
                 address: "172.29.51.11".parse().unwrap(),
                 macs: Vec::new(),
                 port: None,
+                warning: Some("wrong cable: mini01 (02:…) is plugged into the port of mini02".into()),
+                rival: None,
+                fingerprint: None,
                 netboot: false,
                 permit_expires: None,
                 since: None,
@@ -96,6 +105,7 @@ mod tests {
         let expected = "\
 NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
+  ! wrong cable: mini01 (02:…) is plugged into the port of mini02
   └ waits for `ichord deploy mini01`
 
 cluster: assembling

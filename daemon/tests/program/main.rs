@@ -9,6 +9,7 @@ mod handover;
 mod images;
 mod keeping;
 mod noise;
+mod places;
 mod refusals;
 mod secrecy;
 mod site;

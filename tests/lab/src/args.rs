@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Boots virtual machines with all kinds of firmware in all kinds of networks, one after the other (needs root)
     Firmware(Firmware),
+    /// Judges that the machine in a port becomes the node of that port: random cabling, swapped cables, a replacement
+    Identity(Identity),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),
@@ -59,6 +61,19 @@ pub(crate) struct Up {
     /// Give up after so many seconds without the end of the road (default: 180; 600 with --kill, 900 with --qemu)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// Take `ichord` and `machine` from beside the lab's own program instead of building them
+    #[arg(long)]
+    pub(crate) no_build: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Identity {
+    /// Rounds of random cabling
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Seed of the cablings
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
     #[arg(long)]
     pub(crate) no_build: bool,

@@ -112,7 +112,7 @@ impl Daemon {
                 ]
             }
         };
-        let start = Start { name: NAME.to_owned(), network: None, command, environment };
+        let start = Start { name: NAME.to_owned(), network: None, card: None, command, environment };
         self.process = Some(self.launcher.start(start, None)?);
         Ok(())
     }

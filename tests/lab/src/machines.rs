@@ -75,6 +75,7 @@ impl Machines {
         let start = Start {
             name: name.to_owned(),
             network: one.network.as_ref().map(|network| network.pid),
+            card: None,
             command: one.command.clone(),
             environment: Vec::new(),
         };

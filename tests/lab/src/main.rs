@@ -7,6 +7,7 @@ mod args;
 mod daemon;
 mod firmware;
 mod folder;
+mod identity;
 mod kill;
 mod machines;
 mod plan;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(up) => up::run(&up),
         Command::Firmware(firmware) => firmware::run(&firmware),
+        Command::Identity(identity) => identity::run(&identity),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),
     };

@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use hardware::MacAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -40,6 +41,8 @@ pub(crate) struct Start {
     pub(crate) name: String,
     /// whose network it joins; none: the lab's own
     pub(crate) network: Option<u32>,
+    /// the address of its card, where it is not the one that the network was made with
+    pub(crate) card: Option<MacAddr>,
     /// program and arguments
     pub(crate) command: Vec<String>,
     /// environment beyond ours
@@ -70,6 +73,9 @@ impl Launcher {
         command.arg("enter").arg("--lab").arg(std::process::id().to_string());
         if let Some(holder) = start.network {
             command.arg("--network").arg(holder.to_string());
+        }
+        if let Some(card) = start.card {
+            command.arg("--card").arg(card.to_string());
         }
         command.arg("--").args(&start.command).envs(start.environment);
         command.stdin(Stdio::null()).stderr(log.try_clone().context("cannot share a log")?);

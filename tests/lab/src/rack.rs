@@ -24,12 +24,7 @@ pub(crate) async fn simulated(
     site: &Path,
     disks: &Path,
 ) -> Result<()> {
-    let flavour = Flavour {
-        disk_model: "LAB*".to_owned(),
-        card: CARD.to_owned(),
-        kernel_args: vec!["console=ttyS0".to_owned()],
-    };
-    site::write(site, plan, &flavour)?;
+    write_simulated_site(site, plan)?;
     site::write_images(&site.join("images"), &ImageFiles::stand_ins())?;
     for machine in plan {
         let network = machines.hold_network(&machine.name).await?;
@@ -37,6 +32,16 @@ pub(crate) async fn simulated(
         machines.add(&machine.name, command(machine, programs, disks), Some(network));
     }
     Ok(())
+}
+
+/// The site for simulated machines, without its images.
+pub(crate) fn write_simulated_site(site: &Path, plan: &[Machine]) -> Result<()> {
+    let flavour = Flavour {
+        disk_model: "LAB*".to_owned(),
+        card: CARD.to_owned(),
+        kernel_args: vec!["console=ttyS0".to_owned()],
+    };
+    site::write(site, plan, &flavour)
 }
 
 /// Writes the site for virtual machines, gives each a port, and racks it, switched off.
@@ -70,7 +75,7 @@ pub(crate) async fn firmware(
 }
 
 /// What the power switch of a simulated machine starts.
-fn command(machine: &Machine, programs: &Programs, disks: &Path) -> Vec<String> {
+pub(crate) fn command(machine: &Machine, programs: &Programs, disks: &Path) -> Vec<String> {
     let firmware = match machine.firmware {
         FirmwareKind::Bios => "bios",
         // PXE is real firmware's alone; a simulated UEFI machine has one way

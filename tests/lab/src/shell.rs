@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use hardware::MacAddr;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -36,6 +37,9 @@ pub(crate) struct Enter {
     /// process that holds the network to join; without it, the lab's own
     #[arg(long)]
     network: Option<u32>,
+    /// the address that the machine's card has
+    #[arg(long)]
+    card: Option<MacAddr>,
     /// the program and its arguments
     #[arg(last = true, required = true)]
     program: Vec<String>,
@@ -60,7 +64,7 @@ pub(crate) fn enter(enter: &Enter) -> Result<()> {
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
-        runtime.block_on(async { Wires::open()?.power_on_card().await })?;
+        runtime.block_on(async { Wires::open()?.power_on_card(enter.card).await })?;
     }
     die_with(enter.lab)?;
     let Some((program, arguments)) = enter.program.split_first() else {

@@ -83,8 +83,9 @@ impl Wires {
             .with_context(|| format!("cannot make {port} a port of {BRIDGE}"))
     }
 
-    /// A card as it is at power-on: link down and up again (the switch forgets what it learned), no addresses.
-    pub(crate) async fn power_on_card(&self) -> Result<()> {
+    /// A card as it is at power-on: link down and up again (the switch forgets what it learned), no addresses. With
+    /// another hardware address it is another card.
+    pub(crate) async fn power_on_card(&self, mac: Option<MacAddr>) -> Result<()> {
         self.up("lo").await?;
         let index = self.index(CARD).await?;
         let link = self.handle.link();
@@ -92,6 +93,13 @@ impl Wires {
             .execute()
             .await
             .context("cannot take the card down")?;
+        if let Some(mac) = mac {
+            let card = LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build();
+            link.set(card)
+                .execute()
+                .await
+                .with_context(|| format!("cannot give the card the address {mac}"))?;
+        }
         let mut old = self.handle.address().get().set_link_index_filter(index).execute();
         while let Some(address) = old.try_next().await.context("cannot list the card's addresses")? {
             // an IPv6 address may be gone already: the kernel removes them when the link goes down

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use lifecycle::{ClusterPlan, DeployPolicy, InstallDisk, NodeName, NodePlan, Role, Timing, Trust};
+use lifecycle::{
+    ClusterPlan, DeployPolicy, InstallDisk, NodeName, NodePlan, ReplacePolicy, Role, Timing, Trust,
+};
 
 pub(crate) fn plan(control_planes: u8, workers: u8) -> ClusterPlan {
     let mut nodes = BTreeMap::new();
@@ -30,6 +32,7 @@ pub(crate) fn plan(control_planes: u8, workers: u8) -> ClusterPlan {
         virtual_address: Some(IpAddr::V4(Ipv4Addr::new(10, 77, 0, 10))),
         deploy: DeployPolicy::Auto,
         trust: Trust::Attested,
+        replace: ReplacePolicy::Ask,
         handover: vec!["namespaces".into()],
         timing: Timing {
             observe: Duration::from_millis(200),

@@ -17,7 +17,10 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{
+    ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
+    Problem, Reloaded, Status,
+};
 
 /// A call that was not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,21 @@ impl Client {
     /// Grants install permits.
     pub async fn deploy(&self, request: &Deploy) -> Result<Deployed, CallError> {
         answer(self.send("POST", "/v1/deploy", Some(request)).await?).await
+    }
+
+    /// Every port, with who is seen there.
+    pub async fn ports(&self) -> Result<Ports, CallError> {
+        answer(self.send("GET", "/v1/ports", None::<&()>).await?).await
+    }
+
+    /// Everything about the machines that are meant.
+    pub async fn explain(&self, request: &Explain) -> Result<Vec<Explained>, CallError> {
+        answer(self.send("POST", "/v1/explain", Some(request)).await?).await
+    }
+
+    /// Changes who holds a slot.
+    pub async fn order(&self, request: &ClaimOrder) -> Result<Ordered, CallError> {
+        answer(self.send("POST", "/v1/claims", Some(request)).await?).await
     }
 
     /// Reads the site's files again.

@@ -10,4 +10,7 @@ mod wire;
 
 pub use client::{CallError, Client};
 pub use server::{Backend, ListenError, Listener, Refusal};
-pub use wire::{Complaint, Conversation, Deploy, Deployed, Event, Reloaded, Said, Status};
+pub use wire::{
+    ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
+    Reloaded, Said, Status,
+};

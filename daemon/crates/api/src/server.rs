@@ -27,7 +27,10 @@ use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{
+    ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
+    Problem, Reloaded, Status,
+};
 
 /// A client that has not sent its request line by then is not one of ours.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -41,6 +44,12 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// Grants install permits.
     fn deploy(&self, request: Deploy) -> impl Future<Output = Result<Deployed, Refusal>> + Send;
+    /// Every port, with who is seen there.
+    fn ports(&self) -> impl Future<Output = Result<Ports, Refusal>> + Send;
+    /// Everything about the machines that are meant; none when nobody knows one.
+    fn explain(&self, request: Explain) -> impl Future<Output = Result<Vec<Explained>, Refusal>> + Send;
+    /// Changes who holds a slot.
+    fn order(&self, request: ClaimOrder) -> impl Future<Output = Result<Ordered, Refusal>> + Send;
     /// Reads the site's files again and goes on with them if they have no faults.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
     /// What one machine said and was told.
@@ -152,6 +161,9 @@ fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status::<B>))
         .route("/v1/deploy", post(deploy::<B>))
+        .route("/v1/ports", get(ports::<B>))
+        .route("/v1/explain", post(explain::<B>))
+        .route("/v1/claims", post(order::<B>))
         .route("/v1/reload", post(reload::<B>))
         .route("/v1/trace", get(trace::<B>))
         .route("/v1/doctor", get(doctor::<B>))
@@ -174,6 +186,24 @@ async fn deploy<B: Backend>(
     Json(request): Json<Deploy>,
 ) -> Result<Json<Deployed>, Refusal> {
     served.backend.deploy(request).await.map(Json)
+}
+
+async fn ports<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Ports>, Refusal> {
+    served.backend.ports().await.map(Json)
+}
+
+async fn explain<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(request): Json<Explain>,
+) -> Result<Json<Vec<Explained>>, Refusal> {
+    served.backend.explain(request).await.map(Json)
+}
+
+async fn order<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(request): Json<ClaimOrder>,
+) -> Result<Json<Ordered>, Refusal> {
+    served.backend.order(request).await.map(Json)
 }
 
 async fn reload<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Reloaded>, Refusal> {

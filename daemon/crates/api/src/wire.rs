@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use hardware::MacAddr;
-use lifecycle::View;
+use identity::{Marks, PortRow};
+use lifecycle::{NodeName, Order, View};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`.
@@ -35,6 +36,57 @@ pub struct Deploy {
 pub struct Deployed {
     /// slots that now have a permit
     pub nodes: Vec<String>,
+}
+
+/// `GET /v1/ports`: every port, as it is seen now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// when, in milliseconds since the Unix epoch
+    pub at: u64,
+    /// of the site, and every other one where a machine is seen
+    pub ports: Vec<PortRow>,
+    /// slots in whose ports nobody is seen
+    pub unseen: Vec<String>,
+}
+
+/// `POST /v1/explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// a MAC address, a UUID, a serial number, or a slot
+    pub machine: String,
+}
+
+/// One machine of the answer to [`Explain`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// all it is known by
+    pub machine: Marks,
+    /// the slot it holds
+    pub holds: Option<NodeName>,
+    /// what the evidence says it is, in a sentence
+    pub verdict: String,
+    /// what the verdict rests on
+    pub evidence: Vec<String>,
+    /// every sighting that is remembered, the newest first
+    pub seen: Vec<String>,
+}
+
+/// `POST /v1/claims`: changes who holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimOrder {
+    /// what is to be done
+    pub order: Order,
+    /// who asks, for the journal
+    pub by: String,
+}
+
+/// The answer to [`ClaimOrder`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// what was done, in words
+    pub done: String,
 }
 
 /// The answer to `POST /v1/reload`.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use api::{
-    Backend, CallError, Client, Complaint, Conversation, Deploy, Deployed, Event, ListenError, Listener,
-    Refusal, Reloaded, Said, Status,
+    Backend, CallError, ClaimOrder, Client, Complaint, Conversation, Deploy, Deployed, Event, Explain,
+    Explained, ListenError, Listener, Ordered, Ports, Refusal, Reloaded, Said, Status,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use hardware::MacAddr;
+use lifecycle::Order;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,24 @@ impl Backend for Fake {
         match request.node.as_deref() {
             Some("mini01") => Ok(Deployed { nodes: vec!["mini01".into()] }),
             _ => Err(Refusal("mini09 is not in the site".into())),
+        }
+    }
+
+    async fn ports(&self) -> Result<Ports, Refusal> {
+        Ok(Ports { at: 7, ports: Vec::new(), unseen: vec!["mini01".into()] })
+    }
+
+    async fn explain(&self, request: Explain) -> Result<Vec<Explained>, Refusal> {
+        match request.machine.as_str() {
+            "mini01" => Ok(Vec::new()),
+            other => Err(Refusal(other.to_owned())),
+        }
+    }
+
+    async fn order(&self, request: ClaimOrder) -> Result<Ordered, Refusal> {
+        match request.order {
+            Order::Move { from, to } => Ok(Ordered { done: format!("{from} is {to}") }),
+            other => Err(Refusal(format!("{other:?}"))),
         }
     }
 
@@ -98,6 +117,13 @@ async fn every_call_and_its_refusal() {
     assert_eq!(granted.nodes, ["mini01"]);
     let refused = client.deploy(&Deploy { node: Some("mini09".into()), by: "ann".into() }).await;
     assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("mini09")));
+    assert_eq!(client.ports().await.unwrap().unseen, ["mini01"]);
+    assert_eq!(client.explain(&Explain { machine: "mini01".into() }).await.unwrap(), []);
+    let order = |order| ClaimOrder { order, by: "ann".into() };
+    let moved = client.order(&order(Order::Move { from: "mini01".into(), to: "mini02".into() })).await;
+    assert_eq!(moved.unwrap().done, "mini01 is mini02");
+    let refused = client.order(&order(Order::Release { node: "mini01".into() })).await;
+    assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("Release")));
     assert!(client.reload().await.unwrap().warnings.is_empty());
     assert_eq!(client.trace(MAC).await.unwrap(), conversation());
     let silent = client.trace(MacAddr([2; 6])).await;

@@ -9,10 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use hardware::SwitchPort;
 
 use crate::{
-    Attestor, Marks, Port, Sighting, Sightings, Slot,
+    Attestor, Marks, Port, Sighting, Sightings, Slot, Slots,
     selector::{Fit, explain, fit},
     table::Cluster,
 };
+
+/// How many other machines in a port are named; behind a trunk are thousands.
+const RIVALS: usize = 4;
 
 /// Which slot a machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +61,22 @@ struct Vote {
 /// A machine can claim the addresses and UUID of another one, and is then joined with it. So `attested` counts
 /// only evidence about what `machine` itself names: for it to mean anything, pass what the daemon has seen for
 /// itself (the MAC address of the lease, what the pinned maintenance session says), not what a URL claimed.
-pub fn decide(slots: &[Slot], sightings: &Sightings, machine: &Marks, now: u64) -> Decision {
+pub fn decide(slots: &Slots, sightings: &Sightings, machine: &Marks, now: u64) -> Decision {
+    if !machine.macs.is_empty() && machine.macs.iter().all(|mac| slots.ignored().has(*mac)) {
+        let reason = format!("the site file says that {machine} is no machine of its own");
+        return Decision::Unknown { reason };
+    }
     let cluster = sightings.cluster(machine, Some(now));
-    let seen = sightings.sightings(&cluster.ids);
-    if let Some(refused) = contradictions(&cluster, &seen, now) {
+    let all = sightings.sightings(&cluster.ids);
+    let seen = considered(slots, &all);
+    if let Some(refused) = contradictions(slots, &cluster, &seen, now) {
         return refused;
     }
     let votes = match votes(slots, machine, &cluster.marks, &seen, now) {
         Ok(votes) => votes,
         Err(refused) => return refused,
     };
-    let mut by_slot = votes.into_iter().filter_map(|(index, votes)| Some((slots.get(index)?, votes)));
+    let mut by_slot = votes.into_iter().filter_map(|(index, votes)| Some((slots.all().get(index)?, votes)));
     let Some((slot, votes)) = by_slot.next() else {
         return Decision::Unknown { reason: unknown(slots, sightings, &cluster.marks, &seen, now) };
     };
@@ -81,7 +89,7 @@ pub fn decide(slots: &[Slot], sightings: &Sightings, machine: &Marks, now: u64) 
             evidence: votes.into_iter().chain(more).map(|vote| vote.evidence).collect(),
         };
     }
-    let rivals = rivals(slot, sightings, &cluster, now);
+    let rivals = rivals(slots, slot, sightings, &cluster, now);
     if !rivals.is_empty() {
         return Decision::Refused {
             reason: format!(
@@ -100,8 +108,39 @@ pub fn decide(slots: &[Slot], sightings: &Sightings, machine: &Marks, now: u64) 
     }
 }
 
+/// A sighting with the port that counts.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    sighting: &'a Sighting,
+    port: Option<&'a Port>,
+}
+
+/// Without ports that are none: what servers, phones and management controllers announce, and what an unmanaged
+/// switch in between lets through of switches that the operator does not speak of.
+fn considered<'a>(slots: &Slots, all: &[&'a Sighting]) -> Vec<Seen<'a>> {
+    let is_known = |port: &Port| slots.knows_switch_of(port);
+    let is_switch = |port: &&Port| port.forwards != Some(false) || is_known(port);
+    let ports: Vec<Option<&Port>> =
+        all.iter().map(|sighting| sighting.port.as_ref().filter(is_switch)).collect();
+    let counts = |index: usize| {
+        let (sighting, port) = (all.get(index)?, ports.get(index).copied().flatten()?);
+        let hears = |other: &Sighting| {
+            (other.source, other.nic, other.attestor) == (sighting.source, sighting.nic, sighting.attestor)
+        };
+        let mut beside = all
+            .iter()
+            .zip(&ports)
+            .enumerate()
+            .filter_map(|(place, (other, port))| port.filter(|_| place != index && hears(other)));
+        let crowded = sighting.attestor == Attestor::Machine && beside.clone().next().is_some();
+        let drowned = crowded && !is_known(port) && beside.any(is_known);
+        (!drowned).then_some(port)
+    };
+    all.iter().enumerate().map(|(index, sighting)| Seen { sighting, port: counts(index) }).collect()
+}
+
 /// What is wrong with the evidence by itself, whatever the slots are.
-fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Decision> {
+fn contradictions(slots: &Slots, cluster: &Cluster, seen: &[Seen<'_>], now: u64) -> Option<Decision> {
     if cluster.uuids.len() > 1 {
         let uuids: Vec<String> = cluster.uuids.iter().map(ToString::to_string).collect();
         return Some(Decision::Refused {
@@ -109,11 +148,12 @@ fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Dec
                 "two machines share a MAC address: it was seen with the UUIDs {}; unplug one of them",
                 uuids.join(" and ")
             ),
-            evidence: seen.iter().map(|sighting| line(sighting, now)).collect(),
+            evidence: seen.iter().map(|seen| line(seen.sighting, now)).collect(),
         });
     }
+    let counts = |seen: &&Seen<'_>| seen.sighting.nic.is_none_or(|nic| !slots.ignored().has(nic));
     let placed: Vec<(&Sighting, &Port)> =
-        seen.iter().filter_map(|sighting| sighting.port.as_ref().map(|port| (*sighting, port))).collect();
+        seen.iter().filter(counts).filter_map(|seen| seen.port.map(|port| (seen.sighting, port))).collect();
     let pairs = placed
         .iter()
         .enumerate()
@@ -121,13 +161,19 @@ fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Dec
     for ((one, here), (other, there)) in pairs {
         let (Some(nic), Some(other_nic)) = (one.nic, other.nic) else { continue };
         let vouched = one.attestor != Attestor::Machine && other.attestor != Attestor::Machine;
-        let reason = if nic == other_nic && here.is_on_same_switch(there) && !here.is_same(there) {
+        let one_ear = one.source == other.source && one.attestor == Attestor::Machine;
+        let reason = if nic == other_nic && slots.is_same_port(here, there) {
+            continue;
+        } else if nic == other_nic && one_ear {
+            "one interface hears several switch ports: there is an unmanaged switch in between, which hides the \
+             machine's own port; plug the machine into the managed switch"
+        } else if nic == other_nic && slots.is_same_switch(here, there) {
             "the sources do not agree on the machine's port; if its cable was moved, restart the machine so that it \
              is seen anew"
-        } else if nic != other_nic && vouched && here.is_same(there) {
+        } else if nic != other_nic && vouched && slots.is_same_port(here, there) {
             // the machine says that both are its own, but a cable has one interface at its end
             "two interfaces are behind one port: a shared management controller, a virtual machine, or another \
-             machine that claims to be this one; give it a port of its own"
+             machine that claims to be this one; give it a port of its own, or write its address under `ignore`"
         } else {
             continue;
         };
@@ -141,14 +187,15 @@ fn contradictions(cluster: &Cluster, seen: &[&Sighting], now: u64) -> Option<Dec
 
 /// The reasons for each slot (by its place in the list), or the contradiction among them.
 fn votes(
-    slots: &[Slot],
+    slots: &Slots,
     asked: &Marks,
     marks: &Marks,
-    seen: &[&Sighting],
+    seen: &[Seen<'_>],
     now: u64,
 ) -> Result<BTreeMap<usize, Vec<Vote>>, Decision> {
     let mut votes: BTreeMap<usize, Vec<Vote>> = BTreeMap::new();
-    for (index, slot) in slots.iter().enumerate() {
+    for index in slots.marked(marks) {
+        let Some(slot) = slots.all().get(index) else { continue };
         match fit(slot, marks) {
             Fit::Whole => {
                 let evidence = explain(slot, marks);
@@ -165,36 +212,35 @@ fn votes(
             Fit::Part | Fit::Not | Fit::Silent => {}
         }
     }
-    for sighting in seen {
-        let Some(port) = &sighting.port else { continue };
-        let mut named: Option<&Slot> = None;
-        for (index, slot) in slots.iter().enumerate() {
-            let Some(written) = slot.ports.iter().find(|written| port.is(written)) else { continue };
-            if let Some(first) = named {
-                return Err(Decision::Refused {
-                    reason: format!(
-                        "the port belongs to both {} and {}; write each port of the switch once",
-                        first.name, slot.name
-                    ),
-                    evidence: vec![line(sighting, now)],
-                });
-            }
-            named = Some(slot);
-            if fit(slot, marks) == Fit::Not {
-                return Err(Decision::Refused {
-                    reason: format!(
-                        "the machine is in the port of {} but is not the machine that the site file names there",
-                        slot.name
-                    ),
-                    evidence: vec![line(sighting, now), explain(slot, marks)],
-                });
-            }
-            votes.entry(index).or_default().push(Vote {
-                port: Some(written.clone()),
-                attested: sighting.attestor != Attestor::Machine && is_about(sighting, asked),
-                evidence: line(sighting, now),
+    for Seen { sighting, port } in seen {
+        let Some(port) = port else { continue };
+        let found = slots.at(port);
+        let mut found =
+            found.iter().filter_map(|(index, written)| Some((*index, slots.all().get(*index)?, *written)));
+        let Some((index, slot, written)) = found.next() else { continue };
+        if let Some((_, other, _)) = found.next() {
+            return Err(Decision::Refused {
+                reason: format!(
+                    "the port belongs to both {} and {}; write each port of the switch once",
+                    slot.name, other.name
+                ),
+                evidence: vec![line(sighting, now)],
             });
         }
+        if fit(slot, marks) == Fit::Not {
+            return Err(Decision::Refused {
+                reason: format!(
+                    "the machine is in the port of {} but is not the machine that the site file names there",
+                    slot.name
+                ),
+                evidence: vec![line(sighting, now), explain(slot, marks)],
+            });
+        }
+        votes.entry(index).or_default().push(Vote {
+            port: Some(written.clone()),
+            attested: sighting.attestor != Attestor::Machine && is_about(sighting, asked),
+            evidence: line(sighting, now),
+        });
     }
     Ok(votes)
 }
@@ -208,20 +254,26 @@ fn is_about(sighting: &Sighting, asked: &Marks) -> bool {
 }
 
 /// The other machines that the slot could be, each with its evidence.
-fn rivals(slot: &Slot, sightings: &Sightings, ours: &Cluster, now: u64) -> Vec<String> {
+fn rivals(slots: &Slots, slot: &Slot, sightings: &Sightings, ours: &Cluster, now: u64) -> Vec<String> {
     let mut ids = sightings.ids_of(&slot.macs, slot.uuid, slot.serial.as_deref(), now);
     for port in &slot.ports {
-        ids.extend(sightings.ids_on_port(port, now));
+        ids.extend(sightings.ids_on_port(slots, port, now));
     }
     let mut known: BTreeSet<u64> = ours.ids.clone();
     let mut rivals = Vec::new();
     for id in ids {
         let Some(sighting) = sightings.get(id).filter(|_| known.insert(id)) else { continue };
         let other = sightings.cluster(&sighting.machine, Some(now));
-        if is_one_by_the_operator(slot, ours, &other) {
+        let macs = &other.marks.macs;
+        let no_machine = !macs.is_empty() && macs.iter().all(|mac| slots.ignored().has(*mac));
+        if no_machine || is_one_by_the_operator(slot, ours, &other) {
             continue;
         }
         known.extend(&other.ids);
+        if rivals.len() == RIVALS {
+            rivals.push("and more: there is a switch behind that port".to_owned());
+            break;
+        }
         rivals.push(format!("another machine, {}: {}", other.marks, line(sighting, now)));
     }
     rivals
@@ -235,8 +287,8 @@ fn is_one_by_the_operator(slot: &Slot, ours: &Cluster, other: &Cluster) -> bool 
 }
 
 /// Why nothing is known, and what a person can do.
-fn unknown(slots: &[Slot], sightings: &Sightings, marks: &Marks, seen: &[&Sighting], now: u64) -> String {
-    for slot in slots {
+fn unknown(slots: &Slots, sightings: &Sightings, marks: &Marks, seen: &[Seen<'_>], now: u64) -> String {
+    for slot in slots.marked(marks).into_iter().filter_map(|index| slots.all().get(index)) {
         if fit(slot, marks) == Fit::Part {
             return format!(
                 "not all that the site file says of {} can be compared: {}; a machine tells it when it boots from \
@@ -246,8 +298,7 @@ fn unknown(slots: &[Slot], sightings: &Sightings, marks: &Marks, seen: &[&Sighti
             );
         }
     }
-    let ports: BTreeSet<String> =
-        seen.iter().filter_map(|sighting| sighting.port.as_ref()).map(Port::to_string).collect();
+    let ports: BTreeSet<String> = seen.iter().filter_map(|seen| seen.port).map(Port::to_string).collect();
     if !ports.is_empty() {
         let ports: Vec<String> = ports.into_iter().collect();
         return format!(
@@ -277,7 +328,7 @@ fn unknown(slots: &[Slot], sightings: &Sightings, marks: &Marks, seen: &[&Sighti
 }
 
 /// One sighting as a line for people.
-fn line(sighting: &Sighting, now: u64) -> String {
+pub(crate) fn line(sighting: &Sighting, now: u64) -> String {
     let place = sighting.port.as_ref().map_or_else(|| "no port told".to_owned(), |port| format!("on {port}"));
     let who = sighting.nic.map_or_else(|| sighting.machine.to_string(), |nic| nic.to_string());
     let mut text =

@@ -6,7 +6,9 @@
 
 mod decide;
 mod name;
+mod overview;
 mod port;
+mod relay;
 mod selector;
 mod sighting;
 mod slot;
@@ -14,6 +16,8 @@ mod table;
 
 pub use decide::{Decision, decide};
 pub use name::PortName;
+pub use overview::{Occupant, PortRow, Word, overview, testimony, unseen};
+pub use relay::{Pattern, PatternError, Relay, Template};
 pub use sighting::{Attestor, Marks, Port, Sighting, Source};
-pub use slot::Slot;
+pub use slot::{Ignored, Slot, Slots, SwitchNames};
 pub use table::{Recorded, Sightings};

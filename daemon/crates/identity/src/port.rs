@@ -20,6 +20,8 @@ impl Port {
     pub fn is_on(&self, written: &str) -> bool {
         self.switch.as_deref().is_some_and(|name| is_same_name(written, name))
             || self.chassis.as_ref().is_some_and(|chassis| is_chassis(written, chassis))
+            || !self.management.is_empty()
+                && written.trim().parse().is_ok_and(|address| self.management.contains(&address))
     }
 
     /// Whether both are on one switch.
@@ -27,6 +29,23 @@ impl Port {
         let names = self.switch.as_deref().zip(other.switch.as_deref());
         names.is_some_and(|(a, b)| is_same_name(a, b))
             || self.chassis.is_some() && self.chassis == other.chassis
+    }
+
+    /// The name that tells a person most: some switches put a MAC or an ifIndex into the id and the name into the
+    /// description.
+    pub fn best_name(&self) -> String {
+        let id = self.id.to_string();
+        let is_number = id.bytes().all(|byte| byte.is_ascii_digit()) || id.parse::<MacAddr>().is_ok();
+        let described = self.description.as_deref().map(str::trim);
+        let is_name = |text: &&str| {
+            !text.is_empty()
+                && !text.contains(char::is_whitespace)
+                && text.contains(|c: char| c.is_ascii_digit())
+        };
+        match described.filter(|text| is_number && is_name(text)) {
+            Some(text) => text.strip_suffix(".0").unwrap_or(text).to_owned(),
+            None => id,
+        }
     }
 
     /// Whether both are the same port of the same switch.
@@ -89,8 +108,8 @@ mod tests {
         Port {
             switch: switch.map(str::to_owned),
             chassis: Some(ChassisId { subtype: 4, id: vec![0x36, 0x8a, 0x70, 0x68, 0x02, 0x2f] }),
-            id: PortId { subtype, id: id.as_bytes().to_vec() },
             description: description.map(str::to_owned),
+            ..Port::of_id(PortId { subtype, id: id.as_bytes().to_vec() })
         }
     }
 
@@ -120,6 +139,32 @@ mod tests {
             (port(Some("renamed"), 5, "Eth1/1", None), "36:8a:70:68:02:2f/Eth1/1"),
         ] {
             assert!(announced.is(&written.parse().unwrap()), "{announced} is {written}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_known_by_where_it_is_managed() {
+        let mut announced = port(Some("renamed"), 5, "Eth1/1", None);
+        announced.management = vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()];
+        for written in ["10.0.0.5/Eth1/1", "fd00:0::5/Eth1/1"] {
+            assert!(announced.is(&written.parse().unwrap()), "{written}");
+        }
+        for written in ["10.0.0.50/Eth1/1", "10.0.0/Eth1/1", "fd00::50/Eth1/1"] {
+            assert!(!announced.is(&written.parse().unwrap()), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_person_is_told_a_name_and_not_a_number() {
+        for (id, description, expected) in [
+            ("Ethernet1/1", Some("to rack 4"), "Ethernet1/1"),
+            ("513", Some("ge-1/0/43.0"), "ge-1/0/43"),
+            ("513", Some("uplink of rack 4"), "513"),
+            ("00:1c:73:00:00:09", Some("Ethernet8"), "Ethernet8"),
+            ("18", Some("18"), "18"),
+            ("18", None, "18"),
+        ] {
+            assert_eq!(port(None, 7, id, description).best_name(), expected, "{id}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! `serve` makes these from frames and the forwarding table, the reconciler from boot questions and
 //! maintenance mode; the table ages them and `decide` weighs them.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
 
 use hardware::{ChassisId, MacAddr, PortId, SystemUuid};
 use serde::{Deserialize, Serialize};
@@ -140,17 +140,24 @@ pub struct Port {
     pub id: PortId,
     /// the port's description; some switches put the name here and a number or MAC into the id
     pub description: Option<String>,
+    /// where the switch can be managed
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub management: Vec<IpAddr>,
+    /// whether the sender says that it bridges or routes; a phone, a server and a management controller do not
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards: Option<bool>,
 }
 
 impl Port {
+    /// A port of which only its id is known, with its LLDP subtype.
+    pub fn of_id(id: PortId) -> Self {
+        Self { switch: None, chassis: None, id, description: None, management: Vec::new(), forwards: None }
+    }
+
     /// A port of a switch that runs on the daemon's own host, by the names of the site file.
     pub fn local(switch: &str, name: &str) -> Self {
-        Self {
-            switch: Some(switch.to_owned()),
-            chassis: None,
-            id: PortId { subtype: 5, id: name.as_bytes().to_vec() },
-            description: None,
-        }
+        let id = PortId { subtype: 5, id: name.as_bytes().to_vec() };
+        Self { switch: Some(switch.to_owned()), ..Self::of_id(id) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardware::{MacAddr, SwitchPort, SystemUuid};
 
-use crate::{Marks, Port, PortName, Sighting, Source};
+use crate::{Marks, Port, PortName, Sighting, Slots, Source};
 
 /// The most sightings that are kept, far above any real site (a few per machine): who floods the network with
 /// made-up addresses must not fill the memory.
@@ -35,6 +35,8 @@ pub enum Recorded {
 pub struct Sightings {
     entries: BTreeMap<u64, Entry>,
     next: u64,
+    /// first millisecond at which it no longer holds, and number
+    by_end: BTreeSet<(u64, u64)>,
     by_mac: HashMap<MacAddr, BTreeSet<u64>>,
     by_uuid: HashMap<SystemUuid, BTreeSet<u64>>,
     by_serial: HashMap<String, BTreeSet<u64>>,
@@ -94,12 +96,14 @@ impl Sightings {
 
     /// Drops what no longer holds, and says how many that were.
     pub fn forget(&mut self, now: u64) -> usize {
-        let ended: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| !entry.sighting.holds(now)).map(|(id, _)| *id).collect();
-        for id in &ended {
-            self.remove(*id);
+        let mut forgotten = 0;
+        while let Some(&(end, id)) = self.by_end.first()
+            && end <= now
+        {
+            self.remove(id);
+            forgotten += 1;
         }
-        ended.len()
+        forgotten
     }
 
     /// Everything in the table about a machine, the newest first; what no longer holds is among it until it
@@ -111,8 +115,8 @@ impl Sightings {
     }
 
     /// Everything that holds about a port of the operator's, the newest first.
-    pub fn on_port(&self, port: &SwitchPort, now: u64) -> Vec<&Sighting> {
-        let mut found = self.sightings(&self.ids_on_port(port, now));
+    pub fn on_port(&self, slots: &Slots, port: &SwitchPort, now: u64) -> Vec<&Sighting> {
+        let mut found = self.sightings(&self.ids_on_port(slots, port, now));
         found.sort_by_key(|sighting| std::cmp::Reverse(sighting.at));
         found
     }
@@ -170,14 +174,21 @@ impl Sightings {
     }
 
     /// Sightings that hold and whose port is the operator's.
-    pub(crate) fn ids_on_port(&self, port: &SwitchPort, now: u64) -> BTreeSet<u64> {
-        let Some(ids) = self.by_port.get(&PortName::normal(&port.port)) else { return BTreeSet::new() };
+    pub(crate) fn ids_on_port(&self, slots: &Slots, port: &SwitchPort, now: u64) -> BTreeSet<u64> {
+        let names = slots.names_of(port);
+        let ids = names.iter().filter_map(|name| self.by_port.get(name)).flatten().copied();
         let is_there = |id: &u64| {
             self.get(*id).is_some_and(|sighting| {
-                sighting.holds(now) && sighting.port.as_ref().is_some_and(|seen| seen.is_on(&port.switch))
+                sighting.holds(now)
+                    && sighting.port.as_ref().is_some_and(|seen| slots.is_on(seen, &port.switch))
             })
         };
-        ids.iter().copied().filter(is_there).collect()
+        ids.filter(is_there).collect()
+    }
+
+    /// Everything that holds, in the order it was recorded.
+    pub(crate) fn held(&self, now: u64) -> impl Iterator<Item = &Sighting> {
+        self.entries.values().map(|entry| &entry.sighting).filter(move |sighting| sighting.holds(now))
     }
 
     /// Sightings that hold and name one of these addresses, the UUID or the serial number.
@@ -234,11 +245,13 @@ impl Sightings {
         for name in &ports {
             self.by_port.entry(name.clone()).or_default().insert(id);
         }
+        self.by_end.insert((sighting.ends(), id));
         self.entries.insert(id, Entry { sighting, ports });
     }
 
     fn remove(&mut self, id: u64) {
         let Some(Entry { sighting, ports }) = self.entries.remove(&id) else { return };
+        self.by_end.remove(&(sighting.ends(), id));
         for mac in &sighting.machine.macs {
             take_out(&mut self.by_mac, mac, id);
         }
@@ -380,7 +393,8 @@ mod tests {
         table.record(seen(Source::Ipxe, 4, "sw2/Eth1/1", 10));
         table.record(Sighting::port_emptied(Port::local("sw1", "Eth1/1"), 20));
         assert_eq!((1..=4).map(|number| ports(&table, number).len()).collect::<Vec<_>>(), [0, 1, 1, 1]);
-        assert_eq!(table.on_port(&"sw1/et1/1".parse().unwrap(), 40).len(), 1);
+        let slots = Slots::default();
+        assert_eq!(table.on_port(&slots, &"sw1/et1/1".parse().unwrap(), 40).len(), 1);
     }
 
     #[test]
@@ -393,7 +407,7 @@ mod tests {
         assert_eq!((table.forget(119 * SECOND), table.len()), (0, 1));
         assert_eq!((table.forget(120 * SECOND), table.len()), (1, 0));
         let indexes = [table.by_mac.len(), table.by_uuid.len(), table.by_serial.len(), table.by_port.len()];
-        assert_eq!(indexes, [0; 4]);
+        assert_eq!((indexes, table.by_end.len()), ([0; 4], 0));
     }
 
     #[test]

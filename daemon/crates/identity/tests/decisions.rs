@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use hardware::{ChassisId, MacAddr, PortId, SystemUuid};
-use identity::{Attestor, Decision, Marks, Port, Sighting, Sightings, Slot, Source, decide};
+use identity::{Attestor, Decision, Marks, Port, Sighting, Sightings, Slot, Slots, Source, decide};
 
 /// The moment of the decision.
 const NOW: u64 = 1_800_000_000_000;
@@ -119,7 +119,7 @@ fn run(cases: Vec<Case>) {
         for sighting in seen {
             table.record(sighting);
         }
-        let decision = decide(&slots, &table, &ask, NOW);
+        let decision = decide(&Slots::plain(slots), &table, &ask, NOW);
         let as_expected = match (&decision, &expected) {
             (Decision::Identified { slot, attested, evidence, .. }, Is(name, vouched)) => {
                 slot == name && attested == vouched && !evidence.is_empty()
@@ -204,8 +204,8 @@ fn the_description_or_chassis_may_name_the_port() {
         let port = Port {
             switch: switch.map(str::to_owned),
             chassis: Some(ChassisId { subtype: 4, id: vec![0, 0x1c, 0x73, 0, 0, 1] }),
-            id: PortId { subtype: 7, id: id.as_bytes().to_vec() },
             description: description.map(str::to_owned),
+            ..Port::of_id(PortId { subtype: 7, id: id.as_bytes().to_vec() })
         };
         Sighting::new(Source::Ipxe, machine(&[1], None), NOW).on(Some(mac(1)), port)
     };
@@ -279,7 +279,7 @@ fn sources_agree_or_are_both_shown() {
             rack(),
             vec![ipxe(1, None, "sw1/Eth1/1", SECOND), ipxe(1, None, "sw1/Eth1/2", SECOND)],
             one(),
-            Refused("do not agree"),
+            Refused("one interface hears several"),
         ),
         case(
             "the site file gives the port to two nodes",
@@ -732,7 +732,7 @@ fn the_evidence_says_who_saw_what_when_and_who_vouches() {
     let heard =
         Sighting { raw: "64:4b:f0:00:00:01 on p1 of br0".to_owned(), ..bridge(1, "sw1/Eth1/1", 12 * SECOND) };
     table.record(heard);
-    let decision = decide(&rack(), &table, &machine(&[1], None), NOW);
+    let decision = decide(&Slots::plain(rack()), &table, &machine(&[1], None), NOW);
     let Decision::Identified { port, evidence, .. } = decision else { panic!("{decision:?}") };
     assert_eq!(port, Some("sw1/Eth1/1".parse().unwrap()));
     assert_eq!(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hardware::{MacAddr, SystemUuid};
-use identity::{Attestor, Decision, Marks, Port, Sighting, Sightings, Slot, Source, decide};
+use identity::{Attestor, Decision, Marks, Port, Sighting, Sightings, Slot, Slots, Source, decide};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 const NOW: u64 = 1_800_000_000_000;
@@ -87,6 +87,7 @@ proptest! {
 
     #[test]
     fn no_slot_gets_two_machines_and_no_machine_two_slots(slots in slots(), seen_by in vec(sighting(), 0..12)) {
+        let slots = Slots::plain(slots);
         let mut table = table(seen_by);
         // every machine has asked for itself before anything is decided
         for machine in 0..MACHINES {
@@ -118,15 +119,13 @@ proptest! {
         cabling in vec(select(PORTS.to_vec()), MACHINES),
         lies in vec((0..MACHINES, vec((0..MACHINES, 0..2usize), 1..4), any::<bool>()), 0..6),
     ) {
-        let slots: Vec<Slot> = slots
-            .into_iter()
-            .enumerate()
+        let slots = slots.into_iter().enumerate()
             .map(|(name, port)| Slot {
                 name: format!("mini{name:02}"),
                 ports: vec![port.parse().unwrap()],
                 ..Slot::default()
-            })
-            .collect();
+            });
+        let slots = Slots::plain(slots.collect());
         let cables = cabling.iter().enumerate().map(|(machine, port)| {
             let (switch, name) = port.split_once('/').unwrap();
             let marks = seen(machine, 0, false);
@@ -141,7 +140,7 @@ proptest! {
         for (machine, port) in cabling.iter().enumerate() {
             let decision = decide(&slots, &table, &seen(machine, 0, false), NOW);
             if let Decision::Identified { slot, attested: true, .. } = decision {
-                let slot = slots.iter().find(|one| one.name == slot).unwrap();
+                let slot = slots.slot(&slot).unwrap();
                 prop_assert_eq!(slot.ports[0].to_string(), *port, "machine {} is on another port", machine);
                 let sharing = cabling.iter().filter(|other| *other == port).count();
                 prop_assert_eq!(sharing, 1, "{} machines are on {}", sharing, port);

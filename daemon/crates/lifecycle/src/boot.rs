@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use hardware::MacAddr;
 
 use crate::{
-    BootAnswer, Claim, Core, Identity, Machine, NodeName, NodeState, Progress, Role, Time, Trust,
-    plan::DeployPolicy,
+    BootAnswer, Claim, Core, DeployPolicy, Identity, Machine, NodeName, NodeState, Progress, ReplacePolicy,
+    Time,
 };
 
 /// How often an unidentified machine is asked to ask again before it boots its own disk.
@@ -29,17 +29,31 @@ impl Core {
         identity: Identity,
         now: Time,
     ) -> BootAnswer {
+        if let Some(answer) = self.fenced(&machine) {
+            return answer;
+        }
         let held = self.held_by(&machine);
+        let identity = match held {
+            Some(_) => identity,
+            None => self.with_approval(&machine, identity),
+        };
         match (held, identity) {
             (Some(held), Identity::Slot { node, evidence, .. }) if held != node => {
-                let reason = format!("{machine} holds {held}, but it is plugged in where {node} belongs");
-                self.note(&held.0, "refused to boot", [vec![reason.clone()], evidence].concat());
+                let reason = wrong_cable(&machine, &held, &node);
+                self.warn(&held, Some(reason.clone()), evidence);
                 BootAnswer::Refused { reason }
             }
             (Some(held), _) => self.boot_claimed(&held, &machine, from, now),
             (None, Identity::Slot { node, port, attested, evidence }) => {
-                let claim =
-                    Claim { machine, port, attested, evidence, netboot_address: Some(from), since: now };
+                let claim = Claim {
+                    machine,
+                    port,
+                    attested,
+                    vouched: None,
+                    evidence,
+                    netboot_address: Some(from),
+                    since: now,
+                };
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
             (None, Identity::Unknown { reason }) => {
@@ -56,12 +70,25 @@ impl Core {
         }
     }
 
+    /// A person who gave a machine a slot is a witness for it.
+    fn with_approval(&self, machine: &Machine, identity: Identity) -> Identity {
+        let Some((name, approval)) = self.approved_for(machine) else { return identity };
+        let word = format!("{} gave {name} to {}", approval.by, approval.machine);
+        match identity {
+            Identity::Slot { node, port, evidence, .. } if node == *name => {
+                Identity::Slot { node, port, attested: true, evidence: [evidence, vec![word]].concat() }
+            }
+            _ => Identity::Slot { node: name.clone(), port: None, attested: true, evidence: vec![word] },
+        }
+    }
+
     /// A machine that holds a slot boots again: with a permit the deployment starts over, without one
     /// the machine boots its own disk.
     fn boot_claimed(&mut self, name: &NodeName, machine: &Machine, from: IpAddr, now: Time) -> BootAnswer {
         let Some(slot) = self.slots.get_mut(name) else {
             return BootAnswer::LocalDisk { reason: "unknown slot".to_owned() };
         };
+        (slot.heard, slot.silent) = (true, None);
         match slot.state.clone() {
             NodeState::Deploying { progress: Progress::Netbooting { since }, permit, .. }
                 if now.since(since) < ONE_BOOT && permit.refusal(now).is_none() =>
@@ -98,36 +125,26 @@ impl Core {
     /// A machine that holds nothing was identified: it gets the slot if the slot is free, permitted,
     /// and, for a control plane, if somebody else vouches for it.
     fn boot_unclaimed(&mut self, name: &NodeName, claim: Claim, attempt: u32, now: Time) -> BootAnswer {
-        let Some(plan) = self.plan.nodes.get(name) else {
-            return BootAnswer::Refused { reason: format!("{name} is not in the site") };
-        };
-        let role = plan.role;
-        let Some(slot) = self.slots.get(name) else {
+        let planned = self.plan.nodes.contains_key(name);
+        let Some(slot) = self.slots.get(name).filter(|_| planned) else {
             return BootAnswer::Refused { reason: format!("{name} is not in the site") };
         };
         let held_permit = match &slot.state {
             NodeState::Vacant { permit } => permit.clone(),
-            state => {
-                let holder = state.claim().map(|claim| claim.machine.to_string()).unwrap_or_default();
-                let reason = format!("{name} is held by {holder}; {} is plugged in there now", claim.machine);
-                self.note(&name.0, "refused to boot", [vec![reason.clone()], claim.evidence].concat());
-                return BootAnswer::Refused { reason };
+            _ => {
+                return match self.contend(name, claim, now) {
+                    Ok(answer) => answer,
+                    // who waits for a dead machine's end must still be there then
+                    Err(reason) if self.plan.replace != ReplacePolicy::Ask => retry(0, reason),
+                    Err(reason) => retry(attempt, reason),
+                };
             }
         };
-        if role == Role::ControlPlane && !claim.attested && self.plan.trust == Trust::Attested {
-            let reason = format!(
-                "only {} itself says that it is {name}, and a control-plane config needs a second witness \
-                 (or `trust: machine` in ichord.yaml)",
-                claim.machine
-            );
-            self.wait(name, reason.clone());
-            return retry(attempt, reason);
-        }
         let permit = held_permit.filter(|permit| permit.refusal(now).is_none());
         let permit = match (permit, self.plan.deploy) {
             (Some(permit), _) => permit,
-            (None, DeployPolicy::Auto) => self.new_permit("site", now),
-            (None, DeployPolicy::Ask) => {
+            (None, DeployPolicy::Auto) if !self.was_filled(name) => self.new_permit("site", now),
+            (None, _) => {
                 let reason = format!("{} is {name}, and waits for `ichord deploy {name}`", claim.machine);
                 self.wait(name, reason.clone());
                 return retry(attempt, reason);
@@ -136,13 +153,21 @@ impl Core {
         self.fill(name, claim, permit, now)
     }
 
-    fn fill(&mut self, name: &NodeName, claim: Claim, mut permit: crate::Permit, now: Time) -> BootAnswer {
+    pub(crate) fn fill(
+        &mut self,
+        name: &NodeName,
+        claim: Claim,
+        mut permit: crate::Permit,
+        now: Time,
+    ) -> BootAnswer {
         if let Err(reason) = permit.spend(now) {
             return BootAnswer::LocalDisk { reason: reason.to_owned() };
         }
         if let Some(slot) = self.slots.get_mut(name) {
             slot.address = claim.netboot_address;
             slot.next_look = now;
+            slot.approved = None;
+            slot.rival = None;
         }
         let mut evidence = claim.evidence.clone();
         evidence.push(format!("permit {} of {}", permit.id, permit.by));
@@ -186,7 +211,11 @@ impl Core {
     pub(crate) fn identified(&mut self, machine: &Machine, identity: Identity) {
         let Some(held) = self.held_by(machine) else { return };
         match identity {
-            Identity::Slot { node, attested: true, port, evidence } if node == held => {
+            Identity::Slot { node, attested, port, evidence } if node == held => {
+                self.warn(&held, None, evidence.clone());
+                if !attested {
+                    return;
+                }
                 let Some(mut state) = self.slots.get(&held).map(|slot| slot.state.clone()) else { return };
                 if let Some(claim) = state.claim_mut().filter(|claim| !claim.attested) {
                     claim.attested = true;
@@ -195,13 +224,15 @@ impl Core {
                     self.move_node(&held, state, Vec::new());
                 }
             }
-            Identity::Slot { node, .. } if node != held => {
-                self.wait(
-                    &held,
-                    format!("wrong cable: {machine} holds {held}, but is plugged in where {node} belongs"),
-                );
+            Identity::Slot { node, evidence, .. } => {
+                let warning = wrong_cable(machine, &held, &node);
+                self.warn(&held, Some(warning), evidence);
             }
-            Identity::Slot { .. } | Identity::Unknown { .. } | Identity::Refused { .. } => {}
+            Identity::Refused { reason } => {
+                let warning = format!("where {machine}, which holds {held}, is plugged in cannot be said");
+                self.warn(&held, Some(warning), vec![reason]);
+            }
+            Identity::Unknown { .. } => {}
         }
     }
 
@@ -217,6 +248,10 @@ impl Core {
             slot.next_look = now;
         }
     }
+}
+
+fn wrong_cable(machine: &Machine, held: &NodeName, there: &NodeName) -> String {
+    format!("wrong cable: {held} ({machine}) is plugged into the port of {there}")
 }
 
 /// Ask again, but not for ever: a machine that nobody claims goes on to its own disk.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Cluster, ClusterPlan, ClusterView, Effect, EtcdObservation, Event, Machine, NodeName, NodeState,
-    NodeView, Note, Output, Permit, Stage, Ticket, Time, View, Write, ids::Ids,
+    Approval, Cluster, ClusterPlan, ClusterView, Effect, EtcdObservation, Event, FencedView, Ledger, Machine,
+    NodeName, NodeState, NodeView, Note, Output, Permit, Stage, Ticket, Time, View, Write, ids::Ids,
 };
 
 /// The version of the records' shape.
@@ -67,6 +67,10 @@ pub struct Core {
     pub(crate) cluster: Cluster,
     pub(crate) slots: BTreeMap<NodeName, Slot>,
     pub(crate) work: ClusterWork,
+    /// claims that have ended
+    pub(crate) ledger: Ledger,
+    /// fenced machines that were seen in this life
+    pub(crate) came_back: BTreeSet<String>,
     ids: Ids,
     revision: u64,
     published: Option<View>,
@@ -89,6 +93,18 @@ pub(crate) struct Slot {
     pub(crate) look: Option<Look>,
     /// for people: what is being waited for
     pub(crate) waiting: Option<String>,
+    /// for people: what is wrong with the machine's place
+    pub(crate) warning: Option<String>,
+    /// the last look, or the machine's own question, showed the holder
+    pub(crate) heard: bool,
+    /// it has not answered since
+    pub(crate) silent: Option<Time>,
+    /// the key of the machine that waits in maintenance mode
+    pub(crate) fingerprint: Option<String>,
+    /// another machine that is plugged in there
+    pub(crate) rival: Option<Machine>,
+    /// a person gave the slot to this machine; durable
+    pub(crate) approved: Option<Approval>,
 }
 
 /// What the last look at a configured machine showed.
@@ -124,6 +140,8 @@ struct Pending {
 struct ClusterRecord {
     version: u32,
     cluster_id: String,
+    #[serde(default)]
+    ledger: Ledger,
     #[serde(flatten)]
     cluster: Cluster,
 }
@@ -131,12 +149,14 @@ struct ClusterRecord {
 #[derive(Serialize, Deserialize)]
 struct NodeRecord {
     version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    approved: Option<Approval>,
     #[serde(flatten)]
     state: NodeState,
 }
 
 impl Slot {
-    fn new(state: NodeState) -> Self {
+    pub(crate) fn new(state: NodeState) -> Self {
         Self {
             state,
             in_flight: None,
@@ -145,6 +165,12 @@ impl Slot {
             address: None,
             look: None,
             waiting: None,
+            warning: None,
+            heard: false,
+            silent: None,
+            fingerprint: None,
+            rival: None,
+            approved: None,
         }
     }
 }
@@ -153,6 +179,7 @@ impl Core {
     /// Builds the core from what the store holds; an empty store is a site that was never started.
     pub fn restore(plan: ClusterPlan, records: &Records, seed: u64) -> Result<Self, RestoreError> {
         let mut pending = Pending::default();
+        let mut ledger = Ledger::default();
         let cluster = match &records.cluster {
             Some(value) => {
                 let record: ClusterRecord = read("cluster", value)?;
@@ -162,6 +189,7 @@ impl Core {
                         wanted: plan.cluster_id,
                     });
                 }
+                ledger = record.ledger;
                 record.cluster
             }
             None => {
@@ -172,13 +200,16 @@ impl Core {
         let mut slots = BTreeMap::new();
         for (name, value) in &records.nodes {
             let record: NodeRecord = read(&format!("node/{name}"), value)?;
-            slots.insert(name.clone(), Slot::new(record.state));
+            let slot = Slot { approved: record.approved, ..Slot::new(record.state) };
+            slots.insert(name.clone(), slot);
         }
         let mut core = Self {
             plan,
             cluster,
             slots,
             work: ClusterWork::default(),
+            ledger,
+            came_back: BTreeSet::new(),
             ids: Ids::new(seed),
             revision: 0,
             published: None,
@@ -194,6 +225,7 @@ impl Core {
         match event {
             Event::PlanChanged(plan) => self.plan_changed(*plan),
             Event::PermitGranted { node, by } => self.permit_granted(node, &by, now),
+            Event::Ordered { order, by } => self.ordered(order, &by, now),
             Event::BootAsked { request, machine, from, attempt, identity } => {
                 let answer = self.boot_asked(machine, from, attempt, identity, now);
                 self.start(Effect::AnswerBoot { request, answer });
@@ -231,6 +263,11 @@ impl Core {
         self.slots.get(name).map(|slot| &slot.state)
     }
 
+    /// The slot that a machine holds.
+    pub fn holder_of(&self, machine: &Machine) -> Option<NodeName> {
+        self.held_by(machine)
+    }
+
     /// The picture for readers, as it is now.
     pub fn view(&self, now: Time) -> View {
         let done = match &self.cluster {
@@ -254,6 +291,9 @@ impl Core {
                 address: plan.address,
                 macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
                 port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
+                warning: slot.warning.clone(),
+                rival: slot.rival.as_ref().map(ToString::to_string),
+                fingerprint: slot.fingerprint.clone(),
                 netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
                 permit_expires: open.map(|permit| permit.expires),
                 since,
@@ -269,6 +309,7 @@ impl Core {
             },
             nodes: nodes.collect(),
             identify: self.has_vacancy(),
+            fenced: self.ledger.retired.iter().map(FencedView::from).collect(),
         }
     }
 
@@ -332,12 +373,35 @@ impl Core {
         self.pending.cluster = true;
     }
 
+    /// The slot's record is written out with this step.
+    pub(crate) fn write_node(&mut self, name: &NodeName) {
+        self.pending.nodes.insert(name.clone());
+    }
+
+    /// The cluster's record is written out with this step.
+    pub(crate) fn write_cluster(&mut self) {
+        self.pending.cluster = true;
+    }
+
     /// Remembers what a slot waits for; a new reason goes into the journal once.
     pub(crate) fn wait(&mut self, name: &NodeName, reason: String) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         if slot.waiting.as_ref() != Some(&reason) {
             slot.waiting = Some(reason.clone());
             self.note(&name.0, "waiting", vec![reason]);
+        }
+    }
+
+    /// Remembers what is wrong with a machine's place, or that nothing is; news goes into the journal once.
+    pub(crate) fn warn(&mut self, name: &NodeName, warning: Option<String>, evidence: Vec<String>) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        if slot.warning == warning {
+            return;
+        }
+        slot.warning.clone_from(&warning);
+        match warning {
+            Some(warning) => self.note(&name.0, warning, evidence),
+            None => self.note(&name.0, "its machine is where it belongs", evidence),
         }
     }
 
@@ -373,13 +437,15 @@ impl Core {
             let record = ClusterRecord {
                 version: VERSION,
                 cluster_id: self.plan.cluster_id.clone(),
+                ledger: self.ledger.clone(),
                 cluster: self.cluster.clone(),
             };
             writes.extend(write("cluster".to_owned(), &record));
         }
         for name in &pending.nodes {
             if let Some(slot) = self.slots.get(name) {
-                let record = NodeRecord { version: VERSION, state: slot.state.clone() };
+                let (approved, state) = (slot.approved.clone(), slot.state.clone());
+                let record = NodeRecord { version: VERSION, approved, state };
                 writes.extend(write(format!("node/{name}"), &record));
             }
         }

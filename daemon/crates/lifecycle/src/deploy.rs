@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hardware::Inventory;
 
 use crate::{
-    ApplyOutcome, Cluster, Core, Effect, EtcdObservation, InstallDisk, LinkNeed, Machine, NodeName,
+    ApplyOutcome, Claim, Cluster, Core, Effect, EtcdObservation, InstallDisk, LinkNeed, Machine, NodeName,
     NodeState, Observation, Progress, Role, Stage, Ticket, Time, Trust, core::Look,
 };
 
@@ -66,8 +66,12 @@ impl Core {
             slot.next_look = now + if resting { timing.watch } else { timing.observe };
         }
         match observation {
-            Observation::Silent { detail } => self.saw_silence(name, detail),
+            Observation::Silent { detail } => {
+                self.missed(name, now);
+                self.saw_silence(name, detail);
+            }
             Observation::Foreign { address, subject } => {
+                self.missed(name, now);
                 self.forget_look(name);
                 self.wait(
                     name,
@@ -76,15 +80,40 @@ impl Core {
             }
             Observation::Maintenance { address, fingerprint, boot_id, inventory } => {
                 self.forget_look(name);
-                if let Some(slot) = self.slots.get_mut(name) {
+                if self.heard(name, &inventory, now)
+                    && let Some(slot) = self.slots.get_mut(name)
+                {
                     slot.address = Some(address);
+                    slot.fingerprint = Some(fingerprint.clone());
                 }
                 self.saw_maintenance(name, address, fingerprint, boot_id, &inventory, now);
             }
             Observation::Configured { address, boot_id, stage, inventory, etcd } => {
+                self.heard(name, &inventory, now);
                 let look = Look { at: now, address, boot_id, stage, etcd };
                 self.saw_configured(name, look, &inventory, now);
             }
+        }
+    }
+
+    /// Whether it is the holder who answers; a stranger at its address is its silence.
+    fn heard(&mut self, name: &NodeName, inventory: &Inventory, now: Time) -> bool {
+        let Some(slot) = self.slots.get_mut(name) else { return false };
+        slot.fingerprint = None;
+        let found = Machine::from(inventory);
+        let is_holder = slot.state.claim().is_some_and(|claim| claim.machine.is_same_as(&found));
+        if is_holder {
+            (slot.heard, slot.silent) = (true, None);
+        } else {
+            slot.silent.get_or_insert(now);
+        }
+        is_holder
+    }
+
+    fn missed(&mut self, name: &NodeName, now: Time) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.fingerprint = None;
+            slot.silent.get_or_insert(now);
         }
     }
 
@@ -146,7 +175,7 @@ impl Core {
         if !found.is_same_as(&claim.machine) {
             self.found_another(name, &found, address, now);
         }
-        if let Err(reason) = self.may_configure(name, &claim.machine, claim.attested, inventory, now) {
+        if let Err(reason) = self.may_configure(name, &claim, &fingerprint, inventory, now) {
             self.wait(name, reason);
             return;
         }
@@ -169,18 +198,29 @@ impl Core {
     fn may_configure(
         &self,
         name: &NodeName,
-        claimed: &Machine,
-        attested: bool,
+        claim: &Claim,
+        fingerprint: &str,
         inventory: &Inventory,
         now: Time,
     ) -> Result<(), String> {
-        let found = Machine::from(inventory);
+        let (found, claimed) = (Machine::from(inventory), &claim.machine);
         if !found.is_same_as(claimed) {
             return Err(format!("{found} answers where {claimed} was expected: it gets no config"));
         }
+        let vouched = claim.vouched.as_deref() == Some(fingerprint.to_lowercase().as_str());
         let plan = self.plan.nodes.get(name).ok_or_else(|| format!("{name} is not in the site"))?;
-        if plan.role == Role::ControlPlane && !attested && self.plan.trust == Trust::Attested {
-            return Err("nobody but the machine vouches for its place: no control-plane config".to_owned());
+        if plan.role == Role::ControlPlane && !claim.attested && !vouched {
+            if self.plan.trust == Trust::Attested {
+                return Err(format!(
+                    "only {claimed} itself says that it is {name}; compare the key {fingerprint} with its console, then: \
+                     `ichord approve {name} --fingerprint {fingerprint}`"
+                ));
+            }
+            // what asked over HTTP and what answers here must be one machine in every respect
+            let same_uuid = claimed.uuid.is_none() || claimed.uuid == found.uuid;
+            if claimed.macs.is_disjoint(&found.macs) || !same_uuid {
+                return Err(format!("{found} answers, and is not in every respect the {claimed} that asked"));
+            }
         }
         if let Some(NodeState::Deploying { permit, .. }) = self.node(name)
             && let Some(reason) = permit.refusal(now)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hardware::{MacAddr, SwitchPort};
 
-use crate::{ClusterPlan, Machine, NodeName, Observation, RequestId, Ticket};
+use crate::{ClusterPlan, Machine, NodeName, Observation, Order, RequestId, Ticket};
 
 /// Everything that can happen to the core.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,13 @@ pub enum Event {
     PermitGranted {
         /// the slot; `None` is every unfilled one
         node: Option<NodeName>,
+        /// who
+        by: String,
+    },
+    /// a person changes who holds a slot
+    Ordered {
+        /// what is to be done
+        order: Order,
         /// who
         by: String,
     },

@@ -6,6 +6,7 @@
 
 mod boot;
 mod bootstrap;
+mod claims;
 mod cluster;
 mod core;
 mod deploy;
@@ -22,6 +23,7 @@ mod time;
 mod view;
 
 pub use crate::{
+    claims::{Approval, Ledger, Order, Replacement, Retired},
     cluster::{Bootstrapped, Cluster, Intent},
     core::{Core, Records, RestoreError},
     effect::{BootAnswer, Effect, Note, Output, Write},
@@ -31,7 +33,10 @@ pub use crate::{
     node::{Claim, NodeState, Progress},
     observation::{EtcdMember, EtcdObservation, Observation, Stage},
     permit::Permit,
-    plan::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust},
+    plan::{
+        ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing,
+        Trust,
+    },
     time::Time,
-    view::{ClusterView, NodeView, View},
+    view::{ClusterView, FencedView, NodeView, View},
 };

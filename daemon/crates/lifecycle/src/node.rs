@@ -82,6 +82,9 @@ pub struct Claim {
     pub port: Option<SwitchPort>,
     /// whether somebody else than the machine vouched for its place
     pub attested: bool,
+    /// the key (SHA-256 of its public key) of the machine that a person vouched for
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<String>,
     /// what decided, in words
     pub evidence: Vec<String>,
     /// where the machine was when it asked for its boot script

@@ -45,6 +45,8 @@ pub struct ClusterPlan {
     pub deploy: DeployPolicy,
     /// what a control-plane config needs
     pub trust: Trust,
+    /// what happens when another machine appears in a slot that is held
+    pub replace: ReplacePolicy,
     /// the hand-over steps in order
     pub handover: Vec<String>,
     /// how patient the core is
@@ -96,6 +98,20 @@ pub enum DeployPolicy {
     Ask,
     /// the site, for slots that were never filled under this cluster id
     Auto,
+}
+
+/// What happens when another machine appears in a slot that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplacePolicy {
+    /// a person decides
+    Ask,
+    /// the machine on the slot's own switch port takes over from one that is dead
+    SamePort {
+        /// for how long the holder must not have answered
+        after: Duration,
+        /// how many replacements a day happen without a person
+        per_day: u8,
+    },
 }
 
 /// What releases a control-plane config, which holds every key of the cluster.

@@ -18,6 +18,9 @@ pub struct View {
     pub nodes: BTreeMap<NodeName, NodeView>,
     /// whether an unknown machine is booted, so that it can be identified
     pub identify: bool,
+    /// machines that were nodes once and are fenced off
+    #[serde(default)]
+    pub fenced: Vec<FencedView>,
 }
 
 /// The cluster, for people.
@@ -46,10 +49,32 @@ pub struct NodeView {
     pub macs: Vec<MacAddr>,
     /// its switch port
     pub port: Option<String>,
+    /// what is wrong with its place: a wrong cable, evidence that contradicts itself
+    #[serde(default)]
+    pub warning: Option<String>,
+    /// another machine that is plugged in there
+    #[serde(default)]
+    pub rival: Option<String>,
+    /// the key of the machine while it waits in maintenance mode
+    #[serde(default)]
+    pub fingerprint: Option<String>,
     /// whether its next netboot is answered
     pub netboot: bool,
     /// an open install permit ends then
     pub permit_expires: Option<Time>,
     /// in this state since
     pub since: Option<Time>,
+}
+
+/// A machine that has the keys of a node that is another machine now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedView {
+    /// its addresses
+    pub macs: Vec<MacAddr>,
+    /// the slot it held
+    pub node: NodeName,
+    /// who took it out
+    pub by: String,
+    /// when
+    pub at: Time,
 }

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use boot::LldpReport;
 use hardware::MacAddr;
-use identity::{Marks, Sighting};
-use lifecycle::{BootAnswer, Event, NodeName};
+use identity::{Marks, PortRow, Sighting};
+use lifecycle::{BootAnswer, Event, NodeName, Order};
 use site::Site;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -24,12 +24,41 @@ pub struct BootQuestion {
     pub lldp: Vec<LldpReport>,
 }
 
+/// Every port, as it is seen now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// when, in milliseconds since the Unix epoch
+    pub at: u64,
+    /// of the site, and every other one where a machine is seen
+    pub rows: Vec<PortRow>,
+    /// slots in whose ports nobody is seen
+    pub unseen: Vec<String>,
+}
+
+/// Everything about one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// all it is known by
+    pub machine: Marks,
+    /// the slot it holds
+    pub holds: Option<NodeName>,
+    /// what the evidence says it is, in a sentence
+    pub verdict: String,
+    /// what the verdict rests on
+    pub evidence: Vec<String>,
+    /// every sighting that is remembered, the newest first
+    pub seen: Vec<String>,
+}
+
 /// Everything that reaches the reconciler's queue.
 pub(crate) enum Input {
     Boot { question: BootQuestion, answer: oneshot::Sender<BootAnswer> },
     Sighting(Sighting),
     Located { mac: MacAddr, address: IpAddr },
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
+    Order { order: Order, by: String, answer: oneshot::Sender<Result<String, OrderError>> },
+    Ports { answer: oneshot::Sender<Ports> },
+    Explain { machine: String, answer: oneshot::Sender<Vec<Explained>> },
     Site { site: Arc<Site>, taken: oneshot::Sender<()> },
     Effect(Event),
     Tick,
@@ -70,6 +99,20 @@ pub enum DeployError {
     Stopped(#[from] AskError),
 }
 
+/// An order about claims was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// what stands against it
+    #[error("{0}")]
+    Refused(String),
+    /// the decision could not be made durable
+    #[error("the order could not be stored; nothing was done")]
+    NotStored,
+    /// going down
+    #[error(transparent)]
+    Stopped(#[from] AskError),
+}
+
 /// Speaks to the reconciler; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -102,6 +145,27 @@ impl Handle {
         wait.await.map_err(|_| AskError)?
     }
 
+    /// Changes who holds a slot. Answers in words what was done.
+    pub async fn order(&self, order: Order, by: String) -> Result<String, OrderError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Order { order, by, answer }).await?;
+        wait.await.map_err(|_| AskError)?
+    }
+
+    /// Every port, with who is seen there now.
+    pub async fn ports(&self) -> Result<Ports, AskError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Ports { answer }).await?;
+        wait.await.map_err(|_| AskError)
+    }
+
+    /// Everything about the machines with this MAC address, UUID or serial number, or those of a slot.
+    pub async fn explain(&self, machine: String) -> Result<Vec<Explained>, AskError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Explain { machine, answer }).await?;
+        wait.await.map_err(|_| AskError)
+    }
+
     /// Goes on with another site, which was checked and accepted.
     pub async fn reload(&self, site: Arc<Site>) -> Result<(), AskError> {
         let (taken, wait) = oneshot::channel();
@@ -126,6 +190,9 @@ impl std::fmt::Debug for Input {
             Self::Sighting(_) => "Sighting",
             Self::Located { .. } => "Located",
             Self::Deploy { .. } => "Deploy",
+            Self::Order { .. } => "Order",
+            Self::Ports { .. } => "Ports",
+            Self::Explain { .. } => "Explain",
             Self::Site { .. } => "Site",
             Self::Effect(_) => "Effect",
             Self::Tick => "Tick",

@@ -16,7 +16,7 @@ mod world;
 
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
-pub use handle::{AskError, BootQuestion, DeployError, Handle};
+pub use handle::{AskError, BootQuestion, DeployError, Explained, Handle, OrderError, Ports};
 pub use publish::{Published, boot_view};
 pub use restore::RestoreError;
 pub use run::{Reconciler, RunError};

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Checkpoints, Clock, DeployError, Handle, Published, RestoreError, World,
+    Checkpoints, Clock, DeployError, Handle, OrderError, Published, RestoreError, World,
     handle::Input,
     restore::restore,
     sightings::Evidence,
@@ -60,6 +60,7 @@ type Asker = oneshot::Sender<Result<Vec<NodeName>, DeployError>>;
 #[derive(Default)]
 struct Waiting {
     deployed: Vec<(Asker, Vec<NodeName>)>,
+    ordered: Vec<(oneshot::Sender<Result<String, OrderError>>, String)>,
     reloaded: Vec<oneshot::Sender<()>>,
 }
 
@@ -149,6 +150,9 @@ impl<W: World> Reconciler<W> {
         for (answer, nodes) in waiting.deployed {
             answer.send(Ok(nodes)).ok();
         }
+        for (answer, words) in waiting.ordered {
+            answer.send(Ok(words)).ok();
+        }
         for taken in waiting.reloaded {
             taken.send(()).ok();
         }
@@ -187,6 +191,25 @@ impl<W: World> Reconciler<W> {
                     None
                 }
             },
+            Input::Order { order, by, answer } => match self.core.weigh(&order) {
+                Ok(words) => {
+                    waiting.ordered.push((answer, words));
+                    Some(Event::Ordered { order, by })
+                }
+                Err(reason) => {
+                    answer.send(Err(OrderError::Refused(reason))).ok();
+                    None
+                }
+            },
+            Input::Ports { answer } => {
+                // whoever asked may be gone
+                answer.send(self.evidence.ports(now)).ok();
+                None
+            }
+            Input::Explain { machine, answer } => {
+                answer.send(self.evidence.explain(&machine, &self.core, now)).ok();
+                None
+            }
             Input::Site { site, taken } => {
                 self.evidence.replace_slots(site.slots());
                 self.site = site;
@@ -253,6 +276,9 @@ impl<W: World> Reconciler<W> {
         tracing::error!(%error, turn = turn.name(), "the state could not be stored; nothing of this was done. Is the disk full?");
         for (answer, _) in waiting.deployed {
             answer.send(Err(DeployError::NotStored)).ok();
+        }
+        for (answer, _) in waiting.ordered {
+            answer.send(Err(OrderError::NotStored)).ok();
         }
         for (_, question) in self.questions.drain() {
             let reason = "the daemon could not store its decision".to_owned();

@@ -1,23 +1,23 @@
 //! Evidence in memory, and what it says about one machine.
 
-use identity::{Decision, Marks, Port, Sighting, Sightings, Slot, Source};
-use lifecycle::{Identity, Machine, NodeName, Time};
+use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, overview, testimony, unseen};
+use lifecycle::{Core, Identity, Machine, NodeName, NodeState, Time};
 
-use crate::BootQuestion;
+use crate::{BootQuestion, Explained, Ports};
 
 /// The table of sightings beside the slots they are weighed against.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    slots: Vec<Slot>,
+    slots: Slots,
     sightings: Sightings,
 }
 
 impl Evidence {
-    pub(crate) fn new(slots: Vec<Slot>) -> Self {
+    pub(crate) fn new(slots: Slots) -> Self {
         Self { slots, sightings: Sightings::default() }
     }
 
-    pub(crate) fn replace_slots(&mut self, slots: Vec<Slot>) {
+    pub(crate) fn replace_slots(&mut self, slots: Slots) {
         self.slots = slots;
     }
 
@@ -28,8 +28,8 @@ impl Evidence {
             let port = Port {
                 switch: report.system_name.clone(),
                 chassis: report.chassis.clone(),
-                id,
                 description: report.port_description.clone(),
+                ..Port::of_id(id)
             };
             self.record(sighting(question, Some(port), now), now);
         }
@@ -42,6 +42,61 @@ impl Evidence {
         let machine = sighting.machine.clone();
         self.record(sighting, now);
         self.identify(&machine, now)
+    }
+
+    /// Every port, for people.
+    pub(crate) fn ports(&self, now: Time) -> Ports {
+        let rows = overview(&self.slots, &self.sightings, now.0);
+        let unseen = unseen(&self.slots, &rows).into_iter().map(str::to_owned).collect();
+        Ports { at: now.0, rows, unseen }
+    }
+
+    /// Every machine that somebody may mean, each with what was seen of it and what follows from that.
+    pub(crate) fn explain(&self, meant: &str, core: &Core, now: Time) -> Vec<Explained> {
+        self.meant(meant, core, now).into_iter().map(|marks| self.explained(&marks, core, now)).collect()
+    }
+
+    fn explained(&self, marks: &Marks, core: &Core, now: Time) -> Explained {
+        let decision = identity::decide(&self.slots, &self.sightings, marks, now.0);
+        let (verdict, evidence) = match decision {
+            Decision::Identified { slot, attested: true, evidence, .. } => {
+                (format!("it is {slot}"), evidence)
+            }
+            Decision::Identified { slot, evidence, .. } => {
+                (format!("it is {slot}, as nobody but itself says"), evidence)
+            }
+            Decision::Unknown { reason } => (format!("nothing says what it is: {reason}"), Vec::new()),
+            Decision::Refused { reason, evidence } => (format!("it is given nothing: {reason}"), evidence),
+        };
+        let holds = core.holder_of(&machine(marks));
+        let seen = testimony(&self.sightings, marks, now.0);
+        Explained { machine: marks.clone(), holds, verdict, evidence, seen }
+    }
+
+    fn meant(&self, meant: &str, core: &Core, now: Time) -> Vec<Marks> {
+        let seen = self.sightings.machines(now.0);
+        let whole =
+            |marks: Marks| seen.iter().find(|it| it.is_same_machine(&marks)).cloned().unwrap_or(marks);
+        if let Ok(mac) = meant.parse() {
+            return vec![whole(Marks::of_mac(mac))];
+        }
+        if let Ok(uuid) = meant.parse() {
+            return vec![whole(Marks { uuid: Some(uuid), ..Marks::default() })];
+        }
+        let mut found: Vec<Marks> =
+            seen.iter().filter(|marks| marks.serial.as_deref() == Some(meant)).cloned().collect();
+        if let Some(claim) = core.node(&NodeName(meant.to_owned())).and_then(NodeState::claim) {
+            let Machine { macs, uuid, serial } = claim.machine.clone();
+            found.push(whole(Marks { macs, uuid, serial }));
+        }
+        let ports = self.slots.slot(meant).map(|slot| slot.ports.as_slice()).unwrap_or_default();
+        let there = ports.iter().flat_map(|port| self.sightings.on_port(&self.slots, port, now.0));
+        for marks in there.map(|sighting| whole(sighting.machine.clone())) {
+            if !found.iter().any(|known| known.is_same_machine(&marks)) {
+                found.push(marks);
+            }
+        }
+        found
     }
 
     fn record(&mut self, sighting: Sighting, now: Time) {
@@ -59,9 +114,12 @@ impl Evidence {
                 Identity::Refused { reason: [vec![reason], evidence].concat().join("; ") }
             }
         };
-        let machine = Machine { macs: marks.macs.clone(), uuid: marks.uuid, serial: marks.serial.clone() };
-        (machine, identity)
+        (machine(marks), identity)
     }
+}
+
+fn machine(marks: &Marks) -> Machine {
+    Machine { macs: marks.macs.clone(), uuid: marks.uuid, serial: marks.serial.clone() }
 }
 
 fn sighting(question: &BootQuestion, port: Option<Port>, now: Time) -> Sighting {

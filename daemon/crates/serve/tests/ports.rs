@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hardware::{ChassisId, MacAddr, PortId};
-use identity::{Attestor, Decision, Marks, Sighting, Sightings, Slot, Source, decide};
+use identity::{Attestor, Decision, Marks, Sighting, Sightings, Slot, Slots, Source, decide};
 use lldp::{Announcement, Frame};
 use net::{frame::FrameSocket, namespace};
 use serve::{
@@ -172,6 +172,7 @@ fn any_frame_names_the_port_and_decides_the_slot() {
             ports: vec![port.parse().unwrap()],
             ..Slot::default()
         });
+        let slots = Slots::plain(slots.into());
         let mut table = Sightings::default();
         let now = first.at;
         table.record(first);

@@ -58,7 +58,7 @@ fn slots(site: &Site, place: Place<'_>, findings: &mut Findings) {
     for slot in &site.slots {
         if site.cluster.node(&slot.name).is_none() {
             let finding = place
-                .name(&slot.name)
+                .name(site.key_of(&slot.name))
                 .error("slot-unknown", format!("the talconfig has no node `{}`", slot.name));
             let names: Vec<&str> = site.cluster.nodes.iter().map(|node| node.hostname.as_str()).collect();
             let fix = match nearest(&slot.name, names.iter().copied()) {
@@ -69,7 +69,9 @@ fn slots(site: &Site, place: Place<'_>, findings: &mut Findings) {
         }
     }
     // a faulty entry counts: it was reported as what it is
-    let is_written = |name: &str| place.node().is_some_and(|node| node.entry(name).is_some());
+    let is_written = |name: &str| {
+        site.keys.contains_key(name) || place.node().is_some_and(|node| node.entry(name).is_some())
+    };
     for node in site.cluster.nodes.iter().filter(|node| !is_written(&node.hostname)) {
         let name = &node.hostname;
         let finding = place.error("slot-missing", format!("nothing says where `{name}` is plugged in"));
@@ -92,7 +94,7 @@ fn twice(site: &Site, place: Place<'_>, findings: &mut Findings) {
                 && other != slot.name
             {
                 let message = format!("the {kind} {mark} is that of `{other}` already");
-                let finding = place.key(&slot.name).key(kind).error("slot-twice", message);
+                let finding = place.key(site.key_of(&slot.name)).key(kind).error("slot-twice", message);
                 findings.push(finding.fix("each machine has one slot; correct one of the two"));
             }
         }
@@ -126,7 +128,7 @@ fn switches(site: &Site, root: Place<'_>, findings: &mut Findings) {
     }
     for slot in &site.slots {
         for (index, port) in slot.ports.iter().enumerate() {
-            let place = root.key("machines").key(&slot.name).key("port");
+            let place = root.key("machines").key(site.key_of(&slot.name)).key("port");
             let place = if place.item(index).node().is_some() { place.item(index) } else { place };
             findings.extend(unknown_port(site, port, place));
         }

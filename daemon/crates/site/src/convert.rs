@@ -1,18 +1,24 @@
 //! What people wrote becomes what the program works with. Faults of single values were reported by reading
 //! them; what is missing or contradicts itself within one entry is reported here.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use document::{Checked, Document, Findings, Place};
 use hardware::LocalBoot;
-use identity::Slot;
-use lifecycle::{DeployPolicy, Timing, Trust};
+use identity::Ignored;
+use lifecycle::{DeployPolicy, ReplacePolicy, Timing, Trust};
 use talos_config::talconfig::TalConfig;
 
 use crate::{
-    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Replace, Site, StepRelease, Switch},
-    wire,
+    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Site, StepRelease, Switch},
+    slots, wire,
 };
+
+/// How long a machine must not have answered before another one in its port takes over: longer than any reboot.
+const REPLACE_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// How many machines a day are replaced without a person: more are not single deaths.
+const REPLACEMENTS_PER_DAY: u8 = 2;
 
 /// Makes the site; `None` without a cluster.
 pub(crate) fn site(
@@ -26,11 +32,23 @@ pub(crate) fn site(
     let name = name(file.site, root, findings);
     let networks = networks(file.network, root.key("network"), findings);
     let switches = present(file.switches, root.key("switches"), |wire, place| switch(wire, place, findings));
-    let local_boot = local_boots(file.local_boot, &file.machines);
-    let slots = slots(file.machines, root.key("machines"), findings);
+    let mut local_boot = local_boots(file.local_boot, &file.machines);
+    let mut ignored = Ignored::default();
+    let (slots, keys) = slots::slots(file.machines, root.key("machines"), &mut ignored, findings);
+    for prefix in file.ignore.0.map(|all| all.0).into_iter().flatten() {
+        ignored.prefixes.push(prefix.0);
+    }
+    // one line may describe several
+    for (slot, key) in &keys {
+        if let Some(&boot) = local_boot.nodes.get(key) {
+            local_boot.nodes.insert(slot.clone(), boot);
+        }
+    }
     let handover =
         present(file.handover, root.key("handover"), |wire, place| step(wire, place, directory, findings));
     let kernel_args = kernel_args(file.kernel_args.0.unwrap_or_default(), root.key("kernel-args"), findings);
+    let times = file.timing.0.unwrap_or_default();
+    let replace_after = times.replace_after.0.map(|span| span.0);
     Some(Site {
         name,
         directory: directory.to_owned(),
@@ -40,6 +58,8 @@ pub(crate) fn site(
         networks,
         switches,
         slots,
+        keys,
+        ignored,
         trust: match file.trust.0 {
             Some(wire::Trust::Machine) => Trust::Machine,
             Some(wire::Trust::Attested) | None => Trust::Attested,
@@ -49,14 +69,17 @@ pub(crate) fn site(
             Some(wire::Deploy::Ask) | None => DeployPolicy::Ask,
         },
         replace: match file.replace.0 {
-            Some(wire::Replace::SamePort) => Replace::SamePort,
-            Some(wire::Replace::Ask) | None => Replace::Ask,
+            Some(wire::Replace::SamePort) => ReplacePolicy::SamePort {
+                after: replace_after.unwrap_or(REPLACE_AFTER),
+                per_day: file.replacements_per_day.0.unwrap_or(REPLACEMENTS_PER_DAY),
+            },
+            Some(wire::Replace::Ask) | None => ReplacePolicy::Ask,
         },
         images: file.images.0.map(|images| directory.join(images)),
         kernel_args,
         local_boot,
         handover,
-        timing: timing(file.timing.0.unwrap_or_default()),
+        timing: timing(times),
     })
 }
 
@@ -131,54 +154,23 @@ fn switch(wire: wire::Switch, place: Place<'_>, findings: &mut Findings) -> Swit
             place.key("name").error("switch-name", format!("`{}` is not a name for a switch", wire.name));
         findings.push(finding.fix("a port is written SWITCH/PORT, so the name has no slash"));
     }
-    if wire.bridge.is_empty() {
+    if wire.bridge.as_ref().is_some_and(String::is_empty) {
         findings.push(place.key("bridge").error("interface", "the bridge has no name"));
     }
-    Switch { name: wire.name, bridge: wire.bridge, ports: wire.ports }
-}
-
-fn slots(
-    machines: Checked<BTreeMap<String, Checked<wire::Machine>>>,
-    place: Place<'_>,
-    findings: &mut Findings,
-) -> Vec<Slot> {
-    let mut slots = Vec::new();
-    for (name, machine) in machines.0.unwrap_or_default() {
-        let Some(machine) = machine.0 else { continue };
-        let place = place.key(&name);
-        let list = |list: Option<Vec<_>>| list.unwrap_or_default();
-        let slot = Slot {
-            name,
-            ports: list(machine.port.0.map(|ports| ports.0)),
-            macs: machine.mac.0.map(|macs| macs.0).into_iter().flatten().collect(),
-            uuid: machine.uuid.0,
-            serial: machine.serial.0,
-        };
-        // a faulty value was reported already
-        if place.node().is_none_or(|node| node.entries().is_empty()) {
-            let finding = place.error("slot-empty", format!("nothing says which machine is `{}`", slot.name));
-            findings.push(finding.fix("add `port: SWITCH/PORT`, or `mac:`, `uuid:`, `serial:`"));
-        }
-        for mac in slot.macs.iter().filter(|mac| mac.is_multicast()) {
-            findings.push(
-                place
-                    .key("mac")
-                    .error("slot-mac", format!("{mac} is a group address, not that of an interface")),
-            );
-        }
-        if let Some(uuid) = slot.uuid.filter(|uuid| !uuid.is_distinctive()) {
-            let finding =
-                place.key("uuid").error("slot-uuid", format!("{uuid} is a value many boards share"));
-            findings.push(finding.fix("tell the machine by its port or MAC address"));
-        }
-        if slot.serial.is_some() && slot.ports.is_empty() && slot.macs.is_empty() && slot.uuid.is_none() {
-            let finding =
-                place.key("serial").warning("slot-serial", "a serial number alone: boards often share one");
-            findings.push(finding.fix("add `port:` or `mac:`"));
-        }
-        slots.push(slot);
+    if wire.bridge.is_none() && !wire.ports.is_empty() {
+        let message = "`ports` names interfaces of a bridge on this host, and there is no `bridge`";
+        let finding = place.key("ports").error("switch-ports", message);
+        findings
+            .push(finding.fix("add `bridge:`; for what another switch calls its ports, write `aliases:`"));
     }
-    slots
+    let aliases = wire.aliases.0.unwrap_or_default();
+    Switch {
+        name: wire.name,
+        bridge: wire.bridge,
+        ports: wire.ports,
+        also: wire.also.0.map(|all| all.0).unwrap_or_default(),
+        aliases: aliases.into_iter().map(|(port, names)| (port, names.0)).collect(),
+    }
 }
 
 fn step(wire: wire::Step, place: Place<'_>, directory: &Path, findings: &mut Findings) -> HandoverStep {

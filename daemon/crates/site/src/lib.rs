@@ -7,14 +7,14 @@
 
 mod check;
 mod convert;
+pub mod edit;
 mod load;
 mod model;
 mod networks;
 mod render;
+mod slots;
 mod wire;
 
 pub use load::Files;
-pub use model::{
-    DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Replace, Site, StepRelease, Switch,
-};
+pub use model::{DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Site, StepRelease, Switch};
 pub use render::{NodeConfigError, Rendered};

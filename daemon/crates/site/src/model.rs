@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
 
 use hardware::{Architecture, LocalBoot};
-use identity::Slot;
+use identity::{Ignored, Slot, Slots, SwitchNames};
 use ipnet::Ipv4Net;
-use lifecycle::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust};
+use lifecycle::{
+    ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing, Trust,
+};
 use talos_config::{
     schematic::Schematic,
     talconfig::{Install, Link, Node, TalConfig},
@@ -22,9 +24,12 @@ pub struct Site {
     pub(crate) networks: Vec<Network>,
     pub(crate) switches: Vec<Switch>,
     pub(crate) slots: Vec<Slot>,
+    /// slot → its key under `machines`, where one line describes several
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) ignored: Ignored,
     pub(crate) trust: Trust,
     pub(crate) deploy: DeployPolicy,
-    pub(crate) replace: Replace,
+    pub(crate) replace: ReplacePolicy,
     pub(crate) images: Option<PathBuf>,
     pub(crate) kernel_args: Vec<String>,
     pub(crate) local_boot: LocalBoots,
@@ -99,24 +104,19 @@ pub struct LocalBoots {
     pub models: Vec<(String, LocalBoot)>,
 }
 
-/// A switch the daemon itself runs on: a Linux bridge of a hypervisor, a router or the lab.
+/// A switch of which more is known than its ports' names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
     /// its name in port names: `sw1`
     pub name: String,
-    /// the bridge device
-    pub bridge: String,
+    /// the bridge device, when the daemon itself runs on the switch: a hypervisor, a router, the lab
+    pub bridge: Option<String>,
     /// port name to local interface; when empty, every port of the bridge under its interface's name
     pub ports: BTreeMap<String, String>,
-}
-
-/// What happens when another machine appears in a slot that is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replace {
-    /// a person decides
-    Ask,
-    /// the machine on the slot's own switch port takes it over
-    SamePort,
+    /// what else it is called: an older system name, its chassis MAC, its management address
+    pub also: Vec<String>,
+    /// port → what the switch calls it on the wire
+    pub aliases: BTreeMap<String, Vec<String>>,
 }
 
 /// The boot images of one kind of machine.
@@ -210,6 +210,7 @@ impl Site {
             virtual_address: self.virtual_address(),
             deploy: self.deploy,
             trust: self.trust,
+            replace: self.replace,
             handover: self.handover.iter().map(|step| step.name.clone()).collect(),
             timing: self.timing,
         }
@@ -227,8 +228,18 @@ impl Site {
     }
 
     /// Where machines are plugged in.
-    pub fn slots(&self) -> Vec<Slot> {
-        self.slots.clone()
+    pub fn slots(&self) -> Slots {
+        let names = self.switches.iter().map(|switch| SwitchNames {
+            name: switch.name.clone(),
+            also: switch.also.clone(),
+            ports: switch.aliases.clone(),
+        });
+        Slots::new(self.slots.clone(), names.collect(), self.ignored.clone())
+    }
+
+    /// The key under `machines` that describes a slot: its name, or a range with it.
+    pub(crate) fn key_of<'a>(&'a self, slot: &'a str) -> &'a str {
+        self.keys.get(slot).map_or(slot, String::as_str)
     }
 
     /// The provisioning networks.
@@ -242,7 +253,7 @@ impl Site {
     }
 
     /// What happens when another machine appears in a slot that is held.
-    pub fn replace(&self) -> Replace {
+    pub fn replace(&self) -> ReplacePolicy {
         self.replace
     }
 

@@ -182,7 +182,8 @@ fn address(site: &Site, node: &Node, root: Place<'_>, findings: &mut Findings) {
                      nothing makes that {address}",
                     node.hostname
                 );
-                let finding = root.key("machines").key(&node.hostname).error("address-unsure", message);
+                let finding =
+                    root.key("machines").key(site.key_of(&node.hostname)).error("address-unsure", message);
                 findings.push(finding.fix(
                     "write the address under `networkInterfaces`, use `dhcp: authoritative`, or reserve it by `mac:`",
                 ));

@@ -19,10 +19,12 @@ pub(crate) struct File {
     pub secrets: Checked<String>,
     pub network: Checked<Vec<Checked<Network>>>,
     pub switches: Checked<Vec<Checked<Switch>>>,
+    pub ignore: Checked<OneOrMore<MacPrefix>>,
     pub machines: Checked<BTreeMap<String, Checked<Machine>>>,
     pub trust: Checked<Trust>,
     pub deploy: Checked<Deploy>,
     pub replace: Checked<Replace>,
+    pub replacements_per_day: Checked<u8>,
     pub images: Checked<String>,
     pub kernel_args: Checked<Vec<String>>,
     pub local_boot: Checked<BTreeMap<String, Checked<LocalBoot>>>,
@@ -71,9 +73,14 @@ pub(crate) enum PoolFor {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Switch {
     pub name: String,
-    pub bridge: String,
+    #[serde(default)]
+    pub bridge: Option<String>,
     #[serde(default)]
     pub ports: BTreeMap<String, String>,
+    #[serde(default)]
+    pub also: Checked<OneOrMore<String>>,
+    #[serde(default)]
+    pub aliases: Checked<BTreeMap<String, OneOrMore<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +91,7 @@ pub(crate) struct Machine {
     pub uuid: Checked<SystemUuid>,
     pub serial: Checked<String>,
     pub local_boot: Checked<LocalBoot>,
+    pub bmc: Checked<OneOrMore<MacAddr>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -142,6 +150,7 @@ pub(crate) struct Timing {
     pub apply_grace: Checked<Span>,
     pub retry: Checked<Span>,
     pub permit: Checked<Span>,
+    pub replace_after: Checked<Span>,
 }
 
 /// One value, or a list of them.
@@ -173,6 +182,40 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
         }
 
         deserializer.deserialize_any(OneOrMoreVisitor(std::marker::PhantomData))
+    }
+}
+
+/// A MAC address, or the first octets of many: `52:54:00`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MacPrefix(pub Vec<u8>);
+
+impl FromStr for MacPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(mac) = text.parse::<MacAddr>() {
+            return Ok(Self(mac.0.to_vec()));
+        }
+        let octet = |part: &str| {
+            let octet =
+                u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2 && !part.starts_with('+'));
+            octet.ok_or_else(|| {
+                format!("`{text}` is no MAC address, nor the first octets of one such as 52:54:00")
+            })
+        };
+        let octets: Vec<u8> = text.split([':', '-']).map(octet).collect::<Result<_, _>>()?;
+        match octets.len() {
+            2..=5 => Ok(Self(octets)),
+            _ => Err(format!(
+                "`{text}` would be too many addresses; write two octets or more, such as 52:54:00"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MacPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -247,6 +290,16 @@ mod tests {
         }
         for text in ["", "2", "s", "0s", "-1s", "2 days", "99999999999s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_by_their_first_octets() {
+        assert_eq!("52:54:00".parse(), Ok(MacPrefix(vec![0x52, 0x54, 0])));
+        assert_eq!("52-54".parse(), Ok(MacPrefix(vec![0x52, 0x54])));
+        assert_eq!("64:4b:f0:00:00:03".parse(), Ok(MacPrefix(vec![0x64, 0x4b, 0xf0, 0, 0, 3])));
+        for text in ["", "52", "52:5", "52:54:zz", "52:+4:00", "52:54:00:00:00:00:00"] {
+            assert!(text.parse::<MacPrefix>().is_err(), "{text}");
         }
     }
 

@@ -96,7 +96,7 @@ fn home_ops_is_the_reference_site() {
         let InstallDisk::Selector(selector) = &node.install_disk else { panic!("{:?}", node.install_disk) };
         assert_eq!(selector.model.as_deref(), Some("APPLE SSD*"));
     }
-    let ports: Vec<String> = site.slots().iter().map(|slot: &Slot| slot.ports[0].to_string()).collect();
+    let ports: Vec<String> = site.slots().all().iter().map(|slot: &Slot| slot.ports[0].to_string()).collect();
     assert_eq!(ports, ["sw1/Eth1/1", "sw1/Eth1/2", "sw1/Eth1/3"]);
     let network = &site.networks()[0];
     assert_eq!(network.dhcp, DhcpMode::Authoritative);
@@ -139,7 +139,7 @@ fn the_lab_has_a_switch_of_its_own() {
     let (site, warnings) = load("lab");
     assert_eq!(warnings, [""; 0]);
     let switch = &site.switches()[0];
-    assert_eq!((switch.name.as_str(), switch.bridge.as_str(), switch.ports.len()), ("sw1", "br0", 4));
+    assert_eq!((switch.name.as_str(), switch.bridge.as_deref(), switch.ports.len()), ("sw1", Some("br0"), 4));
     let plan = site.plan();
     assert_eq!((plan.nodes.len(), plan.control_planes().count(), plan.deploy), (4, 3, DeployPolicy::Auto));
     assert!(site.images().unwrap().ends_with("lab/images"));

@@ -423,3 +423,115 @@ fn the_image_that_is_booted_is_the_one_that_will_be_installed() {
     assert_eq!(ids(&format!("    talosImageURL: factory.talos.dev/installer/{other}\n")), other);
     assert_eq!(ids("    talosImageURL: example.org/installer\n"), plain);
 }
+
+const RACK: &str = "\
+clusterName: home
+talosVersion: v1.13.9
+kubernetesVersion: v1.36.3
+endpoint: https://10.0.0.11:6443
+nodes:
+  - { hostname: n08, ipAddress: 10.0.0.11, controlPlane: true, installDisk: /dev/sda }
+  - { hostname: n09, ipAddress: 10.0.0.12, installDisk: /dev/sda }
+  - { hostname: n10, ipAddress: 10.0.0.13, installDisk: /dev/sda }
+";
+
+/// The slots of a site whose machines are these lines, or what is wrong with them.
+fn machines(lines: &str) -> Result<Vec<String>, Vec<String>> {
+    let head = SITE.split("machines:").next().unwrap();
+    let result = load(&format!("{head}machines:\n{lines}"), RACK, &[]);
+    if let Ok((site, _)) = &result {
+        let slots = site.slots();
+        let ports = |ports: &[hardware::SwitchPort]| {
+            ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        return Ok(slots.all().iter().map(|slot| format!("{} {}", slot.name, ports(&slot.ports))).collect());
+    }
+    Err(shown(result))
+}
+
+#[test]
+fn one_line_describes_a_rack() {
+    let rack = ["n08 sw1/Eth1/1", "n09 sw1/Eth1/2", "n10 sw1/Eth1/3"].map(str::to_owned).to_vec();
+    assert_eq!(machines("  n08..10: { port: sw1/Eth1/1..3 }\n"), Ok(rack.clone()));
+    assert_eq!(machines("  n08..09: { port: sw1/Eth1/1..2 }\n  n10: { port: sw1/Eth1/3 }\n"), Ok(rack));
+    assert_eq!(
+        machines("  n08..10: { port: [tor1/Ethernet0..8+4, tor2/Ethernet0..8+4] }\n"),
+        Ok([
+            "n08 tor1/Ethernet0 tor2/Ethernet0",
+            "n09 tor1/Ethernet4 tor2/Ethernet4",
+            "n10 tor1/Ethernet8 tor2/Ethernet8"
+        ]
+        .map(str::to_owned)
+        .to_vec())
+    );
+}
+
+#[test]
+fn a_range_that_cannot_be_says_what_would_be_right() {
+    for (lines, expected) in [
+        (
+            "  n08..10: { port: sw1/Eth1/1..2 }\n",
+            "ichord.yaml:9:3: error[slot-range]: `n08..10` are 3 nodes, sw1/Eth1/1..2 are 2 ports\n  fix: bring the two ranges to the same length",
+        ),
+        (
+            "  n08..10: { port: sw1/Eth1/1 }\n",
+            "ichord.yaml:9:3: error[slot-range]: `n08..10` are 3 nodes and cannot share the port sw1/Eth1/1\n  fix: write a range of ports, such as sw1/Eth1/1..3",
+        ),
+        (
+            "  n08..10: { mac: '64:4b:f0:00:00:03' }\n",
+            "ichord.yaml:9:3: error[slot-range]: `n08..10` are several nodes, and a MAC address, UUID or serial number is one machine's\n  fix: of a range only `port` can be told; write an entry for each node",
+        ),
+        (
+            "  n[08-10]: { port: 'sw1/Eth1/[1-3]' }\n",
+            "ichord.yaml:9:3: error[slot-range]: `n[08-10]` has brackets\n  fix: write a range as FIRST..LAST: mini01..03, Eth1/1..3, or with a step: Ethernet0..8+4",
+        ),
+        (
+            "  n08: { port: sw1/Eth1/1..2 }\n  n09..10: { port: sw1/Eth1/3..4 }\n",
+            "ichord.yaml:9:3: error[slot-range]: `n08` is one node, sw1/Eth1/1..2 are several ports\n  fix: write a list for a node with several cables: [sw1/Eth1/1, sw2/Eth1/1]; or several nodes: mini01..03",
+        ),
+        (
+            "  n08..10: { port: sw1/Eth1/1..3 }\n  n09: { port: sw1/Eth1/7 }\n",
+            "ichord.yaml:10:3: error[slot-twice]: `n09` is described by `n08..10` already\n  fix: describe each node once",
+        ),
+        (
+            "  n08..10: { port: sw1/Eth1/1..3 }\n  n11..12: { port: sw1/Eth1/4..5 }\n",
+            "ichord.yaml:10:3: error[slot-unknown]: the talconfig has no node `n11`\n  fix: did you mean `n10`?",
+        ),
+        (
+            "  n08..09: { port: sw1/Eth1/1..2 }\n  n10: { port: sw1/et1/2 }\n",
+            "slot-twice]: the port sw1/ethernet1/2 is that of",
+        ),
+    ] {
+        let findings = machines(lines).unwrap_err();
+        assert!(findings.iter().any(|finding| finding.contains(expected)), "{lines}: {findings:#?}");
+        let missing = findings.iter().any(|finding| finding.contains("slot-missing"));
+        assert!(!missing || lines.contains('['), "a faulty range still describes its nodes: {findings:#?}");
+    }
+}
+
+#[test]
+fn switches_have_other_names_and_some_addresses_are_no_machines() {
+    let site = with(SITE, "machines:\n  a: {", "\
+switches:
+  - { name: sw1, also: [old-sw1, '00:1c:73:00:00:01'], aliases: { Eth1: '513', Eth2: ['74:8e:f8:00:00:02', p2] } }
+ignore: ['52:54:00', '64:4b:f0:00:00:99']
+machines:
+  a: { bmc: '64:4b:f0:00:00:77',");
+    let (site, findings) = load(&site, TALCONFIG, &[]).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let slots = site.slots();
+    let ignored = |mac: &str| slots.ignored().has(mac.parse().unwrap());
+    assert!(ignored("52:54:00:12:34:56") && ignored("64:4b:f0:00:00:99") && ignored("64:4b:f0:00:00:77"));
+    assert!(!ignored("64:4b:f0:00:00:98") && !ignored("52:54:01:12:34:56"));
+    let port = identity::Port::local("old-sw1", "513");
+    assert_eq!(slots.of_port(&port).map(|(slot, _)| slot.name.as_str()), Some("a"));
+
+    for (text, expected) in [
+        ("ignore: ['52']", "would be too many addresses"),
+        ("ignore: ['wxyz:00']", "no MAC address, nor the first octets"),
+        ("switches: [{ name: sw1, ports: { Eth1: p1 } }]", "there is no `bridge`"),
+    ] {
+        let shown = shown(load(&with(SITE, "machines:", &format!("{text}\nmachines:")), TALCONFIG, &[]));
+        assert!(shown.iter().any(|finding| finding.contains(expected)), "{text}: {shown:?}");
+    }
+}

@@ -205,7 +205,8 @@ impl Rack<'_> {
         let command = guest::command(self.cell.kind, self.kit.accelerator, &tap, mac, self.place)?;
         let (lines, said) = mpsc::unbounded_channel();
         let began = Instant::now();
-        let start = Start { name: "machine".to_owned(), network: None, command, environment: Vec::new() };
+        let start =
+            Start { name: "machine".to_owned(), network: None, card: None, command, environment: Vec::new() };
         let mut machine = launcher.start(start, Some(lines))?;
         let report = format!("{REPORT} {mac}");
         let result = reported(said, &report, began + patience).await.map(|()| began.elapsed());
@@ -273,6 +274,7 @@ impl Rack<'_> {
         let start = Start {
             name: "dnsmasq".to_owned(),
             network: Some(network.pid),
+            card: None,
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
             environment: Vec::new(),
         };

@@ -1,0 +1,441 @@
+//! Who holds a slot, and how that changes: a person's orders, replacements, and machines that are fenced off.
+//!
+//! `boot` asks here before a machine gets a slot that is held; the reconciler weighs a person's order here before
+//! it becomes an event. While the first machine answers, no second one gets its config.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BootAnswer, Claim, Cluster, Core, EtcdObservation, FencedView, Machine, NodeName, NodeState, Progress,
+    ReplacePolicy, Role, Time, core::Slot,
+};
+
+/// A day, over which automatic replacements are counted.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Seconds between two questions of a machine that is fenced off: a person comes in minutes, not in seconds.
+const FENCED_PAUSE: u32 = 30;
+
+/// A person's order about a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// the machine that waits in maintenance mode with this key is the right one
+    Vouch {
+        /// whose machine
+        node: NodeName,
+        /// SHA-256 of its public key, as read from its console
+        fingerprint: String,
+    },
+    /// the machine that is plugged in there now takes the slot from its holder
+    Admit {
+        /// whose slot
+        node: NodeName,
+    },
+    /// its machine no longer holds the slot
+    Release {
+        /// which slot
+        node: NodeName,
+    },
+    /// the machine of one slot gets another one, wherever it is plugged in
+    Move {
+        /// the slot it holds
+        from: NodeName,
+        /// the vacant slot it gets
+        to: NodeName,
+    },
+    /// a machine that was fenced off may be used again
+    Readmit {
+        /// its MAC address or UUID
+        machine: String,
+    },
+}
+
+/// What is remembered of claims that have ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// machines that have the keys of a node that is another machine now
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
+    /// replacements that no person ordered, the newest last
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replacements: Vec<Replacement>,
+}
+
+/// A machine that was a node once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// the box
+    pub machine: Machine,
+    /// the slot it held
+    pub node: NodeName,
+    /// who took it out
+    pub by: String,
+    /// when
+    pub at: Time,
+}
+
+/// One replacement that no person ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// which slot
+    pub node: NodeName,
+    /// when
+    pub at: Time,
+}
+
+/// A person's word that this machine may have the slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// the box
+    pub machine: Machine,
+    /// who said so
+    pub by: String,
+}
+
+/// What allows a machine to take a slot from its holder.
+enum Ground {
+    Person(String),
+    Site,
+    /// the holder's place was never more than its own word
+    Witness,
+}
+
+impl Core {
+    /// What an order would do, in words, or why it cannot be carried out now.
+    ///
+    /// # Errors
+    /// A sentence for the person who gave it.
+    pub fn weigh(&self, order: &Order) -> Result<String, String> {
+        match order {
+            Order::Vouch { node, fingerprint } => {
+                let seen = self.planned(node)?.fingerprint.as_deref();
+                let seen = seen.ok_or_else(|| format!("{node} does not wait in maintenance mode now"))?;
+                if !seen.eq_ignore_ascii_case(fingerprint.trim()) {
+                    return Err(format!("{node} waits with the key {seen}, which is not {fingerprint}"));
+                }
+                Ok(format!("{node}: the machine with the key {seen} gets its config"))
+            }
+            Order::Admit { node } => {
+                let (holder, rival) = self.admissible(node)?;
+                Ok(format!("{node}: {rival} takes the place of {holder}, which is fenced off from now on"))
+            }
+            Order::Release { node } => {
+                let slot = self.planned(node)?;
+                let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {node}"))?;
+                self.is_silent(node, slot, holder)?;
+                self.is_no_member(node)?;
+                Ok(match has_keys(&slot.state) {
+                    true => {
+                        format!("{node} is vacant; {}, which has its keys, is fenced off", holder.machine)
+                    }
+                    false => format!("{node} is vacant"),
+                })
+            }
+            Order::Move { from, to } => {
+                let (slot, target) = (self.planned(from)?, self.planned(to)?);
+                let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {from}"))?;
+                if let Some(other) = target.state.claim() {
+                    return Err(format!("{to} is held by {}: release it first", other.machine));
+                }
+                self.is_silent(from, slot, holder)?;
+                self.is_no_member(from)?;
+                Ok(format!(
+                    "{} is {to} when it next boots from the network; {from} is vacant",
+                    holder.machine
+                ))
+            }
+            Order::Readmit { machine } => {
+                let retired = self.retired_as(machine);
+                let retired =
+                    retired.ok_or_else(|| format!("no machine that was fenced off has {machine}"))?;
+                Ok(format!("{}, once {}, may be used again", retired.machine, retired.node))
+            }
+        }
+    }
+
+    /// Carries an order out, if it still can be.
+    pub(crate) fn ordered(&mut self, order: Order, by: &str, now: Time) {
+        let words = match self.weigh(&order) {
+            Ok(words) => vec![words, format!("ordered by {by}")],
+            Err(reason) => {
+                self.note("cluster", "an order came too late", vec![reason, format!("ordered by {by}")]);
+                return;
+            }
+        };
+        match order {
+            Order::Vouch { node, fingerprint } => {
+                let Some(mut state) = self.node(&node).cloned() else { return };
+                if let Some(claim) = state.claim_mut() {
+                    claim.vouched = Some(fingerprint.trim().to_lowercase());
+                }
+                self.note(&node.0, "a person vouches for its machine", words);
+                self.move_node(&node, state, Vec::new());
+            }
+            Order::Admit { node } => {
+                let rival = self.slots.get(&node).and_then(|slot| slot.rival.clone());
+                self.note(&node.0, "a replacement is approved", words);
+                self.approve(&node, rival.map(|machine| Approval { machine, by: by.to_owned() }));
+            }
+            Order::Release { node } => {
+                self.note(&node.0, "released", words);
+                self.vacate(&node, by, now);
+            }
+            Order::Move { from, to } => {
+                let machine = self.node(&from).and_then(|state| state.claim()).map(|it| it.machine.clone());
+                self.note(&from.0, "moved", words);
+                self.move_node(&from, NodeState::Vacant { permit: None }, Vec::new());
+                self.forget(&from);
+                let permit = self.new_permit(by, now);
+                self.move_node(&to, NodeState::Vacant { permit: Some(permit) }, Vec::new());
+                self.approve(&to, machine.map(|machine| Approval { machine, by: by.to_owned() }));
+            }
+            Order::Readmit { machine } => {
+                let found = self.retired_as(&machine).cloned();
+                self.ledger.retired.retain(|retired| Some(retired) != found.as_ref());
+                self.note("cluster", "readmitted", words);
+                self.write_cluster();
+            }
+        }
+    }
+
+    /// A machine that was a node once must not become that node, or any other, by itself.
+    pub(crate) fn fenced(&mut self, machine: &Machine) -> Option<BootAnswer> {
+        let retired = self.ledger.retired.iter().find(|retired| retired.machine.is_same_as(machine))?;
+        let (node, known) = (retired.node.clone(), retired.machine.clone());
+        let mac = machine.macs.first().map(ToString::to_string).unwrap_or_else(|| machine.to_string());
+        let reason = format!(
+            "{machine} was {node} once and is fenced off: switch it off, or let it be used again with \
+             `ichord slot readmit {mac}`"
+        );
+        if self.came_back.insert(known.to_string()) {
+            self.note(&node.0, format!("{machine}, which was {node} once, is back"), vec![reason.clone()]);
+        }
+        Some(BootAnswer::Retry { seconds: FENCED_PAUSE, reason })
+    }
+
+    /// The slot that a person gave this machine.
+    pub(crate) fn approved_for(&self, machine: &Machine) -> Option<(&NodeName, &Approval)> {
+        self.slots.iter().find_map(|(name, slot)| {
+            let approval = slot.approved.as_ref()?;
+            approval.machine.is_same_as(machine).then_some((name, approval))
+        })
+    }
+
+    /// Another machine is plugged in where a slot is held: it takes the slot, or is told what it waits for.
+    pub(crate) fn contend(&mut self, name: &NodeName, claim: Claim, now: Time) -> Result<BootAnswer, String> {
+        let rival = claim.machine.clone();
+        if let Some(slot) = self.slots.get_mut(name)
+            && slot.rival.as_ref() != Some(&rival)
+        {
+            slot.rival = Some(rival);
+            self.note(
+                &name.0,
+                format!("{} is plugged in where {name} is held", claim.machine),
+                claim.evidence.clone(),
+            );
+        }
+        let (by, automatic) = match self.may_replace(name, &claim, now)? {
+            Ground::Person(by) => (by, false),
+            Ground::Site => ("replace: same-port".to_owned(), true),
+            Ground::Witness => ("a second witness".to_owned(), false),
+        };
+        let holder = self.node(name).and_then(NodeState::claim).map(|held| held.machine.clone());
+        let holder = holder.map(|machine| machine.to_string()).unwrap_or_default();
+        self.note(
+            &name.0,
+            format!("{} takes the place of {holder}", claim.machine),
+            vec![format!("by {by}")],
+        );
+        self.vacate(name, &by, now);
+        if automatic {
+            self.ledger.replacements.retain(|replacement| now.since(replacement.at) < DAY);
+            self.ledger.replacements.push(Replacement { node: name.clone(), at: now });
+            self.write_cluster();
+        }
+        let permit = self.new_permit(&by, now);
+        Ok(self.fill(name, claim, permit, now))
+    }
+
+    fn may_replace(&self, name: &NodeName, claim: &Claim, now: Time) -> Result<Ground, String> {
+        let slot = self.planned(name)?;
+        let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {name}"))?;
+        let held = format!("{name} is held by {}", holder.machine);
+        let tentative =
+            matches!(slot.state, NodeState::Deploying { progress: Progress::Netbooting { .. }, .. });
+        if tentative && !holder.attested && holder.vouched.is_none() && claim.attested {
+            return Ok(Ground::Witness);
+        }
+        self.is_silent(name, slot, holder)?;
+        self.is_no_member(name)?;
+        if let Some(approval) = slot.approved.as_ref().filter(|it| it.machine.is_same_as(&claim.machine)) {
+            return Ok(Ground::Person(approval.by.clone()));
+        }
+        let ReplacePolicy::SamePort { after, per_day } = self.plan.replace else {
+            return Err(format!(
+                "{held}, which does not answer; `ichord slot approve {name}` gives it to {}",
+                claim.machine
+            ));
+        };
+        if claim.port.is_none() || !claim.attested {
+            return Err(format!(
+                "{held}, and nobody but {} says that it is in the same port: `ichord slot approve {name}`",
+                claim.machine
+            ));
+        }
+        let silent = slot.silent.map(|since| now.since(since)).unwrap_or_default();
+        if silent < after {
+            return Err(format!(
+                "{held}, which has not answered for {} s; after {} s the machine in its port takes over",
+                silent.as_secs(),
+                after.as_secs()
+            ));
+        }
+        let mut others =
+            self.slots.iter().filter(|(other, slot)| *other != name && slot.state.is_configured());
+        let nobody_answers = others.clone().next().is_some() && others.all(|(_, slot)| slot.silent.is_some());
+        if nobody_answers {
+            return Err(format!("{held}, and no other node answers either: that is the network, not {name}"));
+        }
+        let recent = || self.ledger.replacements.iter().filter(|it| now.since(it.at) < DAY);
+        let running = recent().find(|it| {
+            self.node(&it.node).is_some_and(|state| !matches!(state, NodeState::Ready { .. }))
+                && it.node != *name
+        });
+        if let Some(running) = running {
+            return Err(format!("{held}, and {} is still being replaced: one at a time", running.node));
+        }
+        if recent().count() >= usize::from(per_day) {
+            return Err(format!(
+                "{held}, and {per_day} machines were replaced within a day: `ichord slot approve {name}`"
+            ));
+        }
+        Ok(Ground::Site)
+    }
+
+    /// The holder and the machine that would take its place.
+    fn admissible(&self, node: &NodeName) -> Result<(Machine, Machine), String> {
+        let slot = self.planned(node)?;
+        let holder = slot.state.claim().ok_or_else(|| {
+            format!("nobody holds {node}: `ichord deploy {node}` lets its machine be installed")
+        })?;
+        let rival = slot.rival.clone().ok_or_else(|| {
+            format!("no other machine has asked for {node} yet: plug it into its port and switch it on")
+        })?;
+        self.is_silent(node, slot, holder)?;
+        self.is_no_member(node)?;
+        Ok((holder.machine.clone(), rival))
+    }
+
+    /// The holder was looked for and did not answer.
+    fn is_silent(&self, name: &NodeName, slot: &Slot, holder: &Claim) -> Result<(), String> {
+        if slot.silent.is_some() {
+            return Ok(());
+        }
+        let machine = &holder.machine;
+        Err(match slot.heard {
+            true => format!("{name} is held by {machine}, which answers: switch it off first"),
+            false => format!("{name} is held by {machine}; whether that answers shows in a moment"),
+        })
+    }
+
+    /// etcd does not count on the node: a second member of its name would find no place, and taking one away needs
+    /// the others' quorum.
+    fn is_no_member(&self, name: &NodeName) -> Result<(), String> {
+        let plan = self.plan.nodes.get(name);
+        if plan.is_none_or(|plan| plan.role == Role::Worker) || matches!(self.cluster, Cluster::Assembling) {
+            return Ok(());
+        }
+        let look = |other: &NodeName| match &self.slots.get(other)?.look.as_ref()?.etcd {
+            EtcdObservation::Members(members) => Some(members.clone()),
+            _ => None,
+        };
+        let others: Vec<&NodeName> = self.plan.control_planes().filter(|other| *other != name).collect();
+        let Some((witness, members)) = others.into_iter().find_map(|other| Some((other, look(other)?)))
+        else {
+            return Err(format!(
+                "{name} is a control plane and no other one tells etcd's members now: nothing is changed"
+            ));
+        };
+        match members.iter().find(|member| member.name == name.0) {
+            Some(member) => Err(format!(
+                "etcd on {witness} still counts {name} (member {}): it must be removed from etcd first",
+                member.id
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the slot from its machine; one that has the node's keys is fenced off.
+    fn vacate(&mut self, name: &NodeName, by: &str, now: Time) {
+        let Some(state) = self.node(name).cloned() else { return };
+        if let Some(claim) = state.claim()
+            && has_keys(&state)
+        {
+            let (machine, node) = (claim.machine.clone(), name.clone());
+            self.ledger.retired.push(Retired { machine, node, by: by.to_owned(), at: now });
+            self.write_cluster();
+        }
+        self.move_node(name, NodeState::Vacant { permit: None }, Vec::new());
+        self.forget(name);
+    }
+
+    /// Nothing that is only known now is about the next machine.
+    fn forget(&mut self, name: &NodeName) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            let state = slot.state.clone();
+            let in_flight = slot.in_flight;
+            *slot = Slot { in_flight, ..Slot::new(state) };
+        }
+    }
+
+    fn approve(&mut self, name: &NodeName, approval: Option<Approval>) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.approved = approval;
+            self.write_node(name);
+        }
+    }
+
+    fn planned(&self, name: &NodeName) -> Result<&Slot, String> {
+        let known = || self.plan.nodes.keys().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ");
+        let slot = self.slots.get(name).filter(|_| self.plan.nodes.contains_key(name));
+        slot.ok_or_else(|| format!("{name} is not in the site; its nodes are {}", known()))
+    }
+
+    fn retired_as(&self, machine: &str) -> Option<&Retired> {
+        let mac = machine.parse().ok();
+        let uuid = machine.parse().ok();
+        let is = |retired: &&Retired| {
+            mac.is_some_and(|mac| retired.machine.macs.contains(&mac))
+                || uuid.is_some() && retired.machine.uuid == uuid
+        };
+        self.ledger.retired.iter().find(is)
+    }
+
+    /// Whether the slot had a machine before, so that nobody fills it but by a person's word.
+    pub(crate) fn was_filled(&self, name: &NodeName) -> bool {
+        self.ledger.retired.iter().any(|retired| retired.node == *name)
+    }
+}
+
+impl From<&Retired> for FencedView {
+    fn from(retired: &Retired) -> Self {
+        Self {
+            macs: retired.machine.macs.iter().copied().collect(),
+            node: retired.node.clone(),
+            by: retired.by.clone(),
+            at: retired.at,
+        }
+    }
+}
+
+/// Whether the machine of this state was given the node's config, or may have been.
+fn has_keys(state: &NodeState) -> bool {
+    match state {
+        NodeState::Vacant { .. } => false,
+        NodeState::Deploying { progress, .. } => !matches!(progress, Progress::Netbooting { .. }),
+        NodeState::Configured { .. } | NodeState::Ready { .. } => true,
+    }
+}
