@@ -57,7 +57,7 @@ impl Core {
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
             (None, Identity::Unknown { reason }) => {
-                if self.has_vacancy() {
+                if self.looks_for_machines() {
                     retry(attempt, reason)
                 } else {
                     BootAnswer::LocalDisk { reason: "every slot has its machine".to_owned() }

@@ -308,20 +308,20 @@ impl Core {
                 done,
             },
             nodes: nodes.collect(),
-            identify: self.has_vacancy(),
+            identify: self.looks_for_machines() || !self.ledger.retired.is_empty(),
             fenced: self.ledger.retired.iter().map(FencedView::from).collect(),
         }
     }
 
     // --- what the other files of this crate use ---
 
-    /// Whether a planned slot has no machine yet.
-    pub(crate) fn has_vacancy(&self) -> bool {
+    /// Whether a planned slot has no machine, or one that does not answer and may be replaced.
+    pub(crate) fn looks_for_machines(&self) -> bool {
         self.plan
             .nodes
             .keys()
             .filter_map(|name| self.slots.get(name))
-            .any(|slot| matches!(slot.state, NodeState::Vacant { .. }))
+            .any(|slot| matches!(slot.state, NodeState::Vacant { .. }) || slot.silent.is_some())
     }
 
     /// The slot that this machine holds.

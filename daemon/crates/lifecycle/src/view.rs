@@ -16,7 +16,7 @@ pub struct View {
     pub cluster: ClusterView,
     /// every slot
     pub nodes: BTreeMap<NodeName, NodeView>,
-    /// whether an unknown machine is booted, so that it can be identified
+    /// whether an unknown machine is booted, so that it can be identified, or fenced off from its own disk
     pub identify: bool,
     /// machines that were nodes once and are fenced off
     #[serde(default)]

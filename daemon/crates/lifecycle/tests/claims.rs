@@ -350,6 +350,28 @@ fn what_was_a_node_is_fenced_off_until_it_is_readmitted() {
 }
 
 #[test]
+fn strangers_are_booted_while_a_slot_may_want_one_or_a_fence_must_hold() {
+    let mut bench = Bench::new(ReplacePolicy::Ask);
+    for (number, node) in [(1, "cp1"), (2, "w1"), (3, "w2"), (4, "w3")] {
+        assert!(bench.view().identify, "{node} is vacant");
+        bench.install(number, node);
+    }
+    for (number, node) in [(1, "cp1"), (2, "w1"), (3, "w2"), (4, "w3")] {
+        bench.look(node, configured(number, EtcdObservation::None));
+    }
+    assert!(!bench.view().identify, "every slot has its machine, and each answers");
+    assert!(matches!(bench.asks_as(5, unknown()), BootAnswer::LocalDisk { .. }));
+    bench.dies("w1");
+    assert!(bench.view().identify, "another machine may take over");
+    assert!(matches!(bench.asks_as(5, unknown()), BootAnswer::Retry { .. }));
+    bench.refused(5, "w1");
+    bench.order(Order::Admit { node: "w1".into() }).unwrap();
+    assert!(matches!(bench.asks(5, "w1", true), BootAnswer::Deploy { .. }));
+    bench.look("w1", maintenance(5));
+    assert!(bench.view().identify, "the old one must not boot its own disk");
+}
+
+#[test]
 fn a_machine_that_was_never_given_a_key_is_not_fenced() {
     let mut bench = Bench::new(ReplacePolicy::Ask);
     bench.asks(2, "w1", true);
