@@ -153,6 +153,10 @@ impl Machine {
                 Ok(Response::Kubeconfig)
             }
             Request::Events => Ok(Response::Accepted),
+            Request::Read { path } => match (path.as_str(), self.boot_id()) {
+                ("/proc/sys/kernel/random/boot_id", Some(id)) => Ok(Response::File(format!("{id}\n"))),
+                _ => Err(Status::new(Code::Unknown, format!("stat {path}: no such file or directory"))),
+            },
             Request::HealthCheck => {
                 self.control_plane_only("cluster health check")?;
                 Ok(Response::Accepted)
@@ -337,6 +341,7 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         | Request::Bootstrap
         | Request::Reset { .. }
         | Request::EtcdRemoveMember { .. }
+        | Request::Read { .. }
         | Request::Kubeconfig => any(&["os:admin"]),
     }
 }

@@ -70,6 +70,11 @@ pub enum Request {
         /// COSI type
         kind: String,
     },
+    /// `MachineService.Read`
+    Read {
+        /// the file
+        path: String,
+    },
     /// `MachineService.Events`: whether this caller may hear them
     Events,
     /// `cluster.ClusterService.HealthCheck`: whether this machine runs it for this caller
@@ -129,6 +134,8 @@ pub enum Response {
     },
     /// to Kubeconfig: the caller may have one (the wire makes it from the CA in the config)
     Kubeconfig,
+    /// to Read: the file
+    File(String),
     /// to Get (exactly one) and List
     Resources(Vec<Resource>),
     /// to Disks

@@ -46,7 +46,8 @@ const PASSED_ON: &str = "proxyfrom";
 const SERVICES: [&str; 3] =
     ["/machine.MachineService/", "/cluster.ClusterService/", "/storage.StorageService/"];
 /// The calls whose answers come in pieces.
-const STREAMS: [&str; 6] = ["/Kubeconfig", "/Events", "/Logs", "/Dmesg", "/EtcdSnapshot", "/HealthCheck"];
+const STREAMS: [&str; 7] =
+    ["/Kubeconfig", "/Read", "/Events", "/Logs", "/Dmesg", "/EtcdSnapshot", "/HealthCheck"];
 /// The first field of a message, with a length.
 const FIRST_FIELD: u8 = 0x0a;
 /// Before each message: a flag and its length.

@@ -175,6 +175,18 @@ impl MachineService for Api {
         Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))))
     }
 
+    async fn read(
+        &self,
+        request: Grpc<pb::ReadRequest>,
+    ) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
+        let path = request.get_ref().path.clone();
+        let Response::File(text) = self.ask(&request, Request::Read { path })? else {
+            return Err(mismatch());
+        };
+        let data = common::Data { bytes: text.into_bytes(), ..common::Data::default() };
+        Ok(Reply::new(Box::pin(tokio_stream::iter([Ok(data)]))))
+    }
+
     async fn reboot(
         &self,
         request: Grpc<pb::RebootRequest>,

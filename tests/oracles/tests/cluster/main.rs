@@ -230,7 +230,9 @@ async fn story(program: PathBuf, folder: &Path) {
     talosctl.refused(&format!("apply-config -n {ONE} --file wrong.yaml")).await;
 
     // and back: a control plane leaves etcd, a worker is blank again
-    talosctl.does(&format!("reset -n {TWO} --reboot --wait=false")).await;
+    // waits until the machine is there again, blank
+    let reset = talosctl.does(&format!("reset -n {TWO} --reboot")).await;
+    assert!(reset.contains("post check passed"), "{reset}");
     until("one member", async || {
         let said = talosctl.run(&members).await.ok()?;
         (said.contains("mini01") && !said.contains("mini02")).then_some(())
