@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use site::{Files, Site};
 use talos_config::secrets::SecretsBundle;
 
-use super::release;
+use super::{release, sealed};
 
 /// A checked site with its secrets.
 pub(crate) struct Loaded {
@@ -49,16 +49,16 @@ pub(crate) enum LoadError {
     Secrets(#[from] anyhow::Error),
 }
 
-/// The disk.
+/// The disk, through the user's own programs where a file is encrypted or kept elsewhere.
 pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        sealed::read(path)
     }
 
     fn exists(&self, path: &Path) -> bool {
-        path.exists()
+        sealed::exists(path)
     }
 }
 
@@ -92,12 +92,11 @@ fn read(
     let mut findings = findings;
     findings.extend(warnings.iter().cloned());
     let path = site.secrets().to_owned();
-    let text = files.read(&path).with_context(|| {
-        format!(
-            "the secrets {} cannot be read; `ichord secrets new {}` makes them",
-            path.display(),
-            directory.display()
-        )
+    let text = files.read(&path).map_err(|error| {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        let hint = format!("; `ichord secrets new {}` makes them", directory.display());
+        let hint = if missing { hint.as_str() } else { "" };
+        anyhow::Error::new(error).context(format!("the secrets {} cannot be read{hint}", path.display()))
     })?;
     let text = zeroize::Zeroizing::new(text);
     let secrets = SecretsBundle::from_yaml(&text)

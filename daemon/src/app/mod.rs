@@ -10,8 +10,10 @@ mod fault;
 mod folder;
 mod leases;
 pub(crate) mod log;
+mod program;
 mod pumps;
 mod release;
+mod sealed;
 mod signals;
 mod sockets;
 mod state;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use fault::sentence;
 pub(crate) use folder::{Disk, LoadError, Loaded, load, steps};
+pub(crate) use sealed::reference;
 pub(crate) use sockets::{catalogue, images_folder};
 
 /// What `ichord serve` was told.

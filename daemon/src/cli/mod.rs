@@ -2,12 +2,14 @@
 
 mod approve;
 mod check;
+mod credentials;
 mod deploy;
 mod doctor;
 mod events;
 mod explain;
 mod handover;
 mod images;
+mod kubeconfig;
 mod ports;
 mod reload;
 mod render;
@@ -15,6 +17,7 @@ mod secrets;
 mod serve;
 mod slot;
 mod status;
+mod talosconfig;
 mod trace;
 
 use std::{
@@ -56,6 +59,8 @@ enum Command {
     Render(render::Render),
     Secrets(secrets::Secrets),
     Images(images::Images),
+    Talosconfig(talosconfig::Talosconfig),
+    Kubeconfig(kubeconfig::Kubeconfig),
     Status(status::Status),
     Deploy(deploy::Deploy),
     Approve(approve::Approve),
@@ -119,6 +124,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Render(command) => command.run(),
         Command::Secrets(command) => command.run(),
         Command::Images(command) => block_on(command.run()),
+        Command::Talosconfig(command) => command.run(),
+        Command::Kubeconfig(command) => command.run(),
         Command::Status(command) => block_on(command.run()),
         Command::Deploy(command) => block_on(command.run()),
         Command::Approve(command) => block_on(command.run()),

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Failure, print, secrets::loaded};
+use super::{Failure, credentials::loaded, print};
 
 /// Writes the machine config of every node, as the daemon would push it.
 ///

@@ -2,11 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::anyhow;
@@ -14,10 +11,14 @@ use clap::{Args, Subcommand};
 use site::Site;
 use talos_config::secrets::SecretsBundle;
 
-use super::{Failure, print};
-use crate::app::{self, Disk, Loaded};
+use super::{
+    Failure,
+    credentials::{create, now},
+    print,
+};
+use crate::app::{self, Disk};
 
-/// The cluster's secrets, and what is made from them.
+/// The cluster's secrets.
 #[derive(Debug, Args)]
 pub(crate) struct Secrets {
     #[command(subcommand)]
@@ -27,20 +28,11 @@ pub(crate) struct Secrets {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the secrets of a new cluster, once. An existing file is never replaced.
+    ///
+    /// The file is the one that the site names (`secrets:`), or talsecret.yaml beside it. It is written plain, for your eyes
+    /// only; encrypt it with `sops encrypt` before it goes anywhere else.
     #[command(after_help = "Example:\n  ichord secrets new profiles/home-ops")]
     New {
-        /// the site's folder
-        site: PathBuf,
-    },
-    /// Print an administrator's kubeconfig, valid for a year
-    #[command(after_help = "Example:\n  ichord secrets kubeconfig profiles/home-ops > ~/.kube/home-ops")]
-    Kubeconfig {
-        /// the site's folder
-        site: PathBuf,
-    },
-    /// Print an administrator's talosconfig, valid for a year
-    #[command(after_help = "Example:\n  ichord secrets talosconfig profiles/home-ops > ~/.talos/config")]
-    Talosconfig {
         /// the site's folder
         site: PathBuf,
     },
@@ -50,25 +42,8 @@ impl Secrets {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::New { site } => new(&site),
-            Command::Kubeconfig { site } => {
-                let Loaded { site, secrets, .. } = loaded(&site)?;
-                let cluster = site.cluster();
-                print(&secrets.kubeconfig(&cluster.cluster_name, &cluster.endpoint, now())?)
-            }
-            Command::Talosconfig { site } => {
-                let Loaded { site, secrets, .. } = loaded(&site)?;
-                let plan = site.plan();
-                let addresses: Vec<_> =
-                    plan.control_planes().filter_map(|name| Some(plan.nodes.get(name)?.address)).collect();
-                print(&secrets.talosconfig(&site.cluster().cluster_name, &addresses, now())?)
-            }
         }
     }
-}
-
-/// A site with its secrets, or its faults on standard error.
-pub(crate) fn loaded(directory: &Path) -> Result<Loaded, Failure> {
-    app::load(directory).map_err(|error| Failure::of_site(&error))
 }
 
 fn new(directory: &Path) -> Result<(), Failure> {
@@ -78,26 +53,26 @@ fn new(directory: &Path) -> Result<(), Failure> {
         Failure::Faults
     })?;
     let path = site.secrets();
-    let text = SecretsBundle::generate(now())?.to_yaml()?;
-    let mut file = match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let path = path.display();
-            return Err(anyhow!("{path} is there and stays: whoever replaces it loses the cluster").into());
-        }
-        Err(error) => return Err(anyhow!(error).context(format!("cannot make {}", path.display())).into()),
-    };
-    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
-        // half a bundle would be in the way of a whole one
-        fs::remove_file(path).ok();
-        return Err(anyhow!(error).context(format!("cannot write {}", path.display())).into());
+    let name = path.display();
+    if let Some(reference) = app::reference(path) {
+        let what = "the site keeps its secrets in 1Password, where nothing is written from here";
+        let how = "take `secrets:` out of ichord.yaml, make them, store the file with `op`, and put it back";
+        return Err(anyhow!("{reference}: {what}; {how}").into());
     }
-    print(&format!(
-        "{}: made; keep a copy in a safe place, without it the cluster cannot be reached\n",
-        path.display()
-    ))
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    // whoever sees this name commits the file without another look
+    if !path.exists() && name.to_string().contains(".sops.") {
+        let how =
+            "take `secrets:` out of ichord.yaml, make them, encrypt the file with `sops`, and put it back";
+        return Err(
+            anyhow!("{name}: the secrets would be plain in a file that is called encrypted; {how}").into()
+        );
+    }
+    let text = SecretsBundle::generate(now())?.to_yaml()?;
+    create(path, &text).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            anyhow!("{name} is there and stays: whoever replaces it loses the cluster")
+        }
+        _ => anyhow!(error).context(format!("cannot make {name}")),
+    })?;
+    print(&format!("{name}: made; keep a copy in a safe place, without it the cluster cannot be reached\n"))
 }

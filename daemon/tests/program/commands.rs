@@ -16,6 +16,12 @@ fn secrets(site: &Site, what: &str) -> Command {
     command
 }
 
+fn credentials(site: &Site, what: &str) -> Command {
+    let mut command = site.command(&[what]);
+    command.arg(site.folder());
+    command
+}
+
 #[tokio::test]
 async fn without_a_daemon_each_says_where_it_looked() {
     let site = Site::without_secrets();
@@ -76,7 +82,7 @@ async fn what_needs_secrets_says_how_to_make_them() {
     let mut render = site.command(&["render"]);
     render.arg(site.folder()).arg("--out").arg(site.path("out"));
     let path = site.path("talsecret.yaml").display().to_string();
-    for command in [render, secrets(&site, "kubeconfig"), secrets(&site, "talosconfig")] {
+    for command in [render, credentials(&site, "kubeconfig"), credentials(&site, "talosconfig")] {
         let Said { code, text, out } = run(command).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{text}");
         assert!(text.contains(&path) && text.contains("`ichord secrets new"), "{text}");
@@ -91,7 +97,7 @@ async fn output_that_cannot_be_written_is_no_panic() {
     // as `| head` does when it has seen enough
     drop(reader);
     let to = |out: Stdio| {
-        let mut command = tokio::process::Command::from(secrets(&site, "kubeconfig"));
+        let mut command = tokio::process::Command::from(credentials(&site, "kubeconfig"));
         command.stdout(out).stderr(Stdio::piped()).spawn().unwrap().wait_with_output()
     };
     let Said { code, text, .. } = to(writer.into()).await.unwrap().into();

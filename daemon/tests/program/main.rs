@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
 mod behaviour;
+mod check;
 mod commands;
 mod daemon;
 mod handover;
@@ -11,5 +12,6 @@ mod keeping;
 mod noise;
 mod places;
 mod refusals;
+mod sealed;
 mod secrecy;
 mod site;

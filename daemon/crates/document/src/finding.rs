@@ -37,6 +37,15 @@ impl fmt::Display for Severity {
     }
 }
 
+/// A rule that findings name, for lists of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Rule {
+    /// the short name: `slot-unknown`
+    pub id: &'static str,
+    /// what holds where nothing is found
+    pub about: &'static str,
+}
+
 /// One thing wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {

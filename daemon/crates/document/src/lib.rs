@@ -16,8 +16,8 @@ mod reader;
 mod substitute;
 
 pub use decode::{Both, Checked, Keys};
-pub use finding::{Finding, Findings, Position, Severity};
+pub use finding::{Finding, Findings, Position, Rule, Severity};
 pub use nearest::nearest;
 pub use node::{Entry, Node, Place, Value};
-pub use parse::{Document, MAXIMUM_SIZE};
+pub use parse::{Document, MAXIMUM_SCALAR, MAXIMUM_SIZE};
 pub use substitute::{SubstituteError, substitute};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use crate::{
@@ -14,6 +14,13 @@ use crate::{
 /// their CRDs) are about 2 MiB.
 pub const MAXIMUM_SIZE: usize = 16 * 1024 * 1024;
 
+/// The largest scalar, in bytes. The largest that people write is a bundle of manifests inside a machine config, and
+/// Talos takes no config near this size.
+pub const MAXIMUM_SCALAR: usize = 4 * 1024 * 1024;
+
+/// Values in one text. A site of 1,000 nodes has about 50,000; each takes some hundred bytes.
+const MAXIMUM_NODES: usize = 300_000;
+
 /// How many parser events aliases may add in total; a hand-written file adds some hundreds.
 const MAXIMUM_REPLAYED: usize = 200_000;
 
@@ -22,6 +29,9 @@ const MAXIMUM_DEPTH: usize = 100;
 
 /// The parser recurses, with 40 KiB a level in a debug build, and the threads of a runtime have 2 MiB. In bytes.
 const STACK: usize = 16 * 1024 * 1024;
+
+/// Texts whose [`depth`] is at most this are parsed on the caller's own stack.
+const SHALLOW: usize = 24;
 
 /// A parsed YAML document and the name of its file.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,15 +110,16 @@ fn options() -> serde_saphyr::Options {
     options.leading_zero_numbers_as_strings = true;
     options.alias_limits.max_total_replayed_events = MAXIMUM_REPLAYED;
     if let Some(budget) = options.budget.as_mut() {
-        // the defaults end at 250,000 nodes; the size cap is the bound that matters
-        budget.max_nodes = 4_000_000;
-        budget.max_events = 10_000_000;
+        budget.max_nodes = MAXIMUM_NODES;
+        budget.max_events = 4 * MAXIMUM_NODES;
         budget.max_depth = MAXIMUM_DEPTH;
+        // the text itself once, and as much again through aliases
+        budget.max_total_scalar_bytes = 2 * MAXIMUM_SIZE;
     }
     options
 }
 
-/// Runs the parser on a stack of its own, so that depth is bounded by the budget and not by the caller.
+/// Runs the parser where there is stack enough, so that depth is bounded by the budget and not by the caller.
 fn tree<T: Send>(
     file: &str,
     text: &str,
@@ -118,12 +129,48 @@ fn tree<T: Send>(
         let message = format!("the file has {} bytes; at most {MAXIMUM_SIZE} are read", text.len());
         return Err(Finding::about_file(file, "yaml-too-large", message));
     }
+    // most texts are small and flat, and a site of a thousand nodes has thousands of them
+    if depth(text) <= SHALLOW {
+        return parse(options()).map_err(|error| finding(file, error));
+    }
     let no_thread = || Finding::about_file(file, "yaml", "no thread could be started to parse it");
     std::thread::scope(|scope| {
         let parser = std::thread::Builder::new().name("yaml".into()).stack_size(STACK);
         let thread = parser.spawn_scoped(scope, || parse(options()).map_err(|error| finding(file, error)));
         thread.map_err(|_| no_thread())?.join().map_err(|_| no_thread())?
     })
+}
+
+/// How many lists and mappings can be inside each other in a text, at most; without end where aliases could be.
+///
+/// A line can open two levels (a mapping in the list of a key beside it), one more for each `- ` or `? ` in it, and one for
+/// each bracket. They stay open while the lines after it are indented further; brackets count as if they stayed for ever.
+fn depth(text: &str) -> usize {
+    if text.contains('&') {
+        return usize::MAX;
+    }
+    let mut brackets = 0;
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let (mut levels, mut deepest) = (0, 0);
+    for line in text.lines() {
+        let content = line.trim_start_matches([' ', '\t']);
+        if content.is_empty() {
+            continue;
+        }
+        let indentation = line.len() - content.len();
+        while let Some(&(before, opened)) = open.last()
+            && before >= indentation
+        {
+            levels -= opened;
+            open.pop();
+        }
+        let compact = content.split([' ', '\t']).filter(|word| matches!(*word, "-" | "?")).count();
+        open.push((indentation, 2 + compact));
+        levels += 2 + compact;
+        brackets += content.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+        deepest = deepest.max(levels);
+    }
+    deepest + brackets
 }
 
 fn finding(file: &str, error: serde_saphyr::Error) -> Finding {
@@ -238,6 +285,10 @@ impl<'de> Deserialize<'de> for RawValue {
     }
 }
 
+fn too_long(text: &str) -> String {
+    format!("the text here has {} bytes; at most {MAXIMUM_SCALAR} are read", text.len())
+}
+
 struct RawVisitor;
 
 impl<'de> Visitor<'de> for RawVisitor {
@@ -275,11 +326,17 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(RawValue::Float(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<RawValue, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<RawValue, E> {
+        if value.len() > MAXIMUM_SCALAR {
+            return Err(E::custom(too_long(value)));
+        }
         Ok(RawValue::Text(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<RawValue, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<RawValue, E> {
+        if value.len() > MAXIMUM_SCALAR {
+            return Err(E::custom(too_long(&value)));
+        }
         Ok(RawValue::Text(value))
     }
 
@@ -293,7 +350,10 @@ impl<'de> Visitor<'de> for RawVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawValue, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
+        while let Some(entry) = access.next_entry::<Spanned<String>, Raw>()? {
+            if entry.0.value.len() > MAXIMUM_SCALAR {
+                return Err(de::Error::custom(too_long(&entry.0.value)));
+            }
             entries.push(entry);
         }
         Ok(RawValue::Map(entries))
@@ -400,7 +460,32 @@ mod tests {
         assert_eq!((fault.line, fault.column), (5, 10));
     }
 
+    fn nested(node: &Node) -> usize {
+        let inside = node.items().iter().chain(node.entries().iter().map(|entry| &entry.node));
+        let own = usize::from(matches!(node.value, Value::List(_) | Value::Map(_)));
+        own + inside.map(nested).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_depth_of_a_text_is_seen_before_it_is_parsed() {
+        assert!(depth("machine:\n  kubelet:\n    nodeIP:\n      validSubnets: [10.0.0.0/8]\n") <= SHALLOW);
+        for text in ["- ".repeat(50) + "x", "? ".repeat(50) + "x", "[".repeat(50), "{a: ".repeat(50)] {
+            assert!(depth(&text) > SHALLOW, "{text}");
+        }
+        let indented: String = (0..50).map(|level| " ".repeat(level) + "a:\n").collect();
+        assert!(depth(&indented) > SHALLOW);
+        assert_eq!(depth("a: &a 1\nb: *a\n"), usize::MAX);
+        assert_eq!(depth(""), 0);
+    }
+
     proptest! {
+        #[test]
+        fn no_text_is_deeper_than_was_seen(text in "([ ]{0,4}(- |\\? |a: |b:|\\[|\\]|\\{|\\}|,|x)(- |\\? |a: |x|\\[|\\{|\\]|\\}){0,3}\n){1,8}") {
+            for document in Document::parse_stream("f", &text).unwrap_or_default() {
+                prop_assert!(nested(document.root()) <= depth(&text), "{text}");
+            }
+        }
+
         #[test]
         fn nothing_makes_it_panic(text in "[-a-c:{}\\[\\]&*!|>'\"%@`#,? \n\t0-9~<]{0,80}") {
             let _ = Document::parse_stream("f", &text);

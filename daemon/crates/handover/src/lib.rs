@@ -17,6 +17,7 @@ mod manifest;
 mod order;
 mod plan;
 mod release;
+mod rules;
 mod run;
 mod verify;
 
@@ -26,5 +27,6 @@ pub use error::{Cause, Fault, StepError};
 pub use manifest::{Manifest, Step};
 pub use plan::{Phase, Plan, plan};
 pub use release::StepRelease;
+pub use rules::RULES;
 pub use run::{ObjectOutcome, Pace, StepOutcome, run_step};
 pub use verify::{Verified, verify};

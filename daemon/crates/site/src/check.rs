@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use document::{Document, Finding, Findings, Place, nearest};
 use hardware::SwitchPort;
 use identity::PortName;
+use ipnet::IpNet;
 use lifecycle::Trust;
 use serde_json::Value;
 use talos_config::{
@@ -13,6 +14,9 @@ use talos_config::{
 };
 
 use crate::{load::Files, model::Site, networks};
+
+/// Where Talos answers.
+const MACHINE_API: u16 = 50000;
 
 /// Where lldpd reads its configuration in the extension (talos.md §8.1).
 const LLDPD_CONF: &str = "/usr/local/etc/lldpd/lldpd.conf";
@@ -39,6 +43,13 @@ pub(crate) fn site(site: &Site, document: &Document, files: &dyn Files, findings
     }
     proxy(&site.cluster, findings);
     control_planes(&site.cluster, findings);
+    workloads(&site.cluster, findings);
+    cilium(site, root.key("handover"), findings);
+    firewall(site, findings);
+    // what the files say wrong is said; a config rendered from it would say it again in other words
+    if !findings.has_errors() {
+        findings.extend(site.cluster.check_rendered());
+    }
     handover(site, root.key("handover"), files, findings);
     if site.trust == Trust::Machine {
         let message = "what only the machine says about its switch port is enough for a control-plane config, \
@@ -251,6 +262,63 @@ fn control_planes(cluster: &TalConfig, findings: &mut Findings) {
         let message = format!("{count} control planes survive no more failures than {}", count - 1);
         let finding = cluster.place().key("nodes").warning("control-planes-even", message);
         findings.push(finding.fix("have one, three or five"));
+    }
+}
+
+/// What the hand-over brings must run somewhere.
+fn workloads(cluster: &TalConfig, findings: &mut Findings) {
+    let Some(node) = cluster.nodes.first() else { return };
+    let by_patch =
+        cluster.patched(node, &["cluster", "allowSchedulingOnControlPlanes"]) == Some(Value::Bool(true));
+    if cluster.nodes.iter().all(|node| node.control_plane) && !cluster.allow_scheduling && !by_patch {
+        let message = "all nodes are control planes, and workloads may not run on those";
+        // a worker may be added later
+        let finding = cluster.place().key("nodes").warning("nowhere-to-run", message);
+        findings.push(finding.fix("write `allowSchedulingOnControlPlanes: true`, or add a worker"));
+    }
+}
+
+/// Talos would own, and one day remove, what the hand-over has installed under the same name.
+fn cilium(site: &Site, place: Place<'_>, findings: &mut Findings) {
+    let is_cilium = |name: &str| name.to_lowercase().contains("cilium");
+    let Some((name, _)) = site.cluster.inline_manifests.iter().find(|(name, _)| is_cilium(name)) else {
+        return;
+    };
+    if let Some(index) = site.handover.iter().position(|step| is_cilium(&step.name)) {
+        let message = format!(
+            "Cilium is the inline manifest `{name}`, too: Talos and the hand-over would both manage it"
+        );
+        let finding = place.item(index).error("cilium-twice", message);
+        findings
+            .push(finding.fix("remove it from `inlineManifests` of the talconfig, or from the hand-over"));
+    }
+}
+
+/// The daemon pushes configs and calls Bootstrap from its own address, which is in one of its networks.
+fn firewall(site: &Site, findings: &mut Findings) {
+    let cluster = &site.cluster;
+    for node in &cluster.nodes {
+        // a filter that opens the port to nobody has a finding of its own
+        let Some(nets) = cluster.admitted(node, MACHINE_API).filter(|nets| !nets.is_empty()) else {
+            continue;
+        };
+        let reaches = |net: &IpNet| {
+            site.networks.iter().any(|network| {
+                let own = IpNet::from(network.subnet);
+                own.contains(&net.network()) || net.contains(&own.network())
+            })
+        };
+        if !site.networks.is_empty() && !nets.iter().any(reaches) {
+            let own: Vec<String> = site.networks.iter().map(|network| network.subnet.to_string()).collect();
+            let message = format!(
+                "the packet filter opens port {MACHINE_API}, but not to {}, where the daemon is",
+                own.join(" or ")
+            );
+            let finding = cluster.place_of_key(node, "ingressFirewall").error("firewall-daemon", message);
+            findings.push(
+                finding.fix("add the daemon's network to the rule; else it is locked out by its own config"),
+            );
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! What people wrote becomes what the program works with. Faults of single values were reported by reading
 //! them; what is missing or contradicts itself within one entry is reported here.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use document::{Checked, Document, Findings, Place};
 use hardware::LocalBoot;
@@ -26,6 +30,7 @@ pub(crate) fn site(
     document: &Document,
     directory: &Path,
     cluster: Option<TalConfig>,
+    secrets: PathBuf,
     findings: &mut Findings,
 ) -> Option<Site> {
     let root = document.place();
@@ -54,7 +59,7 @@ pub(crate) fn site(
         directory: directory.to_owned(),
         cluster: cluster?,
         cluster_id: String::new(),
-        secrets: directory.join(file.secrets.0.as_deref().unwrap_or("talsecret.yaml")),
+        secrets,
         networks,
         switches,
         slots,

@@ -12,9 +12,12 @@ mod load;
 mod model;
 mod networks;
 mod render;
+mod rules;
+mod secrets;
 mod slots;
 mod wire;
 
 pub use load::Files;
 pub use model::{DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Site, StepRelease, Switch};
 pub use render::{NodeConfigError, Rendered};
+pub use rules::rules;

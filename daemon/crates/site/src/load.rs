@@ -9,7 +9,7 @@ use std::{
 use document::{Document, Finding, Findings, Keys, Value};
 use talos_config::talconfig::{self, Sources, TalConfig};
 
-use crate::{check, convert, model::Site, wire};
+use crate::{check, convert, model::Site, secrets, wire};
 
 /// The site file's name.
 const SITE_FILE: &str = "ichord.yaml";
@@ -19,7 +19,7 @@ const ENVIRONMENT_FILES: [&str; 4] = ["talenv.yaml", "talenv.sops.yaml", "talenv
 
 /// How files are read. The edge reads the disk; tests read a map.
 pub trait Files {
-    /// The text of a file.
+    /// The text of a file, decrypted where it is encrypted; or what a reference such as `op://vault/item/field` refers to.
     fn read(&self, path: &Path) -> io::Result<String>;
 
     /// Whether there is such a file; for those whose content is nobody's business here.
@@ -65,7 +65,9 @@ fn load(
     let file = file?;
     let talconfig = directory.join(file.talconfig.0.as_deref().unwrap_or("talconfig.yaml"));
     let cluster = talconfig_at(&talconfig, files, environment, findings);
-    let site = convert::site(file, &document, directory, cluster, findings)?;
+    let folders = [directory, talconfig.parent().unwrap_or(directory)];
+    let secrets = secrets::path(file.secrets.0.as_deref(), folders, files, document.place(), findings);
+    let site = convert::site(file, &document, directory, cluster, secrets, findings)?;
     check::site(&site, &document, files, findings);
     Some(site)
 }
@@ -121,7 +123,7 @@ fn variables(path: &Path, files: &dyn Files, findings: &mut Findings) -> BTreeMa
     match &document.root().value {
         Value::Map(_) if document.root().entry("sops").is_some() => {
             let place = document.place().name("sops");
-            let finding = place.error("sops", "the file is encrypted with SOPS, which is not read yet");
+            let finding = place.error("sops", "the file is encrypted with SOPS, and was not decrypted");
             findings
                 .push(finding.fix("decrypt it with `sops decrypt`, or set the variables in the environment"));
             BTreeMap::new()

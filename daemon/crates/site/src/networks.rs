@@ -11,8 +11,12 @@ use crate::model::{DhcpMode, Network, Site};
 /// Kubernetes takes no larger range for services of IPv6 (handover.md §11).
 const SERVICE_V6: u8 = 108;
 
-/// What each node is given of the pods' IPv4 network by default.
+/// What each node is given of the pods' networks, unless the controller manager is told otherwise.
 const NODE_V4: u8 = 24;
+const NODE_V6: u8 = 64;
+
+/// How much smaller than the whole a node's part may be; the controller manager ends otherwise.
+const DIFFERENCE: u8 = 16;
 
 /// Every rule about addresses; `root` is the site file's.
 pub(crate) fn check(site: &Site, root: Place<'_>, findings: &mut Findings) {
@@ -225,11 +229,20 @@ fn cluster_networks(site: &Site, findings: &mut Findings) {
     }
     for (index, net) in pods.iter().enumerate() {
         let place = cluster.place().key("clusterPodNets").item(index);
-        if let IpNet::V4(v4) = net {
-            let room = NODE_V4.checked_sub(v4.prefix_len()).map_or(0, |bits| 1_usize << bits.min(16));
+        let part = node_part(cluster, net.addr().is_ipv4());
+        if let Some(part) = part {
+            let bits = part.saturating_sub(net.prefix_len());
+            let room = if part < net.prefix_len() { 0 } else { 1_usize << bits.min(DIFFERENCE) };
             if room < cluster.nodes.len() {
-                let message = format!("{v4} has room for {room} nodes, there are {}", cluster.nodes.len());
-                findings.push(place.error("cidr-size", message).fix("each node is given a /24 of it"));
+                let message = format!("{net} has room for {room} nodes, there are {}", cluster.nodes.len());
+                findings.push(
+                    place.error("cidr-size", message).fix(format!("each node is given a /{part} of it")),
+                );
+            }
+            if bits > DIFFERENCE {
+                let message = format!("a /{part} for each node is too small a part of {net}");
+                let finding = place.error("cidr-size", message);
+                findings.push(finding.fix(format!("Kubernetes takes /{} or smaller", part - DIFFERENCE)));
             }
         }
         for (other, service) in services.iter().enumerate().filter(|(_, service)| overlap(*net, **service)) {
@@ -248,6 +261,22 @@ fn cluster_networks(site: &Site, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// The prefix length of a node's part of the pods' network; nothing where nodes are given none.
+fn node_part(cluster: &TalConfig, v4: bool) -> Option<u8> {
+    let node = cluster.nodes.iter().find(|node| node.control_plane)?;
+    let argument = |name: &str| {
+        let value = cluster.patched(node, &["cluster", "controllerManager", "extraArgs", name])?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
+    if argument("allocate-node-cidrs").is_some_and(|value| value == "false") {
+        return None;
+    }
+    let (own, default) =
+        if v4 { ("node-cidr-mask-size-ipv4", NODE_V4) } else { ("node-cidr-mask-size-ipv6", NODE_V6) };
+    let told = argument(own).or_else(|| argument("node-cidr-mask-size"));
+    Some(told.and_then(|text| text.parse().ok()).unwrap_or(default))
 }
 
 /// Reads one list and reports what is wrong with it alone; leaves out what is no network.

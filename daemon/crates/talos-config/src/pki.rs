@@ -4,6 +4,8 @@
 //! own Talos client certificate and its own Kubernetes one, offline. The simulated machine of the tests is issued its server
 //! certificates here too, from the same authorities.
 
+pub mod renew;
+
 use std::net::IpAddr;
 use std::time::Duration;
 

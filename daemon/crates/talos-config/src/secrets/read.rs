@@ -20,7 +20,7 @@ pub enum SecretsError {
     #[error("the secrets bundle is not readable YAML: {0}")]
     Yaml(#[from] YamlError),
     /// It is encrypted with SOPS.
-    #[error("the secrets bundle is encrypted with SOPS; decrypt it first")]
+    #[error("the secrets bundle is encrypted with SOPS and was not decrypted; `sops decrypt` does it")]
     Encrypted,
     /// A key is missing or empty.
     #[error("the secrets bundle has no `{0}`")]

@@ -2,6 +2,7 @@
 
 mod node;
 mod patch;
+mod rendered;
 
 use std::{
     collections::BTreeMap,

@@ -16,6 +16,7 @@ mod load;
 mod network;
 mod patched;
 mod render;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -32,6 +33,7 @@ pub use device::{
 };
 pub use load::load;
 pub use render::RenderError;
+pub use rules::RULES;
 pub use wire::{
     CniConfig, ConfigFile, ExtensionService, IngressFirewall, KernelModule, MachineFile, MachineSpec,
     NetworkRule, NodeConfigs, Volume,

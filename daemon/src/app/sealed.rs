@@ -1,0 +1,91 @@
+//! Files of a site that are not plain: encrypted with SOPS, or kept in 1Password.
+//!
+//! The keys to them are the user's, and so are the programs that use them: `sops` and `op`, found on the PATH, as the user
+//! has set them up. They are told a file or a reference and nothing else.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use super::program::{self, ProgramError};
+
+/// A key on a token waits for a finger, a key in a cloud for a network.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a reference into 1Password begins with.
+const REFERENCE: &str = "op://";
+
+/// Why a file or reference could not be read through its program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealedError {
+    #[error("it is encrypted with SOPS, and {0}; {hint}", hint = hint(.0, "see that its key is at hand"))]
+    Sops(#[source] ProgramError),
+    #[error("it is kept in 1Password, and {0}; {hint}", hint = hint(.0, "see that `op whoami` knows you"))]
+    OnePassword(#[source] ProgramError),
+    #[error("`sops` decrypted it, and it is still encrypted")]
+    Still,
+}
+
+fn hint(error: &ProgramError, otherwise: &'static str) -> &'static str {
+    match error {
+        ProgramError::Missing(_) => "install it",
+        _ => otherwise,
+    }
+}
+
+/// The text of a file, decrypted, or of what a reference refers to.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    if let Some(reference) = reference(path) {
+        let text = program::output("op", &["read", "--no-newline", reference], LIMIT);
+        return text
+            .map(|text| text.to_string())
+            .map_err(|error| io::Error::other(SealedError::OnePassword(error)));
+    }
+    let text = fs::read_to_string(path)?;
+    if !is_encrypted(&text) {
+        return Ok(text);
+    }
+    let name =
+        path.to_str().ok_or_else(|| io::Error::other("its name is not text, and `sops` must be told it"))?;
+    // a name that begins with a dash would be taken for an option
+    let name = if name.starts_with('-') { format!("./{name}") } else { name.to_owned() };
+    let plain = program::output("sops", &["--decrypt", &name], LIMIT)
+        .map_err(|error| io::Error::other(SealedError::Sops(error)))?;
+    if is_encrypted(&plain) {
+        return Err(io::Error::other(SealedError::Still));
+    }
+    Ok(plain.to_string())
+}
+
+/// Whether something is there, as far as that can be told without asking for it.
+pub(crate) fn exists(path: &Path) -> bool {
+    reference(path).is_some() || path.exists()
+}
+
+/// The reference, if it is one and no file.
+pub(crate) fn reference(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.starts_with(REFERENCE))
+}
+
+/// SOPS leaves the keys of a file and says how it encrypted the values under one of its own.
+fn is_encrypted(text: &str) -> bool {
+    let is_own = |line: &str| line.trim_end() == "sops:" || line.trim_start().starts_with("\"sops\":");
+    text.contains("ENC[AES256_GCM,") && text.lines().any(is_own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sops_has_written_is_known_by_its_own_key() {
+        assert!(is_encrypted("a: ENC[AES256_GCM,data:x]\nsops:\n    version: 3.9.0\n"));
+        assert!(is_encrypted("{\n\t\"a\": \"ENC[AES256_GCM,data:x]\",\n\t\"sops\": {}\n}\n"));
+        assert!(!is_encrypted("a: b\nsops:\n    version: 3.9.0\n"));
+        assert!(!is_encrypted("# ENC[AES256_GCM,data:x]\na: sops\n"));
+    }
+
+    #[test]
+    fn only_a_reference_is_one() {
+        assert_eq!(reference(Path::new("op://vault/item/field")), Some("op://vault/item/field"));
+        assert_eq!(reference(Path::new("site/op://vault")), None);
+    }
+}
