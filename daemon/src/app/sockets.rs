@@ -12,6 +12,7 @@ use boot::{BootView, Catalogue, LocalBootRules, catalogue::Image};
 use net::{capabilities::Capability, interface::Interface};
 use reconciler::{Cluster, Handle};
 use serve::{
+    advertise::Advertise,
     capture::{Capture, LocalSwitch},
     counters::Counters,
     dhcp::Dhcp,
@@ -52,6 +53,7 @@ pub(crate) struct Sockets {
     http: Vec<(TcpListener, BootServer<Authority>)>,
     captures: Vec<Capture>,
     forwarding: Vec<Forwarding>,
+    advertise: Vec<Advertise>,
     ends: Ends,
 }
 
@@ -146,6 +148,7 @@ pub(crate) async fn open(
         http: Vec::new(),
         captures: Vec::new(),
         forwarding: Vec::new(),
+        advertise: Vec::new(),
         ends,
     };
 
@@ -168,6 +171,9 @@ pub(crate) async fn open(
             dhcp.alone().await?;
             sockets.dhcp.push(dhcp);
             sockets.tftp.push(listen_tftp(server, &bootloaders, &counters, &trace).await?);
+        }
+        if network.router_advertisement {
+            sockets.advertise.push(Advertise::open(&network.interface)?);
         }
         let address = SocketAddr::from((server, http_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -210,6 +216,9 @@ impl Sockets {
         }
         for capture in self.captures {
             tasks.spawn(capture.run(self.ends.sightings.clone(), stop.clone()));
+        }
+        for advertise in self.advertise {
+            tasks.spawn(advertise.run(stop.clone()));
         }
         for forwarding in self.forwarding {
             tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));
@@ -257,7 +266,7 @@ fn dhcp_configs(site: &Site, interface: &str, server: Ipv4Addr, http_port: u16) 
 }
 
 fn local_boot_rules(site: &Site) -> LocalBootRules {
-    let site::LocalBoots { nodes, models } = site.local_boots().clone();
+    let site::LocalBoots { nodes, models } = site.local_boots();
     LocalBootRules { nodes, models }
 }
 

@@ -4,6 +4,7 @@
 //! whoever implements [`BootAuthority`] for everything that cannot be taken back. What is heard goes
 //! out as sightings and whereabouts.
 
+pub mod advertise;
 mod authority;
 pub mod capture;
 mod clock;

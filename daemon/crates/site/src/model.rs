@@ -304,8 +304,10 @@ impl Site {
     }
 
     /// The ways to machines' own disks.
-    pub fn local_boots(&self) -> &LocalBoots {
-        &self.local_boot
+    pub fn local_boots(&self) -> LocalBoots {
+        let way = |node: &str| self.local_boot.nodes.get(self.key_of(node)).copied();
+        let nodes = self.slots.iter().filter_map(|slot| Some((slot.name.clone(), way(&slot.name)?)));
+        LocalBoots { nodes: nodes.collect(), models: self.local_boot.models.clone() }
     }
 
     /// The hand-over, in its order.

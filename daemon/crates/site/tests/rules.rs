@@ -104,6 +104,39 @@ fn rules_about_ichord_yaml() {
         ("    pool: 10.0.0.100-10.0.0.199\n", "", "ichord.yaml:3:5: error[pool-missing]"),
         ("10.0.0.100-10.0.0.199", "10.0.1.100-10.0.1.199", "ichord.yaml:6:11: error[pool-outside]"),
         (
+            "gateway: 10.0.0.1\n",
+            "gateway: 10.0.0.1\n    ntp: [10.0.0.150]\n",
+            "ichord.yaml:6:11: error[pool-overlap]: 10.0.0.100-10.0.0.199 contains 10.0.0.150, a time server",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno1, subnet: 10.9.0.0/24 }\nmachines:",
+            "ichord.yaml:8:18: error[network-twice]: eno1 has a network already\n  fix: if only relays bring its packets, \
+             write `relayed: true`",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno2, subnet: 10.9.0.0/24, relayed: true, dhcp: off }\nmachines:",
+            "ichord.yaml:8:54: error[relayed-alone]: eno2 has no network of its own that relays could reach",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno1, subnet: 10.9.0.0/24, relayed: true, dhcp: proxy }\nmachines:",
+            "ichord.yaml:8:54: error[relayed-mode]: 10.9.0.0/24 is not served like 10.0.0.0/24",
+        ),
+        (
+            "machines:",
+            "  - { interface: eno1, subnet: 10.9.0.0/24, relayed: true, dhcp: authoritative, pool: 10.9.0.9-10.9.0.9 }\n\
+             machines:",
+            "ichord.yaml:8:5: warning[relayed-gateway]: machines behind a relay cannot reach the daemon without a router",
+        ),
+        (
+            "gateway: 10.0.0.1\n",
+            "gateway: 10.0.0.1\n    pool-for: phones\n",
+            "ichord.yaml:8:15: error[value]",
+        ),
+        ("{ port: sw1/Eth1 }", "{ port: sw1/Eth1, local-boot: reboot }", "ichord.yaml:9:36: error[value]"),
+        (
             "10.0.0.100-10.0.0.199",
             "10.0.0.12-10.0.0.50",
             "ichord.yaml:6:11: error[pool-overlap]: 10.0.0.12-10.0.0.50 contains 10.0.0.12, b",
@@ -534,4 +567,34 @@ machines:
         let shown = shown(load(&with(SITE, "machines:", &format!("{text}\nmachines:")), TALCONFIG, &[]));
         assert!(shown.iter().any(|finding| finding.contains(expected)), "{text}: {shown:?}");
     }
+}
+
+#[test]
+fn what_is_written_about_netbooting_is_in_the_site() {
+    let written = with(
+        SITE,
+        "gateway: 10.0.0.1\n",
+        "gateway: 10.0.0.1\n    pool-for: any\n    router-advertisement: true\n",
+    );
+    let written = with(
+        &written,
+        "machines:\n",
+        "  - { interface: eno1, subnet: 10.9.0.0/24, relayed: true, dhcp: authoritative, gateway: 10.9.0.1, pool: 10.9.0.9-10.9.0.99 }\nmachines:\n",
+    )
+    .replace("machines:\n", "local-boot: { 'Apple *': exit }\nmachines:\n");
+    let written = with(&written, "{ port: sw1/Eth1 }", "{ port: sw1/Eth1, local-boot: silent }");
+    let (site, findings) = load(&written, TALCONFIG, &[]).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let [own, relayed] = site.networks() else { panic!("two networks") };
+    assert!(own.pool_for_any && own.router_advertisement && !own.relayed && relayed.relayed);
+    let ways = site.local_boots();
+    assert_eq!(ways.nodes.get("a"), Some(&hardware::LocalBoot::Silent));
+    assert_eq!(ways.models, [("Apple *".to_owned(), hardware::LocalBoot::Exit)]);
+
+    // what is said of a range is said of each of its nodes
+    let head = SITE.split("machines:").next().unwrap();
+    let rack = "  n08..10: { port: sw1/Eth1/1..3, local-boot: exit }\n";
+    let (site, _) = load(&format!("{head}machines:\n{rack}"), RACK, &[]).unwrap();
+    let exit = ["n08", "n09", "n10"].map(|node| (node.to_owned(), hardware::LocalBoot::Exit));
+    assert_eq!(site.local_boots().nodes, exit.into());
 }
