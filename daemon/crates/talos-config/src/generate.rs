@@ -1,7 +1,10 @@
 //! The base config of a machine, as `talosctl gen config` makes it, before anybody's patches.
 //!
 //! Given the same secrets and options the result equals Talos's own output, structurally and without exceptions, for the
-//! contracts 1.8 to 1.13 (talos.md §1.2, §2.2). The site patches it; a test compares it with Talos's generator.
+//! contracts 1.8 to 1.13 (talos.md §1.2, §2.2). The site patches it; a test compares it with Talos's generator. The shape of
+//! 1.14, in documents, is there beside it (talos.md §2.3).
+
+mod in_documents;
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -26,6 +29,9 @@ pub const SERVICE_SUBNET_V6: &str = "fc00:db8:20::/112";
 pub const DNS_DOMAIN: &str = "cluster.local";
 /// Where a node reaches the Kubernetes API on itself.
 pub const KUBE_PRISM_PORT: u16 = 7445;
+
+/// The first contract whose configs can be in documents altogether.
+pub const DOCUMENTS: Contract = Contract::new(1, 14);
 
 /// What a machine is in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,19 +142,40 @@ impl Input {
         })
     }
 
+    /// Makes the base config in the shape of Talos 1.14, almost everything in documents of its own. Only Talos 1.14 and newer
+    /// read it; they read what [`Input::generate`] makes, too. [`Input::extra_kernel_args`] has no place in it.
+    pub fn generate_in_documents(
+        &self,
+        machine: MachineType,
+        secrets: &SecretsBundle,
+    ) -> Result<MachineConfig, GenerateError> {
+        if self.contract < DOCUMENTS {
+            return Err(VersionError::Unsupported { found: self.contract }.into());
+        }
+        Ok(MachineConfig::from_documents(self.draft(machine, secrets)?.documents())?)
+    }
+
+    fn draft<'a>(
+        &'a self,
+        machine: MachineType,
+        secrets: &'a SecretsBundle,
+    ) -> Result<Draft<'a>, GenerateError> {
+        Ok(Draft {
+            input: self,
+            contract: self.contract.to_generate()?,
+            host: host_of(&self.endpoint).ok_or_else(|| GenerateError::Endpoint(self.endpoint.clone()))?,
+            secrets,
+            control_plane: machine == MachineType::ControlPlane,
+        })
+    }
+
     /// Makes the base config.
     pub fn generate(
         &self,
         machine: MachineType,
         secrets: &SecretsBundle,
     ) -> Result<MachineConfig, GenerateError> {
-        let draft = Draft {
-            input: self,
-            contract: self.contract.to_generate()?,
-            host: host_of(&self.endpoint).ok_or_else(|| GenerateError::Endpoint(self.endpoint.clone()))?,
-            secrets,
-            control_plane: machine == MachineType::ControlPlane,
-        };
+        let draft = self.draft(machine, secrets)?;
         let mut documents = vec![json!({
             "version": "v1alpha1",
             "debug": self.debug,
@@ -349,22 +376,8 @@ impl Draft<'_> {
         if !self.at_least(12) {
             put("disablePodSecurityPolicy", json!(true));
         }
-        let pod_security = json!({
-            "apiVersion": "pod-security.admission.config.k8s.io/v1alpha1",
-            "defaults": {
-                "audit": "restricted",
-                "audit-version": "latest",
-                "enforce": "baseline",
-                "enforce-version": "latest",
-                "warn": "restricted",
-                "warn-version": "latest",
-            },
-            "exemptions": {"namespaces": ["kube-system"], "runtimeClasses": [], "usernames": []},
-            "kind": "PodSecurityConfiguration",
-        });
-        put("admissionControl", json!([{"name": "PodSecurity", "configuration": pod_security}]));
-        let rules = json!([{"level": "Metadata"}]);
-        put("auditPolicy", json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}));
+        put("admissionControl", json!([pod_security()]));
+        put("auditPolicy", audit_policy());
         Value::Object(server)
     }
 
@@ -380,6 +393,29 @@ impl Draft<'_> {
     fn image(&self, repository: &str) -> Value {
         json!(format!("{repository}:v{}", self.input.kubernetes))
     }
+}
+
+/// Pods are held to the baseline, and whoever goes beyond what is restricted is warned.
+fn pod_security() -> Value {
+    let configuration = json!({
+        "apiVersion": "pod-security.admission.config.k8s.io/v1alpha1",
+        "defaults": {
+            "audit": "restricted",
+            "audit-version": "latest",
+            "enforce": "baseline",
+            "enforce-version": "latest",
+            "warn": "restricted",
+            "warn-version": "latest",
+        },
+        "exemptions": {"namespaces": ["kube-system"], "runtimeClasses": [], "usernames": []},
+        "kind": "PodSecurityConfiguration",
+    });
+    json!({"name": "PodSecurity", "configuration": configuration})
+}
+
+/// Who asked for what is written down, not what it held.
+fn audit_policy() -> Value {
+    json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]})
 }
 
 #[cfg(test)]

@@ -123,3 +123,114 @@ fn endpoints_are_https_with_a_host() {
     let error = input.generate(MachineType::Worker, &BUNDLE).expect_err("refused");
     assert!(error.to_string().contains("https://host:port"));
 }
+
+fn in_documents(machine: MachineType, change: impl FnOnce(&mut Input)) -> MachineConfig {
+    let mut input = Input::new("home", "https://10.0.0.10:6443", DOCUMENTS).expect("known");
+    change(&mut input);
+    input.generate_in_documents(machine, &BUNDLE).expect("generates")
+}
+
+fn kinds(config: &MachineConfig) -> Vec<&str> {
+    config.documents().iter().filter_map(|document| document.get("kind")?.as_str()).collect()
+}
+
+#[test]
+fn the_shape_of_1_14_has_a_document_for_everything() {
+    let config = in_documents(MachineType::ControlPlane, |_| {});
+    let main = config.v1alpha1().expect("there");
+    let keys = |section: &str| -> Vec<&String> { main[section].as_object().expect("a map").keys().collect() };
+    assert_eq!(keys("machine"), ["type", "token", "ca", "certSANs", "features"]);
+    assert_eq!(keys("cluster"), ["token", "etcd"]);
+    assert_eq!(
+        kinds(&config),
+        [
+            "DiscoveryServiceConfig",
+            "DiscoveryIdentityConfig",
+            "ResolverConfig",
+            "VolumeConfig",
+            "FilesystemTrimConfig",
+            "SecurityProfileConfig",
+            "HostnameConfig",
+            "KubeClusterConfig",
+            "KubeNodeConfig",
+            "KubeletConfig",
+            "KubeNetworkConfig",
+            "KubeAPIServerCAConfig",
+            "KubePrismConfig",
+            "KubeAggregatorCAConfig",
+            "KubeAdmissionControlConfig",
+            "KubeAuditPolicyConfig",
+            "KubeAuthenticationConfig",
+            "KubeAuthorizerConfig",
+            "KubeAuthorizerConfig",
+            "KubeEtcdEncryptionConfig",
+            "KubeServiceAccountConfig",
+            "KubeAPIServerConfig",
+            "KubeControllerManagerConfig",
+            "KubeSchedulerConfig",
+            "KubeProxyConfig",
+            "KubeFlannelCNIConfig",
+            "KubeCoreDNSConfig",
+        ]
+    );
+    let authority = &config.document("KubeAPIServerCAConfig", "").expect("there")["issuingCA"];
+    assert_eq!(authority["cert"], json!(BUNDLE.kubernetes.certificate), "plain PEM");
+    let text = config.to_yaml().expect("writes");
+    assert!(MachineConfig::from_yaml(&text).expect("reads") == config);
+}
+
+#[test]
+fn a_worker_of_1_14_holds_no_key_of_an_authority() {
+    let config = in_documents(MachineType::Worker, |_| {});
+    assert_eq!(kinds(&config).last(), Some(&"KubePrismConfig"));
+    let authority = config.document("KubeAPIServerCAConfig", "").expect("there");
+    assert_eq!(authority["acceptedCAs"], json!([BUNDLE.kubernetes.certificate]));
+    assert!(authority.get("issuingCA").is_none());
+    let node = config.document("KubeNodeConfig", "").expect("there");
+    assert!(node.get("labels").is_none() && node.get("taints").is_none());
+    let text = config.to_yaml().expect("writes");
+    for pair in [&BUNDLE.kubernetes, &BUNDLE.aggregator, &BUNDLE.etcd, &BUNDLE.os] {
+        let line = pair.key.expose().lines().nth(1).expect("PEM");
+        assert!(!text.contains(line) && !text.contains(&secrets::base64(pair.key.expose())));
+    }
+}
+
+#[test]
+fn what_is_chosen_or_switched_off_shows_in_the_documents_of_1_14() {
+    let config = in_documents(MachineType::ControlPlane, |input| {
+        input.discovery = false;
+        input.cni = Some(Cni { name: "none".to_owned(), urls: vec![] });
+        input.install_disk = Some("/dev/nvme0n1".to_owned());
+        input.install_image = Some("factory.example/installer:v1.14.0".to_owned());
+        input.allow_scheduling_on_control_planes = true;
+        input.local_api_server_port = Some(5443);
+        input.additional_sans = vec!["k8s.example".to_owned()];
+        input.kubespan = Some(true);
+        input.sysctls.insert("a".to_owned(), "b".to_owned());
+    });
+    let there = kinds(&config);
+    assert!(!there.contains(&"DiscoveryServiceConfig") && !there.contains(&"KubeFlannelCNIConfig"));
+    let document = |kind: &str| config.document(kind, "").unwrap_or_else(|| panic!("no {kind}")).clone();
+    let install = document("UnattendedInstallConfig");
+    assert_eq!(install["installer"]["image"], "factory.example/installer:v1.14.0");
+    assert_eq!(install["provisioning"]["diskSelector"]["match"], "disk.dev_path == \"/dev/nvme0n1\"");
+    assert!(document("KubeNodeConfig").get("taints").is_none());
+    let server = document("KubeAPIServerConfig");
+    assert_eq!((&server["apiPort"], &server["certExtraSANs"]), (&json!(5443), &json!(["k8s.example"])));
+    assert_eq!(document("KubeSpanConfig")["enabled"], true);
+    assert_eq!(document("SysctlConfig")["params"], json!({"a": "b"}));
+
+    let urls = vec!["https://example.org/cni.yaml".to_owned()];
+    let custom = in_documents(MachineType::ControlPlane, |input| {
+        input.cni = Some(Cni { name: "custom".to_owned(), urls });
+    });
+    let manifest = custom.document("KubeExternalManifestConfig", "custom-cni").expect("there");
+    assert_eq!(manifest["url"], "https://example.org/cni.yaml");
+}
+
+#[test]
+fn older_talos_does_not_read_the_shape_of_1_14() {
+    let input = Input::new("home", "https://10.0.0.10:6443", Contract::new(1, 13)).expect("known");
+    let error = input.generate_in_documents(MachineType::Worker, &BUNDLE).expect_err("refused");
+    assert!(matches!(error, GenerateError::Version(_)), "{error}");
+}
