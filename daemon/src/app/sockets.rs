@@ -111,6 +111,16 @@ pub(crate) fn catalogue(site: &Site, state: &Path) -> anyhow::Result<Arc<Catalog
         let image = catalogue.image(&set.schematic, &set.version, set.architecture)?;
         boot::script::check_cmdline(&kernel_command_line(site, image))
             .context("kernel-args in ichord.yaml")?;
+        if site.is_secure_boot(&set) {
+            let file = format!("metal-{}-secureboot-uki.efi", set.architecture.name());
+            let name = boot::AssetName::image(&set.schematic, &set.version, &file)?;
+            anyhow::ensure!(
+                catalogue.get(&name).is_some(),
+                "{} has no {name}, which machines with Secure Boot start: `ichord images pull {}` fetches it",
+                directory.display(),
+                site.directory().display()
+            );
+        }
     }
     Ok(Arc::new(catalogue))
 }
@@ -288,6 +298,7 @@ fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16)
         relayed: network.relayed,
         server,
         http_port,
+        signed: site.is_secure_boot_only(),
         pool: network.pool.map(|pool| pool.first..=pool.last),
         pool_for: if network.pool_for_any { dhcp::PoolFor::Any } else { dhcp::PoolFor::NetbootClients },
         excluded: others.chain(nodes.iter().copied()).collect(),

@@ -8,6 +8,7 @@
 mod ask;
 mod assets;
 mod connection;
+mod signed;
 
 use std::{
     fmt,
@@ -118,6 +119,7 @@ impl<A: BootAuthority> BootServer<A> {
         Router::new()
             .route("/boot.ipxe", get(entry::<A>))
             .route("/boot/ask", get(ask::ask::<A>))
+            .route("/uki/{mac}/{file}", get(signed::image::<A>))
             .route("/ipxe/{file}", get(assets::ipxe::<A>))
             .route("/assets/{schematic}/{version}/{file}", get(assets::image::<A>))
             .layer(middleware::from_fn(move |request, next| {

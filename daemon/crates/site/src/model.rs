@@ -290,6 +290,12 @@ impl Site {
         nodes.any(|node| node.configs.machine_spec.secureboot && self.image_set_of(node) == *set)
     }
 
+    /// Whether every node's firmware starts only signed files. DHCP cannot tell which one does, so a site with both
+    /// kinds boots by iPXE.
+    pub fn is_secure_boot_only(&self) -> bool {
+        self.cluster.nodes.iter().all(|node| node.configs.machine_spec.secureboot)
+    }
+
     fn image_set_of(&self, node: &Node) -> ImageSet {
         ImageSet {
             schematic: node.boot_schematic_id(),

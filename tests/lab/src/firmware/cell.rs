@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     OvmfPxe,
     /// OVMF, HTTP Boot
     OvmfHttp,
+    /// OVMF in Secure Boot mode, HTTP Boot of a signed image
+    SecureBoot,
     /// OVMF, iPXE on a USB stick
     Usb,
     /// AArch64 UEFI, PXE over TFTP
@@ -25,6 +27,8 @@ pub(crate) enum Network {
     Authoritative,
     /// dnsmasq, and the daemon adds what to boot
     Proxy,
+    /// the daemon, from behind a relay and a router
+    Relayed,
 }
 
 /// One cell.
@@ -35,13 +39,15 @@ pub(crate) struct Cell {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::SeaBios, Self::OvmfPxe, Self::OvmfHttp, Self::Usb, Self::Arm64];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::SeaBios, Self::OvmfPxe, Self::OvmfHttp, Self::SecureBoot, Self::Usb, Self::Arm64];
 
     fn name(self) -> &'static str {
         match self {
             Self::SeaBios => "seabios",
             Self::OvmfPxe => "ovmf-pxe",
             Self::OvmfHttp => "ovmf-http",
+            Self::SecureBoot => "secure-boot",
             Self::Usb => "usb",
             Self::Arm64 => "arm64-pxe",
         }
@@ -53,6 +59,7 @@ impl Kind {
             Self::SeaBios => "SeaBIOS, iPXE in the card's ROM",
             Self::OvmfPxe => "OVMF, PXE over TFTP",
             Self::OvmfHttp => "OVMF, HTTP Boot",
+            Self::SecureBoot => "OVMF in Secure Boot mode, HTTP Boot of a signed image",
             Self::Usb => "OVMF, `ichord images usb` on a stick",
             Self::Arm64 => "arm64 UEFI, PXE over TFTP",
         }
@@ -65,12 +72,13 @@ impl Kind {
 }
 
 impl Network {
-    pub(crate) const ALL: [Self; 2] = [Self::Authoritative, Self::Proxy];
+    pub(crate) const ALL: [Self; 3] = [Self::Authoritative, Self::Proxy, Self::Relayed];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Authoritative => "authoritative",
             Self::Proxy => "proxy",
+            Self::Relayed => "relayed",
         }
     }
 
@@ -79,6 +87,7 @@ impl Network {
         match self {
             Self::Authoritative => "authoritative",
             Self::Proxy => "proxy beside dnsmasq",
+            Self::Relayed => "relayed",
         }
     }
 }
@@ -90,9 +99,13 @@ impl Cell {
         Kind::ALL.into_iter().flat_map(row).collect()
     }
 
-    /// Those of every run: the three firmwares that every x86 rack has.
+    /// Those of every run: the three firmwares that every x86 rack has, in the two usual networks.
     pub(crate) fn usual() -> Vec<Self> {
-        Self::all().into_iter().filter(|cell| !matches!(cell.kind, Kind::Usb | Kind::Arm64)).collect()
+        let usual = |cell: &Self| {
+            matches!(cell.kind, Kind::SeaBios | Kind::OvmfPxe | Kind::OvmfHttp)
+                && cell.network != Network::Relayed
+        };
+        Self::all().into_iter().filter(usual).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 mod cell;
 mod guest;
 mod payload;
+mod secure;
 mod site;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::cell::{Cell, Kind, Network};
 use self::payload::{Payload, REPORT};
+use self::secure::{SECURE, Signer};
 use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
 use crate::process::{Launcher, Process, Start, last_lines};
@@ -36,6 +38,10 @@ use crate::wires::{BRIDGE, Wires, port_interface};
 const LAST_LINES: usize = 15;
 /// What dnsmasq gives, beside the daemon's own address on the same wire.
 const OTHER: &str = "10.77.0.2/24";
+/// The wire of the machines behind the relay.
+const FAR_BRIDGE: &str = "br1";
+/// The relay's address on the daemon's wire.
+const RELAY_HERE: &str = "10.77.0.3";
 
 /// Arguments of *firmware*.
 #[derive(Debug, Args)]
@@ -57,6 +63,8 @@ pub(crate) struct Firmware {
 struct Kit {
     accelerator: Accelerator,
     payloads: BTreeMap<&'static str, Payload>,
+    /// the certificate that Secure Boot trusts, and the image that its key signed
+    signed: Option<(Vec<u8>, Vec<u8>)>,
     bootloaders: Vec<(String, Vec<u8>)>,
 }
 
@@ -97,7 +105,16 @@ impl Kit {
         let scratch = tempfile::tempdir().context("cannot make a folder for the probe")?;
         let kernel = payloads.get("amd64").map(|payload| payload.kernel.as_slice()).unwrap_or_default();
         let accelerator = accelerator(kernel, scratch.path())?;
-        Ok(Self { accelerator, payloads, bootloaders })
+        let signed = match payloads.get("amd64") {
+            Some(payload) if cells.iter().any(|cell| cell.kind == Kind::SecureBoot) => {
+                let signer = Signer::make(&packages)?;
+                let image = signer
+                    .image(payload, &format!("talos.platform=metal {}", site::kernel_args().join(" ")))?;
+                Some((signer.certificate, image))
+            }
+            _ => None,
+        };
+        Ok(Self { accelerator, payloads, signed, bootloaders })
     }
 
     fn payload(&self, architecture: &str) -> Result<&Payload> {
@@ -180,11 +197,14 @@ impl Rack<'_> {
         let mac = MacAddr([0x52, 0x54, 0x00, 0x77, 0x01, self.number]);
         let architecture = if self.cell.kind == Kind::Arm64 { "arm64" } else { "amd64" };
         let payload = self.kit.payload(architecture)?;
-        site::write(&site, self.cell, mac, payload, architecture, &self.kit.bootloaders)?;
+        let signed = self.kit.signed.as_ref().filter(|_| self.cell.kind == Kind::SecureBoot);
+        let image = signed.map(|(_, image)| image.as_slice());
+        site::write(&site, self.cell, mac, payload, architecture, image, &self.kit.bootloaders)?;
 
         let other = match self.cell.network {
             Network::Authoritative => None,
             Network::Proxy => Some(self.dnsmasq(&launcher, mac).await?),
+            Network::Relayed => Some(self.relay(&launcher, mac).await?),
         };
         let mut daemon = Daemon::new(
             launcher.clone(),
@@ -201,8 +221,12 @@ impl Rack<'_> {
 
         let tap = port_interface(usize::from(self.number));
         ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]).await?;
-        self.wires.attach(&tap).await?;
-        let command = guest::command(self.cell.kind, self.kit.accelerator, &tap, mac, self.place)?;
+        match self.cell.network {
+            Network::Authoritative | Network::Proxy => self.wires.attach(&tap).await?,
+            Network::Relayed => ip(&["link", "set", &tap, "master", FAR_BRIDGE, "up"]).await?,
+        }
+        let trusted = signed.map(|(certificate, _)| certificate.as_slice());
+        let command = guest::command(self.cell.kind, self.kit.accelerator, &tap, mac, self.place, trusted)?;
         let (lines, said) = mpsc::unbounded_channel();
         let began = Instant::now();
         let start =
@@ -216,6 +240,7 @@ impl Rack<'_> {
         if let Some((mut dnsmasq, _network)) = other {
             dnsmasq.crash().await.ok();
             ip(&["link", "del", "other"]).await.ok();
+            ip(&["link", "del", FAR_BRIDGE]).await.ok();
         }
         ip(&["link", "del", &tap]).await?;
         let result = result.and_then(|took| self.came_by_its_own_way(&launcher).map(|()| took));
@@ -253,6 +278,13 @@ impl Rack<'_> {
             "the machine reported, but its bootloader {} by TFTP",
             if by_tftp { "came" } else { "did not come" }
         );
+        if self.cell.kind == Kind::SecureBoot {
+            let console = fs::read(launcher.log("machine")).context("cannot read the machine's console")?;
+            ensure!(
+                String::from_utf8_lossy(&console).contains(SECURE),
+                "the machine reported, but its firmware did not check what it started"
+            );
+        }
         Ok(())
     }
 
@@ -271,14 +303,41 @@ impl Rack<'_> {
              --dhcp-leasefile={}",
             leases.display()
         );
-        let start = Start {
-            name: "dnsmasq".to_owned(),
-            network: Some(network.pid),
-            card: None,
-            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
-            environment: Vec::new(),
-        };
-        Ok((launcher.start(start, None)?, network))
+        Ok((launcher.start(shell("dnsmasq", network.pid, script), None)?, network))
+    }
+
+    /// A router with a relay agent, between the machine's network and the daemon's.
+    async fn relay(&self, launcher: &Launcher, mac: MacAddr) -> Result<(Process, crate::process::Network)> {
+        let network = launcher.hold_network("relay-network").await?;
+        let card = MacAddr([0x52, 0x54, 0x00, 0x77, 0x03, mac.0[5]]);
+        self.wires.plug("other", card, network.pid).await?;
+        let holder = network.pid.to_string();
+        ip(&["link", "add", FAR_BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0"]).await?;
+        ip(&["link", "add", "far", "type", "veth", "peer", "name", "eth1", "netns", &holder]).await?;
+        ip(&["link", "set", "far", "master", FAR_BRIDGE, "up"]).await?;
+        ip(&["link", "set", FAR_BRIDGE, "up"]).await?;
+        ip(&["route", "replace", "10.78.0.0/24", "via", RELAY_HERE]).await?;
+        let server = crate::wires::HOST.0;
+        let script = format!(
+            "ip addr add {RELAY_HERE}/24 dev eth0 && ip link set eth0 up && \
+             ip addr add {}/24 dev eth1 && ip link set eth1 up && echo 1 >/proc/sys/net/ipv4/ip_forward && \
+             exec dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility=- --log-dhcp --user=root \
+             --group=root --pid-file= --port=0 --dhcp-relay={},{server}",
+            site::RELAY,
+            site::RELAY
+        );
+        Ok((launcher.start(shell("dnsmasq", network.pid, script), None)?, network))
+    }
+}
+
+/// Gives a child of the lab its words.
+fn shell(name: &str, network: u32, script: String) -> Start {
+    Start {
+        name: name.to_owned(),
+        network: Some(network),
+        card: None,
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
+        environment: Vec::new(),
     }
 }
 

@@ -15,8 +15,13 @@ use crate::wires::{BRIDGE, HOST};
 
 /// What the factory calls an image without anything added.
 const PLAIN: &str = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba";
-/// The node's address, outside of every pool.
-const NODE: &str = "10.77.0.11";
+/// The relay's address among the machines.
+pub(crate) const RELAY: &str = "10.78.0.1";
+
+/// What the machine needs to know that an image does not.
+pub(crate) fn kernel_args() -> [String; 3] {
+    ["console=ttyS0".to_owned(), "console=ttyAMA0".to_owned(), format!("lab.server={}", HOST.0)]
+}
 
 /// Writes the folder; secrets are made by `ichord secrets new`.
 pub(crate) fn write(
@@ -25,48 +30,65 @@ pub(crate) fn write(
     mac: MacAddr,
     payload: &Payload,
     architecture: &str,
+    signed: Option<&[u8]>,
     bootloaders: &[(String, Vec<u8>)],
 ) -> Result<()> {
-    let mut network = json!({
+    // nobody else gives addresses where the daemon is reached through a relay
+    let dhcp = if cell.network == Network::Proxy { "proxy" } else { "authoritative" };
+    let mut networks = vec![json!({
         "interface": BRIDGE,
         "subnet": format!("10.77.0.0/{}", HOST.1),
-        "dhcp": cell.network.name(),
+        "dhcp": dhcp,
         "gateway": HOST.0,
-    });
+    })];
     if cell.network == Network::Authoritative {
-        network["pool"] = json!("10.77.0.100-10.77.0.199");
+        networks[0]["pool"] = json!("10.77.0.100-10.77.0.199");
     }
+    if cell.network == Network::Relayed {
+        networks.push(json!({
+            "interface": BRIDGE,
+            "subnet": "10.78.0.0/24",
+            "dhcp": dhcp,
+            "relayed": true,
+            "pool": "10.78.0.100-10.78.0.199",
+            "gateway": RELAY,
+        }));
+    }
+    let node = if cell.network == Network::Relayed { "10.78.0.11" } else { "10.77.0.11" };
     let site = json!({
         "site": "matrix",
-        "network": [network],
+        "network": networks,
         "machines": { "cp1": { "mac": mac.to_string() } },
         "trust": "machine",
         "deploy": "auto",
         "images": "images",
-        "kernel-args": ["console=ttyS0", "console=ttyAMA0", format!("lab.server={}", HOST.0)],
+        "kernel-args": kernel_args(),
     });
     let talconfig = json!({
         "clusterName": "matrix",
         "talosVersion": TALOS,
         "kubernetesVersion": "v1.36.0",
-        "endpoint": format!("https://{NODE}:6443"),
+        "endpoint": format!("https://{node}:6443"),
         "nodes": [{
             "hostname": "cp1",
-            "ipAddress": NODE,
+            "ipAddress": node,
             "controlPlane": true,
             "installDisk": "/dev/sda",
-            "machineSpec": { "mode": "metal", "arch": architecture },
-            "networkInterfaces": [{ "interface": "eth0", "addresses": [format!("{NODE}/{}", HOST.1)] }],
+            "machineSpec": { "mode": "metal", "arch": architecture, "secureboot": signed.is_some() },
+            "networkInterfaces": [{ "interface": "eth0", "addresses": [format!("{node}/{}", HOST.1)] }],
         }],
     });
     let text = |value: Value| format!("{value:#}\n").into_bytes();
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     put(folder, &[("ichord.yaml".to_owned(), text(site)), ("talconfig.yaml".to_owned(), text(talconfig))])?;
-    let image = [
+    let mut image = vec![
         (format!("kernel-{architecture}"), payload.kernel.clone()),
         (format!("initramfs-{architecture}.xz"), payload.initramfs.clone()),
         (format!("cmdline-metal-{architecture}"), b"talos.platform=metal".to_vec()),
     ];
+    if let Some(signed) = signed {
+        image.push((format!("metal-{architecture}-secureboot-uki.efi"), signed.to_vec()));
+    }
     put_listed(&folder.join("images").join(PLAIN).join(TALOS), &image)?;
     put_listed(&folder.join("images/ipxe"), bootloaders)
 }

@@ -24,7 +24,7 @@ use crate::site::{EXTENSIONS, ImageFiles, TALOS, schematic_id};
 
 pub(crate) use self::archive::Archive;
 pub(crate) use self::guest::{Accelerator, DISK_MODEL, OVMF_CODE, OVMF_SETTINGS, QEMU};
-pub(crate) use self::packages::{Packages, Suite};
+pub(crate) use self::packages::{Packages, Suite, run};
 pub(crate) use self::probe::accelerator;
 
 /// The card, in the order in which its drivers need each other. The disk's driver is part of the kernel.

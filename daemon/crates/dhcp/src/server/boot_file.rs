@@ -57,6 +57,14 @@ impl BootFile {
             (Kind::Ipxe, _) => Self::Script(url(config, "boot.ipxe")),
             (Kind::Plain, _) => Self::None,
             (Kind::Pxe, Some(Firmware::RaspberryPi)) => Self::RaspberryPi,
+            (Kind::HttpBoot, Some(firmware)) if config.signed => match architecture(firmware) {
+                // the machine says nothing about itself when it fetches, so the URL does
+                Some(name) => {
+                    let mac = client.mac.to_string().replace(':', "-");
+                    Self::Url(url(config, &format!("uki/{mac}/{name}.efi")))
+                }
+                None => Self::NoneFits,
+            },
             (kind, firmware) => match firmware.and_then(bootloader) {
                 Some(file) if kind == Kind::HttpBoot => Self::Url(url(config, &format!("ipxe/{file}"))),
                 Some(file) => Self::File(file),
@@ -124,6 +132,15 @@ fn url(config: &Config, path: &str) -> String {
     match config.http_port {
         80 => format!("http://{}/{path}", config.server),
         port => format!("http://{}:{port}/{path}", config.server),
+    }
+}
+
+/// Of the processor, as image names have it.
+fn architecture(firmware: Firmware) -> Option<&'static str> {
+    match firmware {
+        Firmware::UefiX64 | Firmware::UefiX64Http => Some("amd64"),
+        Firmware::UefiArm64 | Firmware::UefiArm64Http | Firmware::UbootArm64 => Some("arm64"),
+        Firmware::Bios | Firmware::RaspberryPi | Firmware::Other(_) => None,
     }
 }
 

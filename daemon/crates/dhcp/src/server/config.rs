@@ -38,6 +38,8 @@ pub struct Config {
     pub server: Ipv4Addr,
     /// the boot server's port at that address
     pub http_port: u16,
+    /// whether HTTP Boot firmware starts only signed files: it gets its machine's own image instead of iPXE
+    pub signed: bool,
     /// addresses for machines that hold no slot
     pub pool: Option<RangeInclusive<Ipv4Addr>>,
     /// who gets them

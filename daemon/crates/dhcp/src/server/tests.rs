@@ -32,6 +32,7 @@ fn config() -> Config {
         relayed: false,
         server: SERVER,
         http_port: 80,
+        signed: false,
         pool: Some(host(100)..=host(103)),
         pool_for: PoolFor::NetbootClients,
         excluded: BTreeSet::new(),

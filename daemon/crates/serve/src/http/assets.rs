@@ -35,7 +35,7 @@ pub(super) async fn image<A: BootAuthority>(
     serve(&server, AssetName::image(&schematic, &version, &file), request).await
 }
 
-async fn serve<A>(
+pub(super) async fn serve<A>(
     server: &BootServer<A>,
     name: Result<AssetName, AssetNameError>,
     request: Request,

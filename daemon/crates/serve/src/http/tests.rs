@@ -35,12 +35,17 @@ impl BootAuthority for Oracle {
 const KERNEL: &[u8] = b"0123456789";
 const KERNEL_DIGEST: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
 
+const SIGNED: &str = "metal-amd64-secureboot-uki.efi";
+
 fn images() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let image = root.path().join("abc/v1.11.0");
     fs::create_dir_all(&image).unwrap();
     fs::write(image.join("kernel-amd64"), KERNEL).unwrap();
-    fs::write(image.join("sha256sum.txt"), format!("{KERNEL_DIGEST}  kernel-amd64\n")).unwrap();
+    // of a file with the same content
+    fs::write(image.join(SIGNED), KERNEL).unwrap();
+    let sums = format!("{KERNEL_DIGEST}  kernel-amd64\n{KERNEL_DIGEST}  {SIGNED}\n");
+    fs::write(image.join("sha256sum.txt"), sums).unwrap();
     fs::write(root.path().join("secret.yaml"), "not for the wire").unwrap();
     fs::create_dir(root.path().join("ipxe")).unwrap();
     fs::write(root.path().join("ipxe/snponly.efi"), "MZ").unwrap();
@@ -350,4 +355,33 @@ async fn it_stops_when_told_and_kept_connections_with_it() {
     stand.shutdown.cancel();
     stand.task.await.unwrap();
     driver.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_signed_image_goes_to_who_shall_boot_it() {
+    let stand = Stand::start(Limits::default()).await;
+    let name = |file: &str| AssetName::image("abc", "v1.11.0", file).unwrap();
+    let deploy = BootReply::Deploy {
+        kernel: name("kernel-amd64"),
+        initramfs: name("initramfs-amd64.xz"),
+        cmdline: String::new(),
+    };
+    stand.answer(deploy);
+    let path = "/uki/52-54-00-77-00-02/amd64.efi";
+    let head = stand.call(Method::HEAD, path, None).await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("10")));
+    assert!(stand.oracle.asked.lock().unwrap().is_empty(), "to ask for the length decides nothing");
+    let got = stand.get(path).await;
+    assert_eq!((got.status, &got.body[..]), (200, KERNEL));
+    assert_eq!(got.header("content-type"), Some("application/efi"));
+    let asked = stand.oracle.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].machine.macs, [MacAddr([0x52, 0x54, 0, 0x77, 0, 2])].into());
+
+    stand.answer(BootReply::LocalDisk { reason: "it is installed".to_owned() });
+    assert_eq!(stand.get(path).await.status, 404);
+    for odd in ["/uki/nobody/amd64.efi", "/uki/52-54-00-77-00-02/amd64", "/uki/52-54-00-77-00-02/..%2fx.efi"]
+    {
+        assert_eq!(stand.get(odd).await.status, 404, "{odd}");
+    }
 }
