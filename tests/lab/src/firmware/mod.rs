@@ -379,9 +379,9 @@ mod tests {
             (cell("seabios/authoritative"), Some(Duration::from_millis(9_230))),
             (cell("ovmf-http/proxy"), None),
         ];
-        let expected = "| firmware | authoritative | proxy beside dnsmasq |\n|---|---|---|\n\
-                        | SeaBIOS, iPXE in the card's ROM | 9.2 s | not run |\n\
-                        | OVMF, HTTP Boot | not run | failed |\n";
+        let expected = "| firmware | authoritative | proxy beside dnsmasq | relayed |\n|---|---|---|---|\n\
+                        | SeaBIOS, iPXE in the card's ROM | 9.2 s | not run | not run |\n\
+                        | OVMF, HTTP Boot | not run | failed | not run |\n";
         assert_eq!(table(&results), expected);
     }
 }
