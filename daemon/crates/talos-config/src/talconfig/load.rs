@@ -33,7 +33,7 @@ pub fn load(file: &str, text: &str, sources: &Sources<'_>) -> (Option<TalConfig>
     };
     if document.root().entry("sops").is_some() {
         let place = document.place().name("sops");
-        let finding = place.error("sops", "the file is encrypted with SOPS, which is not read yet");
+        let finding = place.error("sops", "the file is encrypted with SOPS, and was not decrypted");
         return (None, finding.fix(DECRYPT).into());
     }
     let mut findings = document.substitute(sources.environment);
@@ -289,7 +289,7 @@ impl<'a> Loader<'a> {
         let name: PathBuf = Path::new(self.document.file()).with_file_name(path).components().collect();
         let name = name.display().to_string();
         if is_encrypted(&text) {
-            let message = format!("{} is encrypted with SOPS, which is not read yet", full.display());
+            let message = format!("{} is encrypted with SOPS, and was not decrypted", full.display());
             self.findings.push(place.error("sops", message).fix(DECRYPT));
             return None;
         }
