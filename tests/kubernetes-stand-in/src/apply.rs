@@ -75,16 +75,21 @@ pub(crate) fn apply(
     // Given up: formerly the manager's, no longer asked for, and nobody else's (nor part of what is).
     let kept: Fields =
         others.iter().flat_map(|other| &other.fields).chain(&manager.fields).cloned().collect();
-    let mut given_up: Vec<&Path> = former
-        .iter()
-        .filter(|path| kept.range((*path).clone()..).next().is_none_or(|next| !next.starts_with(path)))
-        .collect();
-    given_up.reverse(); // children before their parents
+    let mut given_up: Vec<&Path> = Vec::new();
+    for path in &former {
+        // What is below something that goes anyway needs no look; an element without its key would not be found again.
+        let goes_anyway = given_up.last().is_some_and(|above| path.starts_with(above));
+        let is_kept = kept.range(path.clone()..).next().is_some_and(|next| next.starts_with(path));
+        if !goes_anyway && !is_kept {
+            given_up.push(path);
+        }
+    }
     for path in given_up {
         remove(&mut object, path, root);
     }
-    others.retain(|other| !other.fields.is_empty());
     others.push(manager);
+    // Who asks for nothing is not mentioned.
+    others.retain(|other| !other.fields.is_empty());
     Ok(Merged { object, managers: others })
 }
 

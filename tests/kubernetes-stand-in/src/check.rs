@@ -62,7 +62,9 @@ pub(crate) fn typed(value: &Value, at: Cursor<'_>, path: &str) -> Result<(), Str
 fn strings(value: &Value, path: &str) -> Result<(), String> {
     for (name, value) in value.as_object().into_iter().flatten() {
         if !value.is_string() {
-            return Err(format!("{path}.{name}: expected string, got {value}"));
+            return Err(format!(
+                "{path}.{name}: expected string, got &value.valueUnstructured{{Value:{value}}}"
+            ));
         }
     }
     Ok(())
@@ -75,7 +77,8 @@ pub(crate) fn valid(kind: &Kind, live: Option<&Value>, object: &Value) -> Result
         |field: &str, message: &str| Err(Status::invalid(&kind.kind, &kind.group, name, field, message));
     let immutable = |field: &str, pointer: &str| match live {
         Some(live) if live.pointer(pointer) != object.pointer(pointer) => {
-            invalid(field, "Invalid value: field is immutable")
+            let wanted = object.pointer(pointer).unwrap_or(&Value::Null);
+            invalid(field, &format!("Invalid value: {wanted}: field is immutable"))
         }
         _ => Ok(()),
     };
@@ -118,7 +121,14 @@ pub(crate) fn valid(kind: &Kind, live: Option<&Value>, object: &Value) -> Result
             if !object["roleRef"].is_object() {
                 return invalid("roleRef", "Required value");
             }
-            immutable("roleRef", "/roleRef")
+            if live.is_some_and(|live| live["roleRef"] != object["roleRef"]) {
+                let role = &object["roleRef"];
+                // The names that the server has for them itself.
+                let shown =
+                    json!({ "APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"] });
+                return invalid("roleRef", &format!("Invalid value: {shown}: cannot change roleRef"));
+            }
+            Ok(())
         }
         "CustomResourceDefinition" => {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

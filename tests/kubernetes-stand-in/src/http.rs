@@ -351,19 +351,17 @@ fn read(kind: &Kind, namespace: Option<&str>, name: &str, body: &[u8]) -> Result
     };
     let mut wanted = apply::without_nulls(wanted);
     let api_version = kind.api_version();
-    for (field, expected) in [("apiVersion", &api_version), ("kind", &kind.kind)] {
-        if wanted[field] != **expected {
-            return Err(Status::bad_request(format!(
-                "the {field} in the data ({}) does not match the expected {field} ({expected})",
-                wanted[field]
-            )));
-        }
+    if wanted["apiVersion"] != *api_version || wanted["kind"] != *kind.kind {
+        let (version, kind) = (shown(&wanted["apiVersion"]), shown(&wanted["kind"]));
+        // A version of the core group is written with the group's empty name.
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
     }
     let metadata = &wanted["metadata"];
     if metadata["name"] != name {
         return Err(Status::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({name})",
-            metadata["name"]
+            shown(&metadata["name"])
         )));
     }
     if !metadata["namespace"].is_null() && metadata["namespace"].as_str() != namespace {
@@ -375,10 +373,10 @@ fn read(kind: &Kind, namespace: Option<&str>, name: &str, body: &[u8]) -> Result
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     check::typed(&wanted, Cursor::root(kind.custom.as_ref()), "").map_err(|detail| {
-        let (kind, namespace) = (&kind.kind, namespace.unwrap_or_default());
-        // Measured on real servers: this one is not called the client's fault.
-        Status::internal(format!(
-            "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {detail}"
+        let namespace = wanted["metadata"]["namespace"].as_str().unwrap_or_default();
+        let (group, version, kind) = (&kind.group, &kind.version, &kind.kind);
+        Status::untyped(format!(
+            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {detail}"
         ))
     })?;
     if let Some(namespace) = namespace {
@@ -395,6 +393,10 @@ fn read(kind: &Kind, namespace: Option<&str>, name: &str, body: &[u8]) -> Result
     }
     check::string_data(kind, &mut wanted);
     Ok(wanted)
+}
+
+fn shown(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 /// Everything whose change counts as a new generation.

@@ -39,6 +39,11 @@ impl Status {
         Status::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message, json!({}))
     }
 
+    /// An object that does not fit its type. The server has no reason for it, and does not call it the client's fault.
+    pub(crate) fn untyped(message: impl Into<String>) -> Self {
+        Status::new(StatusCode::INTERNAL_SERVER_ERROR, "", message, json!({}))
+    }
+
     /// The URL leads nowhere, for instance to a kind that no CRD defines yet.
     pub(crate) fn no_resource() -> Self {
         let message = "the server could not find the requested resource";
@@ -71,7 +76,13 @@ impl Status {
 
     pub(crate) fn invalid(kind: &str, group: &str, name: &str, field: &str, message: &str) -> Self {
         let what = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let causes = json!([{ "reason": "FieldValueInvalid", "message": message, "field": field }]);
+        let reason = match message.split(':').next().unwrap_or_default() {
+            "Required value" => "FieldValueRequired",
+            "Too long" => "FieldValueTooLong",
+            "Unsupported value" => "FieldValueNotSupported",
+            _ => "FieldValueInvalid",
+        };
+        let causes = json!([{ "reason": reason, "message": message, "field": field }]);
         let details = json!({ "name": name, "group": group, "kind": kind, "causes": causes });
         let message = format!("{what} {name:?} is invalid: {field}: {message}");
         Status::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message, details)
@@ -130,7 +141,7 @@ impl IntoResponse for Status {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            "reason": Some(self.reason).filter(|reason| !reason.is_empty()),
             "details": self.details,
             "code": self.code.as_u16(),
         });

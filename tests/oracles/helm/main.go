@@ -1,7 +1,7 @@
 // Command helm answers questions about release records with Helm's own code: its storage driver, and its upgrade.
 //
 // It reads one JSON question a line on standard input and answers one JSON line each on standard output. The crate handover
-// builds and asks it (tests/helm.rs there). Records lie in memory; with a kubeconfig, in a cluster, and the upgrade is a real one.
+// builds and asks it (tests/helm.rs there), and so does control-plane. Records lie in memory; with a kubeconfig, in a cluster, and the upgrade is a real one.
 package main
 
 import (

@@ -1,4 +1,4 @@
-//! The real tools as judges: finds the pinned `talosctl` and `talhelper`, and builds them from their Go modules first
+//! The real tools as judges: finds the pinned `talosctl`, `talhelper` and Kubernetes control plane, and builds them from their Go modules first
 //! where that has not happened yet.
 //!
 //! Each tool has a Go module of its own here, because their dependencies do not agree. What was built lies outside the
@@ -21,6 +21,10 @@ pub enum Tool {
     Talosctl,
     /// What most people render their `talconfig.yaml` with.
     Talhelper,
+    /// etcd and the Kubernetes API server in one program.
+    ControlPlane,
+    /// Helm's storage and upgrade, asked by lines of JSON.
+    Helm,
 }
 
 /// Why there is no tool.
@@ -47,13 +51,15 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Talosctl, Self::Talhelper];
+    pub const ALL: [Self; 4] = [Self::Talosctl, Self::Talhelper, Self::ControlPlane, Self::Helm];
 
     /// The name of the program, which is also the name of its module's folder.
     pub fn name(self) -> &'static str {
         match self {
             Self::Talosctl => "talosctl",
             Self::Talhelper => "talhelper",
+            Self::ControlPlane => "control-plane",
+            Self::Helm => "helm",
         }
     }
 
@@ -61,21 +67,51 @@ impl Tool {
         match self {
             Self::Talosctl => "github.com/siderolabs/talos/cmd/talosctl",
             Self::Talhelper => "github.com/budimanjojo/talhelper/v3",
+            Self::ControlPlane | Self::Helm => ".",
         }
+    }
+
+    /// How the linker is told to leave out what only debuggers need. Kubernetes gets its version from the linker, too.
+    fn linked(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3",
+            _ => "-ldflags=-s -w",
+        }
+    }
+
+    /// What a build is made from, of the module's own files.
+    fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::Talosctl | Self::Talhelper => &["go.mod", "go.sum"],
+            Self::ControlPlane | Self::Helm => &["go.mod", "go.sum", "main.go"],
+        }
+    }
+
+    /// The program if it is built already.
+    pub fn built(self) -> Result<Option<PathBuf>, Error> {
+        let (_, program) = self.place()?;
+        Ok(program.exists().then_some(program))
+    }
+
+    /// The cache, and where in it the program is or will be.
+    fn place(self) -> Result<(PathBuf, PathBuf), Error> {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name());
+        let cache = cache()?;
+        let mut digest = Sha256::new();
+        for source in self.sources() {
+            let source = module.join(source);
+            digest.update(fs::read(&source).map_err(|error| Error::Cache(source, error))?);
+        }
+        let digest = hex::encode(digest.finalize());
+        let program = cache.join(format!("{}-{}", self.name(), digest.get(..16).unwrap_or(&digest)));
+        Ok((cache, program))
     }
 
     /// Where the program is; built when the pins have not been built yet. Several callers at once wait for one build.
     pub fn path(self) -> Result<PathBuf, Error> {
         let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name());
-        let cache = cache()?;
+        let (cache, program) = self.place()?;
         fs::create_dir_all(&cache).map_err(|error| Error::Cache(cache.clone(), error))?;
-        let mut digest = Sha256::new();
-        for pins in ["go.mod", "go.sum"] {
-            let pins = module.join(pins);
-            digest.update(fs::read(&pins).map_err(|error| Error::Cache(pins, error))?);
-        }
-        let digest = hex::encode(digest.finalize());
-        let program = cache.join(format!("{}-{}", self.name(), digest.get(..16).unwrap_or(&digest)));
         // whoever has the lock builds; it goes with the process, however that ends
         let guard = cache.join(format!("{}.lock", self.name()));
         let failed = |error| Error::Cache(guard.clone(), error);
@@ -91,7 +127,7 @@ impl Tool {
 
     fn build(self, module: &Path, program: &Path) -> Result<(), Error> {
         let output = Command::new("go")
-            .args(["build", "-ldflags=-s -w", "-o"])
+            .args(["build", self.linked(), "-o"])
             .arg(program)
             .arg(self.package())
             .current_dir(module)

@@ -1,39 +1,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 //! Helm's own code as the judge of our release record: its storage driver reads it, and an upgrade starts from it.
 //!
-//! The judge is a small Go program (`tests/oracles/helm`), built here when Go is installed. Without Go the tests say
+//! The judge is a small Go program (`tests/oracles/helm`), built when Go is installed. Without Go the tests say
 //! so and pass, except under `CI=true`.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::LazyLock,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use handover::helm::{Chart, Identity, Record, Release, Rendered, stamp};
+use oracles::Tool;
 use serde_json::{Value, json};
 
-static JUDGE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles/helm");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm-oracle");
-    let mut go = Command::new("go");
-    let built = go.args(["build", "-o"]).arg(&program).arg(".").env("CGO_ENABLED", "0").current_dir(folder);
-    match built.output() {
-        Ok(output) if output.status.success() => Some(program),
-        Ok(output) => panic!("go build: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => {
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "`go` does not run ({error}), and CI must not skip"
-            );
-            eprintln!("skipped: `go` does not run ({error}), so Helm's own code cannot judge");
-            None
-        }
-    }
-});
+static JUDGE: LazyLock<Option<PathBuf>> = LazyLock::new(|| Tool::Helm.for_test());
 
 /// Asks the judge one question; nothing where there is none.
 fn ask(question: &Value) -> Option<Value> {

@@ -1,0 +1,85 @@
+//! The cluster's certificates, made anew for each.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+
+pub(crate) struct Authority {
+    pub(crate) certificate: String,
+    pub(crate) admin: String,
+    pub(crate) admin_key: String,
+    folder: PathBuf,
+}
+
+impl Authority {
+    /// Makes them, and writes what the API server reads into the folder.
+    pub(crate) fn new(name: &str, folder: &Path) -> Result<Authority> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, "kubernetes");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+
+        let server_key = KeyPair::generate()?;
+        let mut server = CertificateParams::new(vec![name.to_owned()])?;
+        server.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        let server = server.signed_by(&server_key, &issuer)?;
+
+        let admin_key = KeyPair::generate()?;
+        let mut admin = CertificateParams::new(Vec::new())?;
+        admin.distinguished_name.push(DnType::CommonName, "admin");
+        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        let admin = admin.signed_by(&admin_key, &issuer)?;
+
+        let accounts = KeyPair::generate()?;
+        for (file, text) in [
+            ("ca.crt", certificate.clone()),
+            ("server.crt", server.pem()),
+            ("server.key", server_key.serialize_pem()),
+            ("accounts.key", accounts.serialize_pem()),
+            ("accounts.pub", accounts.public_key_pem()),
+        ] {
+            fs::write(folder.join(file), text)?;
+        }
+        Ok(Authority {
+            certificate,
+            admin: admin.pem(),
+            admin_key: admin_key.serialize_pem(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// How the API server is told about them.
+    pub(crate) fn apiserver_arguments(&self) -> Vec<String> {
+        let file = |option: &str, name: &str| format!("--{option}={}", self.folder.join(name).display());
+        vec![
+            file("client-ca-file", "ca.crt"),
+            file("tls-cert-file", "server.crt"),
+            file("tls-private-key-file", "server.key"),
+            "--service-account-issuer=https://cluster.test".to_owned(),
+            file("service-account-key-file", "accounts.pub"),
+            file("service-account-signing-key-file", "accounts.key"),
+        ]
+    }
+
+    pub(crate) fn kubeconfig(&self, address: SocketAddr, name: &str) -> String {
+        let data = |text: &str| BASE64_STANDARD.encode(text);
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'https://{address}', tls-server-name: {name}, \
+             certificate-authority-data: {}}}}}]\n\
+             users: [{{name: u, user: {{client-certificate-data: {}, client-key-data: {}}}}}]\n",
+            data(&self.certificate),
+            data(&self.admin),
+            data(&self.admin_key),
+        )
+    }
+}

@@ -1,0 +1,192 @@
+//! A real Kubernetes API server for tests: etcd and kube-apiserver on loopback, as `tests/oracles` builds them.
+//!
+//! The stand-in serves most tests; this one says whether the stand-in tells the truth. Nothing listens outside of
+//! loopback, everything lies in a temporary folder, and the processes end with whoever started them, even if that dies.
+
+mod authority;
+mod process;
+mod transcript;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use kube::{Config, client::Body};
+use kubernetes::{Access, Client};
+use oracles::Tool;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::{authority::Authority, process::Process};
+
+pub use transcript::{Exchange, Normaliser, Transcript, folder};
+
+/// How long a part may take to answer, on a machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The host that the server's certificate names; nothing resolves it.
+const NAME: &str = "cluster.test";
+
+/// A running etcd and API server.
+pub struct ControlPlane {
+    // Fields are dropped in this order: the server before what it needs.
+    apiserver: Option<Process>,
+    etcd: Option<Process>,
+    authority: Authority,
+    kube: kube::Client,
+    address: SocketAddr,
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: TempDir,
+}
+
+/// The built control plane, or `None` where nobody built it: that takes many minutes, so a test does not do it by
+/// the way. `tests/run handover` does, and under `CI=true` nothing may be missing.
+pub fn program() -> Result<Option<PathBuf>> {
+    match Tool::ControlPlane.built()? {
+        None if std::env::var("CI").as_deref() == Ok("true") => Ok(Some(Tool::ControlPlane.path()?)),
+        program => Ok(program),
+    }
+}
+
+impl ControlPlane {
+    /// Starts both on free ports of loopback and waits until the API server says that it is ready.
+    pub async fn start(program: &Path) -> Result<ControlPlane> {
+        let folder = TempDir::new()?;
+        let authority = Authority::new(NAME, folder.path())?;
+        let (client, peer) = (process::free_port()?, process::free_port()?);
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let etcd = Process::start(
+            program,
+            "etcd",
+            &[
+                format!("--data-dir={}", folder.path().join("etcd").display()),
+                format!("--listen-client-urls={}", url(client)),
+                format!("--advertise-client-urls={}", url(client)),
+                format!("--listen-peer-urls={}", url(peer)),
+                format!("--initial-advertise-peer-urls={}", url(peer)),
+                format!("--initial-cluster=default={}", url(peer)),
+                // what a test stores need not survive the machine
+                "--unsafe-no-fsync".to_owned(),
+                "--log-level=error".to_owned(),
+            ],
+            folder.path(),
+        )?;
+        let port = process::free_port()?;
+        let arguments = authority.apiserver_arguments().into_iter().chain([
+            format!("--etcd-servers={}", url(client)),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            // loopback is refused; nobody will connect to what is advertised
+            "--advertise-address=192.0.2.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112".to_owned(),
+            // a network plugin's pods are privileged
+            "--allow-privileged=true".to_owned(),
+        ]);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut plane = ControlPlane {
+            apiserver: None,
+            etcd: Some(etcd),
+            kube: any_client(&authority, address)?,
+            authority,
+            address,
+            program: program.to_owned(),
+            arguments: arguments.collect(),
+            folder,
+        };
+        plane.start_apiserver().await?;
+        Ok(plane)
+    }
+
+    /// Starts the API server (again).
+    pub async fn start_apiserver(&mut self) -> Result<()> {
+        self.apiserver =
+            Some(Process::start(&self.program, "apiserver", &self.arguments, self.folder.path())?);
+        let client = self.client()?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if client.ready().await.unwrap_or(false) {
+                return Ok(());
+            }
+            for part in [&mut self.etcd, &mut self.apiserver].into_iter().flatten() {
+                part.alive()?;
+            }
+            if Instant::now() > end {
+                bail!("the API server is not ready after {} s", PATIENCE.as_secs());
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Ends the API server as a power cut does.
+    pub fn kill_apiserver(&mut self) {
+        self.apiserver = None;
+    }
+
+    /// What an administrator has.
+    pub fn access(&self) -> Access<'_> {
+        Access {
+            endpoint: "https://cluster.test:6443",
+            authority: &self.authority.certificate,
+            certificate: &self.authority.admin,
+            key: &self.authority.admin_key,
+            address: Some(self.address),
+        }
+    }
+
+    /// A client of an administrator.
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(self.access())?)
+    }
+
+    /// Sends any request and tells the status code and what was answered, which is null when it was not JSON.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: String,
+    ) -> Result<(u16, Value)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, media_type)
+            .header(ACCEPT, "application/json")
+            .body(Body::from(body.into_bytes()))?;
+        let answer = self.kube.send(request).await?;
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// A kubeconfig for other people's programs.
+    pub fn kubeconfig(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("kubeconfig");
+        std::fs::write(&path, self.authority.kubeconfig(self.address, NAME))?;
+        Ok(path)
+    }
+}
+
+/// A client that sends what no sensible client would.
+fn any_client(authority: &Authority, address: SocketAddr) -> Result<kube::Client> {
+    let mut config = Config::new(format!("https://{address}").parse()?);
+    config.root_cert = Some(vec![CertificateDer::from_pem_slice(authority.certificate.as_bytes())?.to_vec()]);
+    config.tls_server_name = Some(NAME.to_owned());
+    config.default_retry = false;
+    config.auth_info.client_certificate_data = Some(BASE64_STANDARD.encode(&authority.admin));
+    config.auth_info.client_key_data = Some(BASE64_STANDARD.encode(&authority.admin_key).into());
+    Ok(kube::Client::try_from(config)?)
+}
