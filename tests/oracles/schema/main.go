@@ -3,6 +3,9 @@
 // The crate talos-config has the output checked in (src/schema/v1.13.json there): it tells the patch engine what Go knows from its
 // types. Run from tests/oracles: go run ./schema > ../../daemon/crates/talos-config/src/schema/v1.13.json
 //
+// With the argument `names` it prints which Go field holds which key in the main document, because templates in patches name
+// the fields: go run ./schema names > ../../daemon/crates/talos-config/src/schema/names-v1.13.json
+//
 // A type is written as a word: string, bool, int, float, bytes, any, duration, octal, url, size, opaque, overwritten, args,
 // enum=<zero text>, or the name of a struct; with *T for a pointer, []T for a list, {}T for a map with text keys, !T for a struct
 // that is taken whole, T! for a field that a patch replaces, and T@key for a list whose elements are matched by a key.
@@ -21,6 +24,7 @@ import (
 	"strings"
 
 	"github.com/siderolabs/talos/pkg/machinery/config/configloader"
+	"github.com/siderolabs/talos/pkg/machinery/config/types/v1alpha1"
 )
 
 const module = "github.com/siderolabs/talos/pkg/machinery"
@@ -31,6 +35,7 @@ type output struct {
 	Source    string                       `json:"source"`
 	Documents map[string]string            `json:"documents"`
 	Structs   map[string]map[string]string `json:"structs"`
+	names     map[string]map[string]string
 }
 
 // known are the types that say less about themselves than is needed.
@@ -54,7 +59,19 @@ var known = map[string]string{
 }
 
 func main() {
-	out := output{Source: module + " " + version(), Documents: map[string]string{}, Structs: map[string]map[string]string{}}
+	out := output{
+		Source:    module + " " + version(),
+		Documents: map[string]string{},
+		Structs:   map[string]map[string]string{},
+		names:     map[string]map[string]string{},
+	}
+
+	if len(os.Args) == 2 && os.Args[1] == "names" {
+		out.add(reflect.TypeFor[v1alpha1.Config]())
+		write(out.names)
+
+		return
+	}
 
 	for _, kind := range kinds() {
 		text := "apiVersion: v1alpha1\nkind: " + kind + "\n"
@@ -72,6 +89,10 @@ func main() {
 		out.Documents[kind] = out.add(reflect.TypeOf(cfg.Documents()[0]).Elem())
 	}
 
+	write(out)
+}
+
+func write(out any) {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", " ")
 	encoder.SetEscapeHTML(false)
@@ -210,13 +231,14 @@ func (out *output) visitElements(t reflect.Type) {
 func (out *output) add(t reflect.Type) string {
 	if _, ok := out.Structs[name(t)]; !ok {
 		out.Structs[name(t)] = map[string]string{}
-		out.fields(t, out.Structs[name(t)])
+		out.names[name(t)] = map[string]string{}
+		out.fields(t, out.Structs[name(t)], out.names[name(t)])
 	}
 
 	return name(t)
 }
 
-func (out *output) fields(t reflect.Type, into map[string]string) {
+func (out *output) fields(t reflect.Type, into, names map[string]string) {
 	for i := range t.NumField() {
 		field := t.Field(i)
 		tag := strings.Split(field.Tag.Get("yaml"), ",")
@@ -225,7 +247,7 @@ func (out *output) fields(t reflect.Type, into map[string]string) {
 		case tag[0] == "-" || (!field.IsExported() && !field.Anonymous):
 		case slices.Contains(tag[1:], "inline"):
 			if field.Type.Kind() == reflect.Struct {
-				out.fields(field.Type, into)
+				out.fields(field.Type, into, names)
 			} else {
 				fmt.Fprintln(os.Stderr, "inline", name(t), field.Name, field.Type)
 			}
@@ -241,6 +263,7 @@ func (out *output) fields(t reflect.Type, into map[string]string) {
 			}
 
 			into[key] = word
+			names[field.Name] = key
 		}
 	}
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use document::{Document, Finding, Findings, Keys, Value};
+use document::{Document, Finding, Findings, Keys, Position};
 use talos_config::talconfig::{self, Sources, TalConfig};
 
 use crate::{check, convert, model::Site, secrets, wire};
@@ -109,53 +109,24 @@ fn read(path: &Path, files: &dyn Files, findings: &mut Findings) -> Option<Strin
     }
 }
 
-/// The variables of a talenv file: YAML keys and scalars, or lines `KEY=value`.
+/// The variables of a talenv file.
 fn variables(path: &Path, files: &dyn Files, findings: &mut Findings) -> BTreeMap<String, String> {
     let Some(text) = read(path, files, findings) else { return BTreeMap::new() };
     let name = path.display().to_string();
-    let document = match Document::parse(&name, &text) {
-        Ok(document) => document,
-        Err(finding) => {
-            findings.push(finding);
-            return BTreeMap::new();
-        }
-    };
-    match &document.root().value {
-        Value::Map(_) if document.root().entry("sops").is_some() => {
-            let place = document.place().name("sops");
-            let finding = place.error("sops", "the file is encrypted with SOPS, and was not decrypted");
-            findings
-                .push(finding.fix("decrypt it with `sops decrypt`, or set the variables in the environment"));
+    if let Some(line) =
+        (1..).zip(text.lines()).find_map(|(line, text)| text.starts_with("sops:").then_some(line))
+    {
+        let message = "the file is encrypted with SOPS, and was not decrypted";
+        let finding = Finding::error(&name, Position { line, column: 1 }, "sops", message);
+        findings.push(finding.fix("decrypt it with `sops decrypt`, or set the variables in the environment"));
+        return BTreeMap::new();
+    }
+    match talconfig::environment(&text) {
+        Ok(variables) => variables,
+        Err(error) => {
+            let at = Position { line: error.line, column: 1 };
+            findings.push(Finding::error(&name, at, "talenv", error.to_string()));
             BTreeMap::new()
         }
-        Value::Map(entries) => {
-            let scalar = |entry: &document::Entry| Some((entry.key.clone(), entry.node.text()?.to_owned()));
-            entries.iter().filter_map(scalar).collect()
-        }
-        _ => text.lines().filter_map(assignment).collect(),
-    }
-}
-
-/// `KEY=value`, `export KEY="value"`.
-fn assignment(line: &str) -> Option<(String, String)> {
-    let line = line.trim();
-    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-    let value = value.trim();
-    let quoted = ['"', '\''].iter().find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote));
-    (!key.starts_with('#')).then(|| (key.trim().to_owned(), quoted.unwrap_or(value).to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn assignments_are_those_of_dotenv() {
-        let pair = |key: &str, value: &str| Some((key.to_owned(), value.to_owned()));
-        assert_eq!(assignment("A=b"), pair("A", "b"));
-        assert_eq!(assignment("export A=\"b c\""), pair("A", "b c"));
-        assert_eq!(assignment("A='b=c' "), pair("A", "b=c"));
-        assert_eq!(assignment("# A=b"), None);
-        assert_eq!(assignment("nothing"), None);
     }
 }

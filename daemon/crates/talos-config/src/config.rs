@@ -96,6 +96,11 @@ impl MachineConfig {
         self.get(&DocumentId::V1Alpha1)
     }
 
+    /// The main document as a value.
+    pub(crate) fn main_value(&self) -> Option<&Value> {
+        self.documents.get(self.position(&DocumentId::V1Alpha1)?)
+    }
+
     /// The main document, to be changed.
     pub fn v1alpha1_mut(&mut self) -> Option<&mut Map<String, Value>> {
         let at = self.position(&DocumentId::V1Alpha1)?;

@@ -13,6 +13,7 @@
 //! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
 //! * [`schema`]: what Talos knows from its Go types, and keys that it does not know;
 //! * [`talconfig`]: talhelper's file, from which the site renders its nodes;
+//! * `template`: Go templates in it and in its patches;
 //! * [`documents`]: the other documents the generator and the site write themselves;
 //! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
 
@@ -28,5 +29,6 @@ pub mod schematic;
 pub mod secret;
 pub mod secrets;
 pub mod talconfig;
+mod template;
 pub mod versions;
 pub mod yaml;

@@ -9,10 +9,13 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use document::{Findings, Place, nearest};
+use document::{Finding, Findings, Place, nearest};
 
 use super::{TalConfig, wire::File};
-use crate::versions::{KubernetesVersion, TalosVersion};
+use crate::{
+    template::{Template, TemplateError},
+    versions::{KubernetesVersion, TalosVersion},
+};
 
 pub(super) use node::{architecture, node};
 pub(super) use patch::patch;
@@ -46,10 +49,16 @@ pub(super) fn file(wire: &File, root: Place<'_>, findings: &mut Findings) {
         }
     }
     // the URL of an ISO has no meaning here, where images come from the site's own directory
-    if !wire.image_factory.installer_url_tmpl.is_empty() {
-        let place = root.key("imageFactory").key("installerURLTmpl");
-        let finding = place.error("not-supported", "templates of installer URLs are not supported yet");
-        findings.push(finding.fix("remove it: REGISTRY/metal-installer/SCHEMATIC:VERSION is used"));
+    if let Err(error) = Template::parse(&wire.image_factory.installer_url_tmpl) {
+        findings.push(template(root.key("imageFactory").key("installerURLTmpl"), error));
+    }
+    for (key, nets) in
+        [("clusterPodNets", &wire.cluster_pod_nets), ("clusterSvcNets", &wire.cluster_svc_nets)]
+    {
+        for (index, net) in nets.iter().enumerate().filter(|(_, net)| !is_prefix(net)) {
+            let finding = root.key(key).item(index).error("network", format!("`{net}` is not a network"));
+            findings.push(finding.fix("write it with its prefix length, for example 10.244.0.0/16"));
+        }
     }
     let mut names = Vec::new();
     for (index, manifest) in wire.inline_manifests.iter().enumerate() {
@@ -163,6 +172,15 @@ pub(super) fn cluster(config: &TalConfig) -> Findings {
         findings.push(finding.fix("write `controlPlane: true` on one, three or five nodes"));
     }
     findings
+}
+
+/// A fault in a template that is a value of its own.
+fn template(place: Place<'_>, error: TemplateError) -> Finding {
+    let at = place.node().map_or(place.position(), |node| node.inside(error.at));
+    let mut finding = place.error("template", error.message);
+    (finding.line, finding.column) = (at.line, at.column);
+    finding.fix = error.fix;
+    finding
 }
 
 fn is_name(text: &str, longest: usize) -> bool {

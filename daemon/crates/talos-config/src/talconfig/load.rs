@@ -107,6 +107,7 @@ impl<'a> Loader<'a> {
             cni: wire.cni_config,
             patches,
             nodes,
+            installer_template: wire.image_factory.installer_url_tmpl,
             registry: match wire.image_factory.registry_url {
                 url if url.is_empty() => "factory.talos.dev".to_owned(),
                 url => url,
@@ -170,12 +171,13 @@ impl<'a> Loader<'a> {
         };
         let addresses: Vec<_> =
             own.ip_address.split(',').filter_map(|address| address.trim().parse().ok()).collect();
-        if addresses.is_empty() || own.hostname.is_empty() {
+        if own.hostname.is_empty() {
             return None;
         }
         Some(Node {
             hostname: own.hostname,
             addresses,
+            ip_address: own.ip_address,
             control_plane: own.control_plane,
             install: install?,
             ignore_hostname: own.ignore_hostname,
@@ -226,12 +228,14 @@ impl<'a> Loader<'a> {
             let (patch, scalar) = match text.strip_prefix('@') {
                 None => {
                     let file = self.document.file().to_owned();
-                    (Patch { text: text.clone(), file, at: place.position() }, place.node())
+                    let line = |line| Position { line, column: 1 };
+                    let inline = place.node().map(|scalar| [scalar.inside(line(1)), scalar.inside(line(2))]);
+                    (Patch { text: text.clone(), file, at: place.position(), inline }, place.node())
                 }
                 Some(path) => match self.read(path.trim(), true, place) {
                     // talhelper skips an empty file
                     Some((_, text)) if text.trim().is_empty() => continue,
-                    Some((file, text)) => (Patch { text, file, at: Position::START }, None),
+                    Some((file, text)) => (Patch::of_file(file, text), None),
                     None => continue,
                 },
             };
@@ -249,7 +253,7 @@ impl<'a> Loader<'a> {
             let path = path.strip_prefix('@').unwrap_or(path).trim();
             // talhelper substitutes no variables here
             if let Some((file, text)) = self.read(path, false, place.item(index)) {
-                let patch = Patch { text, file, at: Position::START };
+                let patch = Patch::of_file(file, text);
                 check::patch(&patch, None, self.contract, &mut self.findings);
                 manifests.push(patch);
             }
@@ -314,17 +318,34 @@ fn is_encrypted(text: &str) -> bool {
     text.contains("ENC[AES256_GCM") && text.lines().any(|line| line.trim_end() == "sops:")
 }
 
-/// Substitutes line by line and leaves comments alone, which talhelper strips before it substitutes.
+/// Substitutes line by line and leaves comments alone, which talhelper strips before it substitutes, and the actions of
+/// templates, which have variables of their own and which talhelper runs before.
 fn substitute_lines(
     text: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<String, (u32, SubstituteError)> {
     let mut result = String::with_capacity(text.len());
+    let mut in_action = false;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        if line.trim_start().starts_with('#') {
+        if !in_action && line.trim_start().starts_with('#') {
             result.push_str(line);
-        } else {
-            result.push_str(&substitute(line, environment).map_err(|error| (number, error))?);
+            continue;
+        }
+        let mut rest = line;
+        while !rest.is_empty() {
+            let mark = if in_action { "}}" } else { "{{" };
+            let (part, tail) = match rest.find(mark) {
+                Some(at) => rest.split_at(if in_action { at + 2 } else { at }),
+                None => (rest, ""),
+            };
+            if in_action {
+                result.push_str(part);
+                in_action = !part.ends_with("}}");
+            } else {
+                result.push_str(&substitute(part, environment).map_err(|error| (number, error))?);
+                in_action = !tail.is_empty();
+            }
+            rest = tail;
         }
     }
     Ok(result)

@@ -6,11 +6,13 @@
 //! Talos's own generator (talos.md §5.6) is rendered the same way here.
 //!
 //! Variables are substituted in the scalars of the parsed file, not in its text as talhelper does, so that
-//! places stay those of the file; a variable cannot hold a list or mapping. Not supported yet, each with an
-//! error at its place: Go templates, files encrypted with SOPS, `installerURLTmpl`.
+//! places stay those of the file; a variable cannot hold a list or mapping. In a file with templates they are
+//! substituted around the actions, before these are run. Go templates are filled in when a config is rendered
+//! (crate-internal module `template`). Files encrypted with SOPS are named for what they are at their place.
 
 mod check;
 mod device;
+mod environment;
 mod inherit;
 mod load;
 mod network;
@@ -31,6 +33,7 @@ pub use device::{
     Bond, Bridge, BridgeStp, BridgeVlan, Device, DeviceSelector, DhcpOptions, Route, Vip, Vlan, Wireguard,
     WireguardPeer,
 };
+pub use environment::{EnvironmentError, environment};
 pub use load::load;
 pub use render::RenderError;
 pub use rules::RULES;
@@ -92,6 +95,8 @@ pub struct TalConfig {
     pub nodes: Vec<Node>,
     /// the registry of installer images
     pub registry: String,
+    /// a Go template for their names; talhelper's when empty
+    pub installer_template: String,
     document: Document,
 }
 
@@ -100,8 +105,10 @@ pub struct TalConfig {
 pub struct Node {
     /// the name, unique in the cluster
     pub hostname: String,
-    /// never empty; the first is the one the node is reached at
+    /// the first is the one the node is reached at; empty only beside an error
     pub addresses: Vec<IpAddr>,
+    /// the same as it was written, for the names of files
+    pub ip_address: String,
     /// or a worker
     pub control_plane: bool,
     /// where Talos is installed to
@@ -143,6 +150,8 @@ pub struct Patch {
     pub file: String,
     /// where it begins there
     pub at: Position,
+    /// of an inline patch: where its first two lines begin
+    inline: Option<[Position; 2]>,
 }
 
 /// A link a config relies on.
@@ -152,6 +161,26 @@ pub enum Link {
     Name(String),
     /// by its hardware address
     Mac(MacAddr),
+}
+
+impl Patch {
+    /// A file of its own.
+    fn of_file(file: String, text: String) -> Self {
+        Self { text, file, at: Position::START, inline: None }
+    }
+
+    /// Where a place of its text stands in the file.
+    fn inside(&self, inner: Position) -> Position {
+        let Some([first, second]) = self.inline else { return inner };
+        let column = first.column + inner.column.saturating_sub(1);
+        if inner.line == 1 {
+            Position { column, ..first }
+        } else if second.line == first.line + 1 {
+            Position { line: first.line + inner.line - 1, column }
+        } else {
+            self.at
+        }
+    }
 }
 
 impl fmt::Debug for Patch {

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use document::{Findings, Place, nearest};
 use hardware::Architecture;
 
-use super::{is_name, is_prefix};
+use super::{is_name, is_prefix, template};
 use crate::{
     talconfig::{
         device::Device,
         wire::{IngressFirewall, MachineSpec, NodeConfigs, NodeFile},
     },
+    template::Template,
     versions::{Contract, TalosVersion},
 };
 
@@ -124,9 +125,10 @@ fn spec(spec: &MachineSpec, place: Place<'_>, findings: &mut Findings) {
         findings.push(finding.fix("write amd64 or arm64"));
     }
     if !spec.mode.is_empty() && spec.mode != "metal" {
-        let message = format!("machines of mode `{}` are not netbooted here", spec.mode);
-        let finding = place.key("mode").error("not-supported", message);
-        findings.push(finding.fix("remove it, or write `mode: metal`"));
+        let message =
+            format!("what is installed is an image for `{}`, what is netbooted one for `metal`", spec.mode);
+        let finding = place.key("mode").warning("platform", message);
+        findings.push(finding.fix("remove it, or write `mode: metal`, for machines that ichord boots"));
     }
 }
 
@@ -143,21 +145,22 @@ fn templates<'a>(configs: &NodeConfigs, written: &dyn Fn(&str) -> Place<'a>, fin
     for (key, values) in
         [("nodeLabels", &configs.node_labels), ("nodeAnnotations", &configs.node_annotations)]
     {
-        for (name, value) in values.iter().flatten() {
-            if name.contains("{{") || value.contains("{{") {
-                let finding = written(key).key(name).error("template", "Go templates are not supported yet");
-                findings.push(finding.fix("write the value itself"));
+        for (name, value) in values.iter().flatten().filter(|(_, value)| Template::is_one(value)) {
+            if let Err(error) = Template::parse(value) {
+                findings.push(template(written(key).key(name), error));
             }
         }
     }
-    if !configs.filename_tmpl.is_empty() {
-        let finding = written("filenameTmpl").warning("not-supported", "`filenameTmpl` has no effect yet");
-        findings.push(finding.fix("rendered files are named CLUSTER-HOSTNAME.yaml"));
+    if let Err(error) = Template::parse(&configs.filename_tmpl) {
+        findings.push(template(written("filenameTmpl"), error));
     }
 }
 
 fn ingress(firewall: &IngressFirewall, place: Place<'_>, findings: &mut Findings) {
-    if !["accept", "block"].contains(&firewall.default_action.as_str()) {
+    if firewall.default_action.is_empty() {
+        let message = "without `defaultAction` everything is accepted, whatever the rules say";
+        findings.push(place.warning("firewall", message).fix("write `defaultAction: block`, or `accept`"));
+    } else if !["accept", "block"].contains(&firewall.default_action.as_str()) {
         let message = format!("`{}` is not a default action", firewall.default_action);
         findings.push(place.key("defaultAction").error("firewall", message).fix("write accept or block"));
     }

@@ -1,27 +1,23 @@
 //! One patch, before anything is rendered.
 
-use document::{Document, Finding, Findings, Position, Value, nearest};
+use document::{Document, Finding, Findings, Value, nearest};
 
-use crate::{config::MachineConfig, schema, talconfig::Patch, versions::Contract};
+use crate::{config::MachineConfig, schema, talconfig::Patch, template::Template, versions::Contract};
 
-/// One patch: no template, readable, and mergeable. `inline` is the scalar that holds it.
+/// One patch: readable and mergeable. `inline` is the scalar that holds it.
 pub(in crate::talconfig) fn patch(
     patch: &Patch,
     inline: Option<(&Document, &document::Node)>,
     contract: Option<Contract>,
     findings: &mut Findings,
 ) {
-    if let Some(offset) = patch.text.find("{{") {
-        let before = patch.text.get(..offset).unwrap_or_default();
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let at = Position {
-            line: number(before.matches('\n').count() + 1),
-            column: number(before.rsplit('\n').next().unwrap_or_default().chars().count() + 1),
-        };
-        let at = inline.map_or(at, |(_, scalar)| scalar.inside(at));
-        let finding =
-            Finding::error(&patch.file, at, "template", "Go templates in patches are not supported yet");
-        findings.push(finding.fix("write the value itself"));
+    if Template::is_one(&patch.text) {
+        // what it is can be seen when it is filled in, that is when the config is rendered
+        if let Err(error) = Template::parse(&patch.text) {
+            let mut finding = Finding::error(&patch.file, patch.inside(error.at), "template", error.message);
+            finding.fix = error.fix;
+            findings.push(finding);
+        }
         return;
     }
     let parsed = match inline {
