@@ -74,6 +74,39 @@ pub(crate) fn load(directory: &Path) -> Result<Loaded, LoadError> {
     Ok(Loaded { site, secrets, steps, findings, copy })
 }
 
+/// A site with placeholders for what is not there: secrets, and variables of the environment.
+pub(crate) struct Sketch {
+    pub(crate) site: Site,
+    pub(crate) secrets: SecretsBundle,
+    /// what stands in for what, for a person; empty when all is there
+    pub(crate) placeholders: Vec<String>,
+}
+
+/// Reads a site from disk to look at its configs.
+pub(crate) fn sketch(directory: &Path) -> Result<Sketch, LoadError> {
+    let mut environment: BTreeMap<String, String> = std::env::vars().collect();
+    let recorder = Recorder { inner: &Disk, seen: RefCell::default() };
+    // what is missing is found out by reading; the faults come with the second reading
+    Site::load(directory, &recorder, &environment).map(drop).ok();
+    let mut placeholders = Vec::new();
+    for text in recorder.seen.into_inner().values().flatten() {
+        for name in document::unset(text, &environment) {
+            environment
+                .insert(name.clone(), format!("placeholder-{}", name.to_lowercase().replace('_', "-")));
+            placeholders.push(format!("the variable {name}"));
+        }
+    }
+    let (site, _) = Site::load(directory, &Disk, &environment).map_err(LoadError::Faults)?;
+    let secrets = if Disk.exists(site.secrets()) {
+        read(directory, &Disk, &environment)?.1
+    } else {
+        placeholders.push(format!("the secrets {}", site.secrets().display()));
+        SecretsBundle::placeholders()
+    };
+    let site = site.for_cluster(secrets.cluster_id.clone());
+    Ok(Sketch { site, secrets, placeholders })
+}
+
 impl Copy {
     /// The site as it was when the copy was made.
     pub(crate) fn load(self) -> Result<Loaded, LoadError> {

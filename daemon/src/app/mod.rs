@@ -31,7 +31,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fault::sentence;
-pub(crate) use folder::{Disk, LoadError, Loaded, load, steps};
+pub(crate) use folder::{Disk, LoadError, Loaded, load, sketch, steps};
 pub(crate) use sealed::reference;
 pub(crate) use sockets::{catalogue, images_folder};
 

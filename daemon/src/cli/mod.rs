@@ -93,6 +93,8 @@ impl Socket {
 enum Failure {
     /// the site's files have faults; they were printed
     Faults,
+    /// two things that were compared are not the same; how was printed
+    Differs,
     /// whoever read the output has gone
     Enough,
     /// anything else
@@ -141,6 +143,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
         Err(Failure::Faults) => ExitCode::from(2),
+        Err(Failure::Differs) => ExitCode::FAILURE,
         Err(Failure::Other(error)) => {
             eprintln!("ichord: {}", sentence(&error));
             ExitCode::FAILURE

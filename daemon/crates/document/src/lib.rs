@@ -20,4 +20,4 @@ pub use finding::{Finding, Findings, Position, Rule, Severity};
 pub use nearest::nearest;
 pub use node::{Entry, Node, Place, Value};
 pub use parse::{Document, MAXIMUM_SCALAR, MAXIMUM_SIZE};
-pub use substitute::{SubstituteError, substitute};
+pub use substitute::{SubstituteError, substitute, unset};

@@ -182,6 +182,8 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.node.text() {
             Some(text) => self.place(visitor.visit_str(text)),
+            // nothing in a list or mapping of texts is Go's zero value
+            None if self.node.is_null() && self.notes.keys == Keys::Go => self.place(visitor.visit_str("")),
             None => Err(self.unexpected("a text")),
         }
     }
@@ -256,7 +258,11 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.value {
-            Value::Map(entries) => self.place(visitor.visit_map(self.entries(entries.iter().collect()))),
+            // a key of a person's own is there, even with nothing behind it
+            Value::Map(entries) => {
+                let entries = entries.iter().collect::<Vec<_>>().into_iter();
+                self.place(visitor.visit_map(Entries { entries, value: None, notes: self.notes }))
+            }
             _ => Err(self.unexpected("a mapping")),
         }
     }

@@ -1,6 +1,6 @@
 //! Shell-like variables in scalars, as the `envsubst` library of talhelper takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     finding::{Finding, Findings, Position},
@@ -59,6 +59,21 @@ pub fn substitute(text: &str, environment: &BTreeMap<String, String>) -> Result<
     }
     result.push_str(text.get(at..).unwrap_or_default());
     Ok(result)
+}
+
+/// The names of variables that a text refers to and that are not there, or are empty, without a default.
+pub fn unset(text: &str, environment: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut environment = environment.clone();
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        while let Err(SubstituteError::Unset(name, _) | SubstituteError::Empty(name, _)) =
+            substitute(line, &environment)
+        {
+            environment.insert(name.clone(), "-".to_owned());
+            names.insert(name);
+        }
+    }
+    names
 }
 
 /// Reads what follows `${`; gives the value and the length up to and with the closing brace.
@@ -207,6 +222,12 @@ mod tests {
         assert_eq!(substitute("$E", &environment()), Err(SubstituteError::Empty("E".into(), 0)));
         assert!(matches!(substitute("${A", &environment()), Err(SubstituteError::Malformed(..))));
         assert!(matches!(substitute("${A^^}", &environment()), Err(SubstituteError::Malformed(..))));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let names = unset("$A ${U} ${U:-d} $E\n${V}: ${A\n$W\n", &environment());
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["E", "U", "V", "W"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! * [`config`]: a machine config as documents, and its YAML;
 //! * [`generate`]: the base config of a control plane or a worker;
 //! * [`patch`]: what people change in it;
+//! * [`difference`]: what differs between two configs;
 //! * [`schematic`]: Image Factory schematics and the installer images that follow from them;
 //! * [`schema`]: what Talos knows from its Go types, and keys that it does not know;
 //! * [`talconfig`]: talhelper's file, from which the site renders its nodes;
@@ -18,6 +19,7 @@
 //! * [`pem`], [`secret`] and [`yaml`]: the forms in which all this travels.
 
 pub mod config;
+pub mod difference;
 pub mod documents;
 pub mod generate;
 mod keys;

@@ -3,6 +3,7 @@
 //! It is made once (`ichord secrets new`), kept by the user as `talsecret.yaml` or `secrets.yaml` (the structure is the same),
 //! and every machine config and every client certificate is derived from it. A new bundle is a new cluster.
 
+mod placeholders;
 mod read;
 
 use std::fmt;

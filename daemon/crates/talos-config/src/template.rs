@@ -48,9 +48,9 @@ pub(crate) struct Fault {
 }
 
 impl Template {
-    /// Whether talhelper would take the text for a template; any other is left as it is.
+    /// Whether there is anything to fill in; any other text stays as it is.
     pub(crate) fn is_one(text: &str) -> bool {
-        text.contains("{{") || text.contains("}}")
+        text.contains("{{")
     }
 
     /// Reads a template.

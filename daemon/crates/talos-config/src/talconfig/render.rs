@@ -1,9 +1,8 @@
 //! One node's machine config: the generated base, the node's keys, its documents, patches (talos.md §5.6).
 //!
-//! What talhelper makes, made the same way, except where Talos's own tools say otherwise; the test against talhelper
-//! (`tests/talhelper`) has a site for each exception: encryption of etcd's secrets is no business of workers, `dummy` links and
-//! `cidr` addresses are not lost on the way into documents, lldpd is given a configuration, and files behind `@` keep their
-//! comments.
+//! What talhelper makes, made the same way. What is decided to be otherwise stands in the test against the real talhelper
+//! (`tests/oracle/talhelper.rs`) with its reasons: encryption of etcd's secrets is no business of workers, `dummy` links are not
+//! lost on the way into documents, lldpd is given a configuration, and values and files behind `@` stay as they are written.
 
 mod documents;
 mod main_document;

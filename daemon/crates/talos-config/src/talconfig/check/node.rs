@@ -199,7 +199,11 @@ fn device(device: &Device, own: &NodeFile, place: Place<'_>, findings: &mut Find
         findings
             .push(place.key("bond").error("link", "the bond has both `interfaces` and `deviceSelectors`"));
     }
-    if !device.cidr.is_empty() && !device.addresses.is_empty() {
+    if !device.cidr.is_empty() && device.addresses.is_empty() {
+        let finding =
+            place.key("cidr").warning("deprecated", "`cidr` is deprecated, and talhelper refuses it");
+        findings.push(finding.fix(format!("write `addresses: [{}]`", device.cidr)));
+    } else if !device.cidr.is_empty() {
         let finding = place.key("cidr").error("link", "`cidr` and `addresses` exclude each other");
         findings.push(finding.fix("keep `addresses`"));
     }

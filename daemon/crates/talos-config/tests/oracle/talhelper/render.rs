@@ -6,8 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use document::Findings;
-use serde_json::Value;
-use talos_config::config::MachineConfig;
+use oracles::Tool;
 use talos_config::secrets::SecretsBundle;
 use talos_config::talconfig::{Sources, TalConfig, environment, load};
 
@@ -24,12 +23,12 @@ pub(crate) static SECRETS: LazyLock<SecretsBundle> = LazyLock::new(|| {
     secrets
 });
 
-/// Configs by the name of their file; each is its documents in an order of their own.
-pub(crate) type Rendered = BTreeMap<String, Vec<Value>>;
+/// Configs by the name of their file.
+pub(crate) type Rendered = BTreeMap<String, String>;
 
 /// The folders under `sites`.
 pub(crate) fn sites() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/talhelper/sites");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sites");
     let mut sites: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("the sites").map(|entry| entry.expect("an entry").path()).collect();
     sites.sort();
@@ -60,14 +59,14 @@ pub(crate) fn ours(site: &Path) -> Rendered {
         let rendered =
             config.machine_config(node, &SECRETS).unwrap_or_else(|error| panic!("{}: {error}", name(site)));
         let text = rendered.to_yaml().expect("writes");
-        (config.file_name(node).expect("a name"), documents(&text))
+        (config.file_name(node).expect("a name"), text.to_string())
     });
     rendered.collect()
 }
 
 /// What talhelper makes of it; nothing where it cannot be built.
 pub(crate) fn theirs(site: &Path) -> Option<Rendered> {
-    let program = std::env::var_os("ICHORD_TALHELPER")?;
+    let program = Tool::Talhelper.for_test()?;
     let scratch = tempfile::tempdir().expect("a folder");
     let secrets = scratch.path().join("talsecret.yaml");
     std::fs::write(&secrets, SECRETS.to_yaml().expect("writes").as_bytes()).expect("writes");
@@ -93,15 +92,8 @@ pub(crate) fn theirs(site: &Path) -> Option<Rendered> {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = std::fs::read_to_string(&path).expect("reads");
-            rendered.insert(name(&path).to_owned(), documents(&text));
+            rendered.insert(name(&path).to_owned(), text);
         }
     }
     Some(rendered)
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    let config = MachineConfig::from_yaml(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let mut documents = config.documents().to_vec();
-    documents.sort_by_key(|document| (document["kind"].to_string(), document["name"].to_string()));
-    documents
 }
