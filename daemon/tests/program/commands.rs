@@ -64,9 +64,35 @@ async fn machine_configs_are_written_for_us_only() {
     render.arg(site.folder()).arg("--out").arg(&out);
     let Said { code, text, .. } = run(render).await;
     assert_eq!(code, Some(0), "{text}");
-    let files: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 2);
-    assert!(files.iter().all(|file| mode(file) == 0o600));
+    let names = |folder: &std::path::Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let files = names(&out);
+    assert_eq!(files.len(), 4, "{files:?}");
+    assert_eq!(files[0], ".gitignore");
+    assert_eq!(files[3], "talosconfig");
+    assert!(files[1..].iter().all(|file| mode(&out.join(file)) == 0o600));
+    let ignored = fs::read_to_string(out.join(".gitignore")).unwrap();
+    assert_eq!(ignored.lines().collect::<Vec<_>>(), files[1..]);
+
+    let diff = || {
+        let mut render = site.command(&["render"]);
+        render.arg(site.folder()).arg("--diff").arg(&out);
+        render
+    };
+    let Said { code, text, out: shown } = run(diff()).await;
+    assert_eq!((code, shown.as_str()), (Some(0), ""), "{text}");
+    let config = out.join(&files[1]);
+    let changed = fs::read_to_string(&config).unwrap().replacen("wipe: false", "wipe: true", 1);
+    fs::write(&config, changed.replacen("token: ", "token: x", 1)).unwrap();
+    let Said { code, out: shown, .. } = run(diff()).await;
+    assert_eq!(code, Some(1));
+    assert!(shown.contains("- the v1alpha1 document: machine.install.wipe: true"), "{shown}");
+    assert!(shown.contains("machine.token: (not shown)"), "{shown}");
 
     let mut render = site.command(&["render"]);
     render.arg(site.folder()).arg("--out").arg(site.folder().join("none")).args(["--node", "cp9"]);
@@ -88,6 +114,31 @@ async fn what_needs_secrets_says_how_to_make_them() {
         assert!(text.contains(&path) && text.contains("`ichord secrets new"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
+}
+
+#[tokio::test]
+async fn placeholders_stand_for_what_is_missing() {
+    let site = Site::without_secrets();
+    let talconfig = site.path("talconfig.yaml");
+    let text = fs::read_to_string(&talconfig).unwrap();
+    fs::write(&talconfig, format!("{text}\ndomain: ${{NOT_SET}}.example\n")).unwrap();
+    let out = site.folder().join("out");
+    let mut render = site.command(&["render"]);
+    render.arg(site.folder()).arg("--placeholders").arg("--out").arg(&out);
+    let Said { code, text, .. } = run(render).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the variable NOT_SET") && text.contains("talsecret.yaml"), "{text}");
+    assert!(!out.join("talosconfig").exists(), "nobody can issue a certificate");
+    let mut configs = 0;
+    for entry in fs::read_dir(&out).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            assert!(fs::read_to_string(&path).unwrap().contains("placeholder-not-set.example"));
+            configs += 1;
+        }
+    }
+    assert_eq!(configs, 2);
+    assert!(!site.path("talsecret.yaml").exists(), "only `secrets new` makes a bundle");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use talos_config::secrets::SecretsBundle;
 use talos_config::talconfig::{Sources, load};
 
 use crate::judge::{SECRETS, judge};
@@ -23,6 +24,9 @@ fn every_node_of_the_example_sites_is_given_a_valid_config() {
         for node in &site.nodes {
             let config = site.machine_config(node, &SECRETS).expect("renders").to_yaml().expect("writes");
             assert_eq!(judge.check(&config), Ok(()), "{} of {}", node.hostname, file.display());
+            let sketch = site.machine_config(node, &SecretsBundle::placeholders()).expect("renders");
+            let sketch = sketch.to_yaml().expect("writes");
+            assert_eq!(judge.check(&sketch), Ok(()), "placeholders: {} of {}", node.hostname, file.display());
             nodes += 1;
         }
     }
