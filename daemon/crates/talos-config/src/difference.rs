@@ -99,7 +99,7 @@ impl Difference {
     /// Whether a value here is nobody's business: secrets, and texts that may hold one.
     fn is_secret(&self) -> bool {
         let is = |key: &str| SECRET.contains(&key) || key.to_ascii_lowercase().ends_with("token");
-        self.path.iter().any(|key| is(key)) || self.path.len() < 2
+        self.path.iter().any(|key| is(key))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What talhelper's own validation refuses, and what cannot be rendered here yet.
 
+mod keys;
 mod node;
 mod patch;
 mod rendered;
@@ -17,6 +18,7 @@ use crate::{
     versions::{KubernetesVersion, TalosVersion},
 };
 
+pub(super) use keys::explain;
 pub(super) use node::{architecture, node};
 pub(super) use patch::patch;
 
@@ -175,8 +177,8 @@ pub(super) fn cluster(config: &TalConfig) -> Findings {
 }
 
 /// A fault in a template that is a value of its own.
-fn template(place: Place<'_>, error: TemplateError) -> Finding {
-    let at = place.node().map_or(place.position(), |node| node.inside(error.at));
+pub(super) fn template(place: Place<'_>, error: TemplateError) -> Finding {
+    let at = place.node().map_or_else(|| place.position(), |node| node.inside(error.at));
     let mut finding = place.error("template", error.message);
     (finding.line, finding.column) = (at.line, at.column);
     finding.fix = error.fix;

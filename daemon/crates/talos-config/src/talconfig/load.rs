@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::{
     DEFAULT_TALOS, Install, Node, NodeConfigs, Patch, Sources, TalConfig, check,
     inherit::{inherit, joined},
-    patched,
+    passed, patched,
     wire::{File, NodeFile},
 };
 use crate::{
+    schema,
     schematic::Schematic,
     versions::{Contract, TalosVersion},
 };
@@ -42,9 +43,12 @@ pub fn load(file: &str, text: &str, sources: &Sources<'_>) -> (Option<TalConfig>
     let Some(wire) = wire else { return (None, findings) };
     let mut loader = Loader { document: &document, sources, contract: None, findings };
     let config = loader.config(wire);
-    let mut findings = loader.findings;
+    let mut findings = check::explain(&document, loader.findings);
     if let Some(config) = &config {
         findings.extend(check::cluster(config));
+        if !findings.has_errors() {
+            findings.extend(config.template_faults());
+        }
     }
     (config, findings)
 }
@@ -162,11 +166,12 @@ impl<'a> Loader<'a> {
             let content = std::mem::take(&mut file.content);
             file.content = self.content(content, !file.skip_envsubst, place).unwrap_or_default();
         }
+        self.passed_on(&mut configs, &written);
         check::node(&own, &configs, talos, place, &written, &mut self.findings);
         let install = self.install(&own, place);
-        let schematic = self.schematic(configs.schematic.as_ref(), written("schematic"));
+        let schematic = self.schematic(configs.schematic.is_some(), written("schematic"));
         let boot_schematic = match &configs.image_schematic {
-            Some(image) => self.schematic(Some(image), written("imageSchematic")),
+            Some(_) => self.schematic(true, written("imageSchematic")),
             None => schematic.clone(),
         };
         let addresses: Vec<_> =
@@ -192,10 +197,44 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// What Talos reads itself is read as Talos does.
+    fn passed_on(&mut self, configs: &mut NodeConfigs, written: &dyn Fn(&str) -> Place<'a>) {
+        let findings = &mut self.findings;
+        for (key, name, volumes) in [
+            ("volumes", "block.VolumeConfigV1Alpha1", &mut configs.volumes),
+            ("userVolumes", "block.UserVolumeConfigV1Alpha1", &mut configs.user_volumes),
+        ] {
+            for (at, volume) in volumes.iter_mut().flatten().enumerate() {
+                let place = written(key).item(at);
+                volume.volume_type = passed::typed(place, name, "volumeType", findings);
+                volume.provisioning = passed::typed(place, name, "provisioning", findings);
+                volume.filesystem = passed::typed(place, name, "filesystem", findings);
+                volume.encryption = passed::typed(place, name, "encryption", findings);
+            }
+        }
+        let rules = configs.ingress_firewall.iter_mut().flat_map(|firewall| &mut firewall.rules);
+        for (at, rule) in rules.enumerate() {
+            let place = written("ingressFirewall").key("rules").item(at);
+            let mut read = |key| passed::typed(place, "network.RuleConfigV1Alpha1", key, findings);
+            rule.port_selector = read("portSelector").unwrap_or_default();
+            rule.ingress = read("ingress").unwrap_or_default();
+        }
+        let disks = written("machineDisks");
+        for (at, disk) in configs.machine_disks.iter_mut().flatten().enumerate() {
+            let place = disks.item(at);
+            let mut read = |key: &str| {
+                Some((key.to_owned(), passed::typed(place, "v1alpha1.MachineDisk", key, findings)?))
+            };
+            let keys = place.node().map(|node| node.entries()).unwrap_or_default();
+            *disk = Value::Object(keys.iter().filter_map(|entry| read(&entry.key)).collect());
+        }
+    }
+
     fn install(&mut self, own: &NodeFile, place: Place<'_>) -> Option<Install> {
-        let Some(value) = &own.install_disk_selector else {
-            return (!own.install_disk.is_empty()).then(|| Install::Disk(own.install_disk.clone()));
-        };
+        let disk = || (!own.install_disk.is_empty()).then(|| Install::Disk(own.install_disk.clone()));
+        if own.install_disk_selector.is_none() {
+            return disk();
+        }
         let selector = place.key("installDiskSelector");
         // stricter than talhelper: a key that selects nothing would let Talos take the first disk it finds
         let (parsed, faults) = self.document.decode_node::<DiskSelector>(selector.node()?, Keys::Strict);
@@ -203,21 +242,23 @@ impl<'a> Loader<'a> {
         let parsed = parsed?;
         if parsed == DiskSelector::default() {
             let finding = selector.error("install-disk", "the disk selector selects nothing");
-            self.findings.push(finding.fix("say what the disk is like, for example `model: APPLE SSD*`"));
-            return None;
+            let finding = finding.fix("say what the disk is like, for example `model: APPLE SSD*`");
+            let disk = disk();
+            self.findings.push(if disk.is_some() { finding.warning() } else { finding });
+            return disk;
         }
-        Some(Install::Selector(Box::new(parsed), value.clone()))
+        let shape = &schema::fields("v1alpha1.InstallConfig").get("diskSelector")?.shape;
+        Some(Install::Selector(Box::new(parsed), schema::value(selector.node()?, shape)))
     }
 
-    fn schematic(&mut self, value: Option<&Value>, place: Place<'_>) -> Option<Schematic> {
-        let Some(value) = value else { return Some(Schematic::default()) };
-        match Schematic::from_value(value) {
-            Ok(schematic) => Some(schematic),
-            Err(error) => {
-                self.findings.push(place.error("schematic", error.to_string()));
-                None
-            }
-        }
+    fn schematic(&mut self, is_written: bool, place: Place<'_>) -> Option<Schematic> {
+        let node = match place.node() {
+            Some(node) if is_written => node,
+            _ => return Some(Schematic::default()),
+        };
+        let (schematic, faults) = self.document.decode_node::<Schematic>(node, Keys::Go);
+        self.findings.extend(faults);
+        schematic
     }
 
     /// Resolves `@file`; the texts of the list have been substituted with the whole document.

@@ -16,6 +16,7 @@ mod environment;
 mod inherit;
 mod load;
 mod network;
+mod passed;
 mod patched;
 mod render;
 mod rules;

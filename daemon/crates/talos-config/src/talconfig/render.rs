@@ -7,9 +7,12 @@
 mod documents;
 mod main_document;
 
+use std::path::{Component, Path};
+
+use document::{Finding, Findings, Place};
 use serde_json::{Map, Value};
 
-use super::{Node, Patch, TalConfig};
+use super::{Node, Patch, TalConfig, check};
 use crate::{
     config::{ConfigError, MachineConfig},
     generate::{GenerateError, Input, MachineType},
@@ -53,14 +56,12 @@ pub enum RenderError {
         source: Box<PatchError>,
     },
     /// a template that cannot be filled in
-    #[error("{place}: the template could not be filled in for {node}: {message}")]
+    #[error("the config of {node} has a template that cannot be filled in: {finding}")]
     Template {
         /// whose
         node: String,
-        /// where it is written
-        place: String,
-        /// why, and what would be right
-        message: String,
+        /// where, why, and what would be right
+        finding: Box<Finding>,
     },
     /// documents that contradict each other
     #[error("the config of {node} is not consistent: {source}")]
@@ -103,9 +104,42 @@ impl TalConfig {
         for manifest in &node.extra_manifests {
             let text = filled(manifest, &config, node)?;
             let more = MachineConfig::from_yaml(&text).map_err(inconsistent)?;
+            // the one document that was not asked for makes room for the one that is
+            if more.document("ExtensionServiceConfig", "lldpd").is_some() {
+                documents.retain(|document| *document != crate::documents::lldpd());
+            }
             documents.extend(more.documents().iter().cloned());
         }
         MachineConfig::from_documents(documents).map_err(inconsistent)
+    }
+
+    /// What only filling in the templates shows: fields that there are not, values of the wrong kind.
+    pub(super) fn template_faults(&self) -> Findings {
+        let is_template = |patch: &Patch| template::Template::is_one(&patch.text);
+        let secrets = SecretsBundle::placeholders();
+        let mut findings = Findings::new();
+        for node in &self.nodes {
+            let patches = node.patches.iter().chain(&self.patches).chain(&node.extra_manifests);
+            let labels = [&node.configs.node_labels, &node.configs.node_annotations];
+            let mut values = labels.into_iter().flatten().flat_map(|map| map.values());
+            let in_config = patches.into_iter().any(is_template)
+                || values.any(|value| template::Template::is_one(value))
+                || !self.installer_template.is_empty();
+            let config = if in_config { self.machine_config(node, &secrets).map(drop) } else { Ok(()) };
+            // any other fault is about the patches, not about the templates
+            for result in [config, self.file_name(node).map(drop)] {
+                match result {
+                    Err(RenderError::Template { finding, .. }) => findings.push(*finding),
+                    Err(error @ RenderError::FileName { .. }) => {
+                        let place = self.place_of_key(node, "filenameTmpl");
+                        findings.push(place.error("file-name", error.to_string()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        findings.sort();
+        findings
     }
 
     /// The name of the file with a node's config, as talhelper writes it.
@@ -121,8 +155,12 @@ impl TalConfig {
             ("IPAddress", text(&node.ip_address)),
             ("Role", text(if node.control_plane { "controlplane" } else { "worker" })),
         ]);
-        let name = template::fill(template, &data).map_err(|error| of_key(node, "filenameTmpl", error))?;
-        if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
+        let name = template::fill(template, &data).map_err(|error| {
+            let place = self.place_of_key(node, "filenameTmpl");
+            of_value(node, place, error)
+        })?;
+        let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if name.is_empty() || name.contains('\0') || !Path::new(&name).components().all(is_plain) {
             return Err(RenderError::FileName { node: node.hostname.clone(), name });
         }
         Ok(name)
@@ -146,7 +184,8 @@ impl TalConfig {
             ("Mode", template::Value::Text(mode.to_owned())),
             ("Secureboot", template::Value::Bool(spec.secureboot)),
         ]);
-        template::fill(template, &data).map_err(|error| of_key(node, "imageFactory.installerURLTmpl", error))
+        template::fill(template, &data)
+            .map_err(|error| of_value(node, self.place().key("imageFactory").key("installerURLTmpl"), error))
     }
 
     fn input(&self, node: &Node) -> Result<Input, RenderError> {
@@ -183,7 +222,7 @@ impl TalConfig {
                 let templates = map.iter().flatten().filter(|(_, value)| template::Template::is_one(value));
                 for (name, value) in templates {
                     let value = template::fill(value, &data)
-                        .map_err(|error| of_key(node, &format!("{key}.{name}"), error))?;
+                        .map_err(|error| of_value(node, self.place_of_key(node, key).key(name), error))?;
                     filled.push((key, name, value));
                 }
             }
@@ -199,26 +238,17 @@ impl TalConfig {
     }
 }
 
-fn of_key(node: &Node, key: &str, error: TemplateError) -> RenderError {
-    RenderError::Template { node: node.hostname.clone(), place: format!("`{key}`"), message: said(&error) }
-}
-
-fn said(error: &TemplateError) -> String {
-    match &error.fix {
-        Some(fix) => format!("{error}; {fix}"),
-        None => error.to_string(),
-    }
+fn of_value(node: &Node, place: Place<'_>, error: TemplateError) -> RenderError {
+    let finding = Box::new(check::template(place, error));
+    RenderError::Template { node: node.hostname.clone(), finding }
 }
 
 /// The text of a patch with its templates filled in.
 fn filled(patch: &Patch, config: &MachineConfig, node: &Node) -> Result<String, RenderError> {
     template::fill(&patch.text, &template::data(config)).map_err(|error| {
-        let at = patch.inside(error.at);
-        RenderError::Template {
-            node: node.hostname.clone(),
-            place: format!("{}:{}:{}", patch.file, at.line, at.column),
-            message: said(&error),
-        }
+        let mut finding = Finding::error(&patch.file, patch.inside(error.at), "template", error.message);
+        finding.fix = error.fix;
+        RenderError::Template { node: node.hostname.clone(), finding: Box::new(finding) }
     })
 }
 

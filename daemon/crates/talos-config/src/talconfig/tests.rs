@@ -204,6 +204,7 @@ fn faults_are_found_together_and_at_their_places() {
 
 #[test]
 fn each_rule_points_at_what_it_is_about() {
+    let mut missing = Vec::new();
     let newer = one_node("x: 1").replace("v1.36.3", "v1.37.0").replace(", x: 1", "");
     for (text, expected) in [
         (newer, "talconfig.yaml:3:20: error[versions-incompatible]"),
@@ -218,15 +219,109 @@ fn each_rule_points_at_what_it_is_about() {
         (one_node("patches: ['[{op: add, path: /x, value: 1}]']"), "talconfig.yaml:6:95: error[patch-json]"),
         (one_node("patches: ['@missing.yaml']"), "talconfig.yaml:6:94: error[file]"),
         (one_node("patches: ['a: b: c']"), "talconfig.yaml:6:99: error[yaml]"),
-        (one_node("schematic: {customisation: {}}"), "talconfig.yaml:6:95: error[schematic]"),
+        (one_node("schematic: {customisation: {}}"), "talconfig.yaml:6:96: warning[key-unknown]"),
+        (one_node("schematic: {customization: []}"), "talconfig.yaml:6:111: error[type]"),
+        (one_node("inlinePatch: {}"), "talconfig.yaml:6:84: warning[key-retired]"),
+        (one_node("x: 1") + "schematic: {}\n", "talconfig.yaml:7:1: warning[key-misplaced]"),
+        (
+            one_node("volumes: [{name: EPHEMERAL, filesystem: {type: xfs}}]"),
+            "talconfig.yaml:6:112: warning[key-unknown]",
+        ),
+        (
+            one_node("userVolumes: [{name: a, provisioning: {minSise: 1GB}}]"),
+            "talconfig.yaml:6:123: warning[key-unknown]",
+        ),
+        (one_node("userVolumes: [{name: a}, {name: a}]"), "talconfig.yaml:6:116: error[name-twice]"),
+        (one_node("talosImageURL: 'example.org/installer:v1'"), "talconfig.yaml:6:99: error[image]"),
+        (one_node("talosImageURL: siderolabs/installer"), "talconfig.yaml:6:99: error[image]"),
+        (one_node("installDiskSelector: {}"), "talconfig.yaml:6:105: warning[install-disk]"),
         (one_node("machineSpec: {arch: sparc}"), "talconfig.yaml:6:104: error[architecture]"),
         (one_node("networkInterfaces: [{dhcp: true}]"), "talconfig.yaml:6:104: error[link]"),
         (one_node("extensionServices: [{name: x}]"), "talconfig.yaml:6:104: error[extension-service]"),
         (one_node("ipAdress: '${NOT_SET}'"), "talconfig.yaml:6:95: error[variable]"),
     ] {
         let shown = faults(&text);
-        assert!(shown.iter().any(|finding| finding.starts_with(expected)), "{expected}: {shown:#?}\n{text}");
+        if !shown.iter().any(|finding| finding.starts_with(expected)) {
+            missing.push(format!("{expected} is not in {shown:#?}\n{text}"));
+        }
     }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn templates_are_filled_in_with_the_config_before_the_patches_of_their_kind() {
+    let text = format!(
+        "{HEAD}patches: ['machine: {{sysctls: {{global: \"{{{{ .MachineConfig.MachineSysctls.own }}}}\"}}}}']\n\
+         controlPlane: {{patches: ['machine: {{sysctls: {{own: a}}}}', '@p.yaml']}}\n\
+         nodes:\n- {{hostname: a, ipAddress: 10.0.0.11, controlPlane: true, installDisk: /dev/sda, \
+         nodeLabels: {{disk: '{{{{ .MachineConfig.MachineInstall.InstallDisk }}}}'}}}}\n"
+    );
+    let file = "machine:\n  sysctls:\n    same: \"x{{ .MachineConfig.MachineSysctls.own }}${E}\"\n    \
+                {{- $v := \"$E\" }}\n    kept: '{{ $v }}'\n";
+    let (config, findings) = load_with(&text, &[("/site/p.yaml", file)], &[("E", "e")]);
+    assert!(findings.is_empty(), "{findings}");
+    let rendered = render(&config.unwrap(), "a");
+    assert_eq!(
+        rendered.at(&["machine", "sysctls"]).unwrap(),
+        &json!({"own": "a", "same": "x<no value>e", "kept": "$E", "global": "a"})
+    );
+    assert_eq!(rendered.at(&["machine", "nodeLabels"]).unwrap(), &json!({"disk": "/dev/sda"}));
+
+    let wrong = one_node("patches: ['machine: {env: {A: \"{{ .MachineConfig.MachineTyp }}\"}}']");
+    let shown = faults(&wrong);
+    assert!(shown[0].starts_with("talconfig.yaml:6:118: error[template]"), "{shown:?}");
+    assert!(shown[0].contains("did you mean `MachineType`?"), "{shown:?}");
+    let shown = faults(&one_node("nodeLabels: {l: '{{ .MachineConfig.MachineNetwork.X }}'}"));
+    assert!(shown[0].starts_with("talconfig.yaml:6:104: error[template]"), "{shown:?}");
+}
+
+#[test]
+fn lldpd_is_configured_unless_the_site_does_it() {
+    let schematic =
+        "schematic: {customization: {systemExtensions: {officialExtensions: [siderolabs/lldpd]}}}";
+    let own = "apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: lldpd\nconfigFiles:\n  - content: own\n    \
+               mountPath: /usr/local/etc/lldpd/lldpd.conf\n";
+    let gone = "apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: lldpd\n$patch: delete\n";
+    for (more, file, expected) in [
+        ("", "", Some(crate::documents::LLDPD_CONF)),
+        (", patches: ['@f.yaml']", own, Some("own")),
+        (", extraManifests: [f.yaml]", own, Some("own")),
+        (
+            ", extensionServices: [{name: lldpd, configFiles: [{content: other, mountPath: /m}]}]",
+            "",
+            Some("other"),
+        ),
+        (", patches: ['@f.yaml']", &gone.replace('$', "$$"), None),
+    ] {
+        let (config, findings) =
+            load_with(&one_node(&format!("{schematic}{more}")), &[("/site/f.yaml", file)], &[]);
+        assert!(!findings.has_errors(), "{findings}");
+        let rendered = render(&config.unwrap(), "a");
+        let content = rendered.document("ExtensionServiceConfig", "lldpd").map(|document| {
+            let files = document["configFiles"].as_array().unwrap();
+            assert_eq!(files.len(), 1, "{more}");
+            files[0]["content"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(content.as_deref(), expected, "{more}");
+    }
+}
+
+#[test]
+fn files_and_installers_are_named_by_templates() {
+    let (config, findings) = load_with(
+        &format!(
+            "{HEAD}imageFactory: {{registryURL: example.org, installerURLTmpl: '{{{{.RegistryURL}}}}/{{{{.Mode}}}}{{{{if .Secureboot}}}}-sb{{{{end}}}}:{{{{.Version}}}}'}}\n\
+         nodes:\n- {{hostname: a, ipAddress: 10.0.0.11, controlPlane: true, installDisk: /dev/sda, filenameTmpl: '{{{{ .Role }}}}/{{{{ .IPAddress }}}}.yaml', machineSpec: {{secureboot: true}}}}\n\
+         - {{hostname: b, ipAddress: 10.0.0.12, installDisk: /dev/sda, filenameTmpl: '../{{{{ .Hostname }}}}'}}\n"
+        ),
+        &[],
+        &[],
+    );
+    let config = config.unwrap();
+    assert_eq!(findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), ["file-name"], "{findings}");
+    assert_eq!(config.installer_image(&config.nodes[0]).unwrap(), "example.org/metal-sb:v1.13.9");
+    assert_eq!(config.file_name(&config.nodes[0]).unwrap(), "controlplane/10.0.0.11.yaml");
+    assert!(matches!(config.file_name(&config.nodes[1]), Err(RenderError::FileName { .. })));
 }
 
 #[test]

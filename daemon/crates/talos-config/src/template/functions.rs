@@ -120,7 +120,7 @@ pub(super) const MISSING: &[&str] = &[
 
 /// Calls one of [`NAMES`].
 pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>]) -> Result<Value<'a>, String> {
-    let needs = |n: usize| (arguments.len() == n).then_some(()).ok_or(format!("it takes {n} values"));
+    let needs = |n: usize| (arguments.len() == n).then_some(()).ok_or_else(|| format!("it takes {n} values"));
     match name {
         // all that decide have been looked at before
         "and" | "or" => arguments.last().cloned().ok_or_else(|| "it takes at least one value".to_owned()),
@@ -208,7 +208,9 @@ fn compare(one: &Value<'_>, other: &Value<'_>, for_equality: bool) -> Result<Ord
     match (one, other) {
         (Value::Text(one), Value::Text(other)) => Ok(one.cmp(other)),
         (Value::Integer(one), Value::Integer(other)) => Ok(one.cmp(other)),
-        (Value::Float(one), Value::Float(other)) => one.partial_cmp(other).ok_or("not a number".to_owned()),
+        (Value::Float(one), Value::Float(other)) => {
+            one.partial_cmp(other).ok_or_else(|| "not a number".to_owned())
+        }
         (Value::Bool(one), Value::Bool(other)) if for_equality => Ok(of(one == other)),
         (Value::Nil, Value::Nil) if for_equality => Ok(Ordering::Equal),
         (Value::Nil, _) | (_, Value::Nil) if for_equality => Ok(Ordering::Less),

@@ -76,9 +76,9 @@ pub(super) fn parse(pieces: &[Piece]) -> Result<Vec<Node>, Fault> {
     let mut parser = Parser { pieces, next: 0, last: 0 };
     let (body, end) = parser.block(0, false)?;
     match end {
-        End::Text => Ok(body),
-        End::End(at) => Err(Fault::new(at, "`end` without a beginning")),
-        End::Else(at, _) => Err(Fault::new(at, "`else` without a beginning")),
+        Stop::Text => Ok(body),
+        Stop::End(at) => Err(Fault::new(at, "`end` without a beginning")),
+        Stop::Else(at, _) => Err(Fault::new(at, "`else` without a beginning")),
     }
 }
 
@@ -90,7 +90,7 @@ struct Parser<'a> {
 }
 
 /// How a block ended.
-enum End<'a> {
+enum Stop<'a> {
     Text,
     End(usize),
     /// `else`, with the words behind it.
@@ -98,7 +98,7 @@ enum End<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn block(&mut self, depth: usize, in_loop: bool) -> Result<(Vec<Node>, End<'a>), Fault> {
+    fn block(&mut self, depth: usize, in_loop: bool) -> Result<(Vec<Node>, Stop<'a>), Fault> {
         if depth > DEEPEST {
             return Err(Fault::new(self.last, "the template is nested too deeply"));
         }
@@ -121,8 +121,8 @@ impl<'a> Parser<'a> {
                 continue;
             };
             match word.as_str() {
-                "end" => return Ok((nodes, End::End(first.at))),
-                "else" => return Ok((nodes, End::Else(first.at, rest))),
+                "end" => return Ok((nodes, Stop::End(first.at))),
+                "else" => return Ok((nodes, Stop::Else(first.at, rest))),
                 "if" | "with" | "range" => {
                     nodes.push(self.control(word, first.at, rest, depth, in_loop)?);
                 }
@@ -138,7 +138,7 @@ impl<'a> Parser<'a> {
                 _ => nodes.push(Node::Action(pipe(tokens, first.at, 0)?)),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Stop::Text))
     }
 
     fn control(
@@ -152,10 +152,10 @@ impl<'a> Parser<'a> {
         let head = pipe(tokens, at, 0)?;
         let (then, end) = self.block(depth + 1, in_loop || word == "range")?;
         let otherwise = match end {
-            End::End(_) => Vec::new(),
-            End::Text => return Err(Fault::new(at, format!("`{word}` has no `end`"))),
+            Stop::End(_) => Vec::new(),
+            Stop::Text => return Err(Fault::new(at, format!("`{word}` has no `end`"))),
             // `else if …`: one `end` closes both
-            End::Else(at, rest) if !rest.is_empty() => match rest.split_first() {
+            Stop::Else(at, rest) if !rest.is_empty() => match rest.split_first() {
                 Some((Token { kind: Kind::Word(next), .. }, rest))
                     if next == word && (word == "if" || word == "with") =>
                 {
@@ -165,8 +165,8 @@ impl<'a> Parser<'a> {
                     return Err(Fault::new(at, format!("only `if` can follow `else`, and only in `{word}`")));
                 }
             },
-            End::Else(at, _) => match self.block(depth + 1, in_loop)? {
-                (nodes, End::End(_)) => nodes,
+            Stop::Else(at, _) => match self.block(depth + 1, in_loop)? {
+                (nodes, Stop::End(_)) => nodes,
                 _ => return Err(Fault::new(at, "`else` has no `end`")),
             },
         };

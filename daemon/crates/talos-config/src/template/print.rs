@@ -98,7 +98,7 @@ fn verb_of(verb: char, flags: &str, argument: &Value<'_>) -> Result<String, Stri
             .parse::<usize>()
             .ok()
             .filter(|&n| n <= 1000)
-            .ok_or(format!("`%{flags}{verb}` is not supported")),
+            .ok_or_else(|| format!("`%{flags}{verb}` is not supported")),
     };
     let precision = precision.map(number).transpose()?;
     let text = match (verb, argument) {

@@ -71,6 +71,8 @@ pub(in crate::talconfig) fn node<'a>(
             findings.push(finding.fix("Talos refuses an empty one; remove it or give it content"));
         }
     }
+    names(configs, written, findings);
+    image(&configs.talos_image_url, written("talosImageURL"), findings);
     for (index, device) in configs.network_interfaces.iter().flatten().enumerate() {
         self::device(device, own, written("networkInterfaces").item(index), findings);
     }
@@ -81,6 +83,43 @@ pub(in crate::talconfig) fn node<'a>(
     if configs.machine_disks.is_some() && talos.is_some_and(|talos| talos.contract >= Contract::new(1, 10)) {
         let finding = written("machineDisks").warning("deprecated", "`machineDisks` is deprecated");
         findings.push(finding.fix("use `userVolumes`"));
+    }
+}
+
+/// Each document of a kind has a name of its own.
+fn names<'a>(configs: &NodeConfigs, written: &dyn Fn(&str) -> Place<'a>, findings: &mut Findings) {
+    let services = configs.extension_services.iter().flatten().map(|service| &service.name);
+    let volumes = configs.volumes.iter().flatten().map(|volume| &volume.name);
+    let user_volumes = configs.user_volumes.iter().flatten().map(|volume| &volume.name);
+    let rules = configs.ingress_firewall.iter().flat_map(|firewall| &firewall.rules).map(|rule| &rule.name);
+    for (list, names) in [
+        (written("extensionServices"), services.collect::<Vec<_>>()),
+        (written("volumes"), volumes.collect()),
+        (written("userVolumes"), user_volumes.collect()),
+        (written("ingressFirewall").key("rules"), rules.collect()),
+    ] {
+        for (index, name) in names.iter().enumerate() {
+            if names.iter().take(index).any(|other| other == name) {
+                let place = list.item(index).key("name");
+                let finding = place.error("name-twice", format!("there is another `{name}` in this list"));
+                findings.push(finding.fix("give it a name of its own, or remove one of the two"));
+            }
+        }
+    }
+}
+
+/// An image's name, to which the version is added.
+fn image(url: &str, place: Place<'_>, findings: &mut Findings) {
+    if url.is_empty() {
+        return;
+    }
+    let (host, rest) = url.split_once('/').unwrap_or(("", url));
+    if url.contains('@') || rest.contains(':') {
+        let finding = place.error("image", "`talosImageURL` has a version or digest of its own");
+        findings.push(finding.fix("leave it out; `talosVersion` is added"));
+    } else if !(host.contains(['.', ':']) || host == "localhost") {
+        let finding = place.error("image", format!("`{url}` does not begin with the name of a registry"));
+        findings.push(finding.fix("write REGISTRY/IMAGE, for example factory.talos.dev/metal-installer/…"));
     }
 }
 
@@ -109,7 +148,8 @@ fn identity(own: &NodeFile, place: Place<'_>, findings: &mut Findings) {
                 place.error("install-disk", "the node does not say which disk Talos is installed to");
             findings.push(finding.fix("add `installDisk: /dev/…` or `installDiskSelector:`"));
         }
-        (false, Some(_)) => {
+        // of a selector that selects nothing is said where it is read
+        (false, Some(selector)) if selector.as_object().is_none_or(|selector| !selector.is_empty()) => {
             let message = "`installDiskSelector` is used, `installDisk` is not";
             let finding = place.key("installDisk").warning("install-disk", message);
             findings.push(finding.fix("keep one of the two"));
