@@ -50,7 +50,10 @@ pub(crate) struct Render {
 impl Render {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let (site, secrets) = self.site()?;
-        let rendered = site.render(secrets.as_ref().unwrap_or(&SecretsBundle::placeholders()))?;
+        let rendered = match &secrets {
+            Some(secrets) => site.render(secrets)?,
+            None => site.render(&SecretsBundle::placeholders())?,
+        };
         let wanted: Vec<&Rendered> = rendered
             .iter()
             .filter(|config| self.node.as_deref().is_none_or(|name| name == config.node))
@@ -115,8 +118,9 @@ fn write_all(out: &Path, configs: &[&Rendered]) -> Result<(), Failure> {
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = || format!("{} cannot be written", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)?;
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)?;
+    }
     let mut file = fs::OpenOptions::new()
         .create(true)
         .write(true)
