@@ -60,6 +60,7 @@ const OWN: &[Rule] = &[
     Rule { id: "switch-port-twice", about: "an interface is one port" },
     Rule { id: "switch-ports", about: "ports that are interfaces belong to a bridge of this host" },
     Rule { id: "switch-twice", about: "switches have names of their own" },
+    Rule { id: "talenv", about: "variables for talconfig can be read" },
     Rule { id: "trust-machine", about: "a switch vouches for where a machine is" },
     Rule { id: "vip-is-gateway", about: "the shared address is not the router's" },
     Rule { id: "vip-is-node", about: "the shared address is no node's" },

@@ -58,7 +58,7 @@ pub(super) fn file(wire: &File, root: Place<'_>, findings: &mut Findings) {
         [("clusterPodNets", &wire.cluster_pod_nets), ("clusterSvcNets", &wire.cluster_svc_nets)]
     {
         for (index, net) in nets.iter().enumerate().filter(|(_, net)| !is_prefix(net)) {
-            let finding = root.key(key).item(index).error("network", format!("`{net}` is not a network"));
+            let finding = root.key(key).item(index).error("cidr", format!("`{net}` is not a network"));
             findings.push(finding.fix("write it with its prefix length, for example 10.244.0.0/16"));
         }
     }
