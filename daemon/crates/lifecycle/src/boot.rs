@@ -91,7 +91,7 @@ impl Core {
         (slot.heard, slot.silent) = (true, None);
         match slot.state.clone() {
             NodeState::Deploying { progress: Progress::Netbooting { since }, permit, .. }
-                if now.since(since) < ONE_BOOT && permit.refusal(now).is_none() =>
+                if since <= now && now.since(since) < ONE_BOOT && permit.refusal(now).is_none() =>
             {
                 slot.address = Some(from);
                 BootAnswer::Deploy { node: name.clone() }

@@ -138,14 +138,18 @@ impl Core {
 
     fn bootstrap(&mut self, intent: Intent, now: Time) {
         if let Some((witness, members)) = self.members_seen(now) {
-            let member =
-                members.iter().find(|member| member.name == intent.node.0).or_else(|| members.first());
-            let bootstrapped = Bootstrapped {
-                node: intent.node,
-                member: member.map(|member| member.id.clone()).unwrap_or_default(),
-                at: now,
+            let Some(member) = members.iter().find(|member| member.name == intent.node.0) else {
+                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                self.wait_cluster(format!(
+                    "etcd on {witness} has members ({}) and {} is not among them: this is not the cluster that \
+                     it was asked to found",
+                    names.join(", "),
+                    intent.node
+                ));
+                return;
             };
-            self.work.in_flight = None;
+            // the call may still be unanswered; what follows waits for its end
+            let bootstrapped = Bootstrapped { node: intent.node, member: member.id.clone(), at: now };
             self.move_cluster(Cluster::Joining(bootstrapped), vec![format!("etcd on {witness} has members")]);
             return;
         }
@@ -156,7 +160,9 @@ impl Core {
             self.wait_cluster(format!("{} was asked to bootstrap and does not answer", intent.node));
             return;
         };
-        if look.etcd != EtcdObservation::Waiting || look.at <= intent.at {
+        // an intent from the future is a clock that went back: it says nothing about what was seen since
+        let in_future = intent.at > now;
+        if look.etcd != EtcdObservation::Waiting || (look.at <= intent.at && !in_future) {
             return;
         }
         let address = look.address;
@@ -170,7 +176,7 @@ impl Core {
         } else if self.work.refused {
             let evidence = vec!["the last call certainly did nothing".to_owned()];
             self.call(Intent { address, at: now, ..intent }, evidence);
-        } else if now.since(intent.at) >= self.plan.timing.bootstrap_grace {
+        } else if in_future || now.since(intent.at) >= self.plan.timing.bootstrap_grace {
             let evidence =
                 vec![format!("no etcd members {} s after the call", now.since(intent.at).as_secs())];
             self.call(Intent { address, at: now, ..intent }, evidence);

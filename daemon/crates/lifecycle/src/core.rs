@@ -75,6 +75,8 @@ pub struct Core {
     revision: u64,
     published: Option<View>,
     pending: Pending,
+    /// the time of the last step
+    last: Time,
 }
 
 /// A slot: what is durable, and what is only known now.
@@ -214,6 +216,7 @@ impl Core {
             revision: 0,
             published: None,
             pending,
+            last: Time::default(),
         };
         core.open_slots();
         Ok(core)
@@ -222,6 +225,10 @@ impl Core {
     /// Takes in one event and says what follows from it. Outputs are in the order in which they must
     /// be acted on: what is to be durable first, then the new picture, then effects.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Output> {
+        if now < self.last {
+            self.clock_went_back(now);
+        }
+        self.last = now;
         match event {
             Event::PlanChanged(plan) => self.plan_changed(*plan),
             Event::PermitGranted { node, by } => self.permit_granted(node, &by, now),
@@ -414,6 +421,19 @@ impl Core {
     }
 
     // --- this file's own ---
+
+    /// Times that were set by the clock as it was before mean nothing now: everything is due, and
+    /// nothing that was seen counts as recent.
+    fn clock_went_back(&mut self, now: Time) {
+        for slot in self.slots.values_mut() {
+            slot.next_look = slot.next_look.min(now);
+            slot.not_before = slot.not_before.min(now);
+            slot.silent = slot.silent.map(|since| since.min(now));
+            slot.look = None;
+        }
+        self.work.not_before = self.work.not_before.min(now);
+        self.note("cluster", "the clock went back", Vec::new());
+    }
 
     fn plan_changed(&mut self, plan: ClusterPlan) {
         self.plan = plan;

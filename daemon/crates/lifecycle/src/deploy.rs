@@ -162,7 +162,7 @@ impl Core {
                 return;
             }
             Progress::Applying { boot_id: told, since, .. }
-                if *told == boot_id && now.since(*since) < self.plan.timing.apply_grace =>
+                if *told == boot_id && *since <= now && now.since(*since) < self.plan.timing.apply_grace =>
             {
                 self.wait(name, "the config was pushed; whether it arrived shows in a moment".to_owned());
                 return;

@@ -524,6 +524,58 @@ fn a_reboot_loses_a_bootstrap_and_the_same_node_is_asked_at_once() {
 }
 
 #[test]
+fn members_without_the_founder_are_another_cluster() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp2", configured(2, "after", members(&["cp2", "old"])));
+    assert!(matches!(bench.core.cluster(), Cluster::Bootstrapping(_)));
+    assert!(bench.cluster_waiting().contains("cp1 is not among them"), "{}", bench.cluster_waiting());
+}
+
+#[test]
+fn no_step_begins_while_the_bootstrap_call_is_unanswered() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.look("cp1", configured(1, "after", members(&["cp1", "cp2"])));
+    bench.look("cp2", configured(2, "after", members(&["cp1", "cp2"])));
+    assert!(matches!(bench.core.cluster(), Cluster::HandingOver { .. }));
+    let runs = |bench: &Bench| bench.flying.iter().any(|effect| matches!(effect, Effect::RunStep { .. }));
+    assert!(!runs(&bench));
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    assert!(runs(&bench));
+}
+
+#[test]
+fn a_clock_that_goes_back_stops_neither_a_deployment_nor_a_bootstrap() {
+    let hours = 2 * 60 * 60 * 1000;
+    let mut bench = two_control_planes();
+    bench.now += hours;
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", maintenance(1, "before"));
+    let ticket = bench.applying("cp1");
+    bench.step(Event::Applied { node: "cp1".into(), ticket, outcome: ApplyOutcome::Accepted });
+    bench.now -= hours;
+    bench.step(Event::Tick);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.state("cp1").is_configured());
+
+    let mut bench = patient();
+    bench.now += hours;
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.configure(2, "cp2", EtcdObservation::Waiting);
+    bench.nobody_has_the_virtual_address();
+    let (ticket, _) = bench.bootstrapping();
+    let outcome = BootstrapOutcome::Unknown { reason: "reset".into() };
+    bench.step(Event::BootstrapAnswered { ticket, outcome });
+    bench.now -= hours;
+    bench.step(Event::Tick);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
 fn members_lead_to_the_hand_over_and_its_steps_to_the_end() {
     let mut bench = bootstrapped();
     let (ticket, _) = bench.bootstrapping();
