@@ -36,7 +36,10 @@ impl Payload {
         let linux = packages.unpacked(&linux, suite)?;
         let busybox = packages.unpacked("busybox-static", suite)?;
         let kernel = read(&find(&linux.join("boot"), |name| name.starts_with("vmlinuz-"))?)?;
-        Ok(Self { kernel, initramfs: compressed(&initramfs(&busybox, &linux.join("lib/modules"))?)? })
+        // newer releases have everything below usr
+        let modules = ["lib/modules", "usr/lib/modules"].map(|path| linux.join(path));
+        let modules = modules.iter().find(|path| path.exists()).context("the kernel has no modules")?;
+        Ok(Self { kernel, initramfs: compressed(&initramfs(&busybox, modules)?)? })
     }
 }
 
