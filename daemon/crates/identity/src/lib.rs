@@ -18,6 +18,6 @@ pub use decide::{Decision, decide};
 pub use name::PortName;
 pub use overview::{Occupant, PortRow, Word, overview, testimony, unseen};
 pub use relay::{Pattern, PatternError, Relay, Template};
-pub use sighting::{Attestor, Marks, Port, Sighting, Source};
+pub use sighting::{Attestor, Forwarded, Marks, Port, Sighting, Source};
 pub use slot::{Ignored, Slot, Slots, SwitchNames};
 pub use table::{Recorded, Sightings};

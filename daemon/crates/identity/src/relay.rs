@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, str::FromStr};
 
 use hardware::{ChassisId, MacAddr};
 
-use crate::Port;
+use crate::{Forwarded, Port};
 
 /// A relay, or a switch that only adds option 82, as the site file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Relay {
     pub circuit: Pattern,
     /// what its remote id looks like; `None`: whatever it is
     pub remote: Option<Pattern>,
+    /// further addresses that its packets come from
+    pub from: Vec<Ipv4Addr>,
     /// the switch, where neither id names it
     pub switch: Option<String>,
     /// the port's name, made of what was found: `Gi1/{slot}/{port}`
@@ -25,6 +27,13 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Whether this relay sent it: anybody can write an address into a packet, so it must come from there, too. A
+    /// switch that only adds the option sends none of its own.
+    pub fn is_of(&self, forwarded: &Forwarded) -> bool {
+        let known = |address| address == self.address || self.from.contains(&address);
+        forwarded.relay == self.address && (self.address.is_unspecified() || known(forwarded.from))
+    }
+
     /// The port that the two ids name; `None` when they do not look as described.
     pub fn port(&self, circuit: Option<&[u8]>, remote: Option<&[u8]>) -> Option<Port> {
         let mut found = self.circuit.find(circuit?)?;
@@ -266,6 +275,7 @@ mod tests {
     fn relay(circuit: &str, remote: Option<&str>, switch: Option<&str>, port: &str) -> Relay {
         Relay {
             address: Ipv4Addr::new(10, 0, 0, 1),
+            from: vec![Ipv4Addr::new(10, 9, 0, 1)],
             circuit: circuit.parse().unwrap(),
             remote: remote.map(|text| text.parse().unwrap()),
             switch: switch.map(str::to_owned),
@@ -329,6 +339,32 @@ mod tests {
         );
         let port = cisco.port(Some(&[0, 4, 0, 1, 0, 3]), Some(&[0, 6, 0, 0x1c, 0x73, 0, 0, 1])).unwrap();
         assert!(port.is(&"001c.7300.0001/Gi1/0/3".parse().unwrap()));
+    }
+
+    #[test]
+    fn only_what_comes_from_the_relay_is_of_it() {
+        let relay = relay("{port}", None, Some("sw1"), "{port}");
+        let sent = |relay: [u8; 4], from: [u8; 4]| Forwarded {
+            relay: relay.into(),
+            from: from.into(),
+            circuit: None,
+            remote: None,
+        };
+        assert!(
+            relay.is_of(&sent([10, 0, 0, 1], [10, 0, 0, 1]))
+                && relay.is_of(&sent([10, 0, 0, 1], [10, 9, 0, 1]))
+        );
+        assert!(
+            !relay.is_of(&sent([10, 0, 0, 1], [10, 0, 0, 66])),
+            "a machine that writes the relay's address"
+        );
+        assert!(
+            !relay.is_of(&sent([10, 0, 0, 2], [10, 0, 0, 1])) && !relay.is_of(&sent([0; 4], [10, 0, 0, 1]))
+        );
+        let snooping = Relay { address: Ipv4Addr::UNSPECIFIED, from: Vec::new(), ..relay };
+        assert!(
+            snooping.is_of(&sent([0; 4], [0; 4])) && !snooping.is_of(&sent([10, 0, 0, 1], [10, 0, 0, 1]))
+        );
     }
 
     #[test]

@@ -3,7 +3,12 @@
 //! `serve` makes these from frames and the forwarding table, the reconciler from boot questions and
 //! maintenance mode; the table ages them and `decide` weighs them.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use hardware::{ChassisId, MacAddr, PortId, SystemUuid};
 use serde::{Deserialize, Serialize};
@@ -175,6 +180,19 @@ impl fmt::Display for Port {
     }
 }
 
+/// What a relay or a snooping switch added to a machine's DHCP (option 82), not yet read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarded {
+    /// the relay's address in the packet; unspecified when a switch only added the option
+    pub relay: Ipv4Addr,
+    /// the address that the packet came from
+    pub from: Ipv4Addr,
+    /// sub-option 1
+    pub circuit: Option<Vec<u8>>,
+    /// sub-option 2
+    pub remote: Option<Vec<u8>>,
+}
+
 /// One piece of evidence about a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
@@ -194,6 +212,9 @@ pub struct Sighting {
     pub lifetime: Duration,
     /// what was on the wire, for people
     pub raw: String,
+    /// option 82, which a relay of the site file makes a port
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
 }
 
 impl Sighting {
@@ -206,7 +227,8 @@ impl Sighting {
             Source::Ipxe | Source::Dhcp | Source::Maintenance => Attestor::Machine,
         };
         let lifetime = source.lifetime();
-        Self { machine, nic: None, port: None, source, attestor, at, lifetime, raw: String::new() }
+        let (raw, forwarded) = (String::new(), None);
+        Self { machine, nic: None, port: None, source, attestor, at, lifetime, raw, forwarded }
     }
 
     /// The port lost its link: whoever was there has been unplugged or switched off, so that no source's

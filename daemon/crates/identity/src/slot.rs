@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardware::{MacAddr, SwitchPort, SystemUuid};
 
-use crate::{Marks, Port, PortName};
+use crate::{Attestor, Marks, Port, PortName, Relay, Sighting};
 
 /// A place for a node as the operator wrote it: its name and how its machine is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub struct Slots {
     switches: Vec<SwitchNames>,
     by_name: HashMap<String, usize>,
     ignored: Ignored,
+    relays: Vec<Relay>,
     /// under every name that a port may have on the wire: slot and port in it
     by_port: HashMap<PortName, Vec<(usize, usize)>>,
     by_mac: HashMap<MacAddr, Vec<usize>>,
@@ -95,6 +96,23 @@ impl Slots {
             }
         }
         slots
+    }
+
+    /// With the relays that are believed.
+    #[must_use]
+    pub fn with_relays(self, relays: Vec<Relay>) -> Self {
+        Self { relays, ..self }
+    }
+
+    /// The sighting with the port that a relay of the site file names; of any other relay it stays as it is.
+    pub fn read_relay(&self, sighting: Sighting) -> Sighting {
+        let Some(forwarded) = &sighting.forwarded else { return sighting };
+        let mut of_it = self.relays.iter().filter(|relay| relay.is_of(forwarded));
+        let port =
+            of_it.find_map(|relay| relay.port(forwarded.circuit.as_deref(), forwarded.remote.as_deref()));
+        let Some(port) = port else { return sighting };
+        let nic = sighting.machine.macs.first().copied();
+        Sighting { attestor: Attestor::Switch, ..sighting.on(nic, port) }
     }
 
     /// Every slot, in the operator's order.

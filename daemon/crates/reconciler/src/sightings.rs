@@ -39,6 +39,7 @@ impl Evidence {
 
     /// Takes in a sighting, and answers which slot its machine is.
     pub(crate) fn of_sighting(&mut self, sighting: Sighting, now: Time) -> (Machine, Identity) {
+        let sighting = self.slots.read_relay(sighting);
         let machine = sighting.machine.clone();
         self.record(sighting, now);
         self.identify(&machine, now)

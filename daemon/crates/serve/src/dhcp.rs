@@ -284,7 +284,9 @@ impl<L: LeaseLog> Dhcp<L> {
         self.report(&packet, client.as_ref(), &answer, now);
         // a machine that netboots has been seen, whatever it is told
         if let Some(client) = client.filter(Client::netboots) {
-            let sighting = sighting::sighting(&client, answer.relayed.as_ref(), now);
+            // a renewal past the relay repeats what the relay had said, but the machine itself sends it
+            let relayed = answer.relayed.as_ref().filter(|it| it.giaddr == packet.giaddr);
+            let sighting = sighting::sighting(&client, relayed, *datagram.source.ip(), now);
             tell(&self.links.sightings, sighting, "sighting");
         }
         let limit = packet.options.raw(OptionCode::MaxMessageSize).and_then(|octets| octets.try_into().ok());

@@ -49,6 +49,7 @@ pub(crate) fn site(
             local_boot.nodes.insert(slot.clone(), boot);
         }
     }
+    let relays = slots::relays(file.relays, root.key("relays"), findings);
     let handover =
         present(file.handover, root.key("handover"), |wire, place| step(wire, place, directory, findings));
     let kernel_args = kernel_args(file.kernel_args.0.unwrap_or_default(), root.key("kernel-args"), findings);
@@ -65,6 +66,7 @@ pub(crate) fn site(
         slots,
         keys,
         ignored,
+        relays,
         trust: match file.trust.0 {
             Some(wire::Trust::Machine) => Trust::Machine,
             Some(wire::Trust::Attested) | None => Trust::Attested,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
 
 use hardware::{Architecture, LocalBoot};
-use identity::{Ignored, Slot, Slots, SwitchNames};
+use identity::{Ignored, Relay, Slot, Slots, SwitchNames};
 use ipnet::Ipv4Net;
 use lifecycle::{
     ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing, Trust,
@@ -27,6 +27,7 @@ pub struct Site {
     /// slot → its key under `machines`, where one line describes several
     pub(crate) keys: BTreeMap<String, String>,
     pub(crate) ignored: Ignored,
+    pub(crate) relays: Vec<Relay>,
     pub(crate) trust: Trust,
     pub(crate) deploy: DeployPolicy,
     pub(crate) replace: ReplacePolicy,
@@ -234,7 +235,8 @@ impl Site {
             also: switch.also.clone(),
             ports: switch.aliases.clone(),
         });
-        Slots::new(self.slots.clone(), names.collect(), self.ignored.clone())
+        let slots = Slots::new(self.slots.clone(), names.collect(), self.ignored.clone());
+        slots.with_relays(self.relays.clone())
     }
 
     /// The key under `machines` that describes a slot: its name, or a range with it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use document::{Checked, Findings, Place};
 use hardware::SwitchPort;
-use identity::{Ignored, Slot};
+use identity::{Ignored, Pattern, PatternError, Relay, Slot, Template};
 
 use crate::wire;
 
@@ -80,6 +80,46 @@ fn one(slot: &Slot, place: Place<'_>, findings: &mut Findings) {
             place.key("serial").warning("slot-serial", "a serial number alone: boards often share one");
         findings.push(finding.fix("add `port:` or `mac:`"));
     }
+}
+
+/// Relays that are believed; one whose patterns make no sense is reported and left out.
+pub(crate) fn relays(
+    list: Checked<Vec<Checked<wire::Relay>>>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Vec<Relay> {
+    let mut relays = Vec::new();
+    for (index, wire) in list.0.unwrap_or_default().into_iter().enumerate() {
+        let Some(wire) = wire.0 else { continue };
+        let place = place.item(index);
+        let mut wrong = |key: &str, error: PatternError| {
+            findings.push(place.key(key).error("relay-pattern", error.to_string()));
+        };
+        let circuit = wire.circuit.parse::<Pattern>().map_err(|error| wrong("circuit", error)).ok();
+        let remote =
+            wire.remote.0.map(|text| text.parse::<Pattern>().map_err(|error| wrong("remote", error)).ok());
+        let port =
+            wire.port.0.map(|text| text.parse::<Template>().map_err(|error| wrong("port", error)).ok());
+        let (Some(circuit), true, Some(port)) =
+            (circuit, remote != Some(None), port.unwrap_or_else(|| Some(Template::default())))
+        else {
+            continue;
+        };
+        let remote = remote.flatten();
+        let told: Vec<&str> = circuit.names().chain(remote.iter().flat_map(Pattern::names)).collect();
+        if let Some(missing) = port.names().find(|name| !told.contains(name)) {
+            let message =
+                format!("nothing in `circuit` or `remote` tells `{{{missing}}}` of the port's name");
+            findings.push(place.key("port").error("relay-pattern", message));
+        }
+        if wire.switch.0.is_none() && !told.contains(&"switch") {
+            let finding = place.error("relay-switch", "nothing tells on which switch the port is");
+            findings.push(finding.fix("add `switch: NAME`, or find `{switch}` in `circuit` or `remote`"));
+        }
+        let from = wire.from.0.unwrap_or_default().into_iter().filter_map(|address| address.0).collect();
+        relays.push(Relay { address: wire.address, circuit, remote, from, switch: wire.switch.0, port });
+    }
+    relays
 }
 
 /// A range that cannot be.

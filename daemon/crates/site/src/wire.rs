@@ -20,6 +20,7 @@ pub(crate) struct File {
     pub network: Checked<Vec<Checked<Network>>>,
     pub switches: Checked<Vec<Checked<Switch>>>,
     pub ignore: Checked<OneOrMore<MacPrefix>>,
+    pub relays: Checked<Vec<Checked<Relay>>>,
     pub machines: Checked<BTreeMap<String, Checked<Machine>>>,
     pub trust: Checked<Trust>,
     pub deploy: Checked<Deploy>,
@@ -81,6 +82,21 @@ pub(crate) struct Switch {
     pub also: Checked<OneOrMore<String>>,
     #[serde(default)]
     pub aliases: Checked<BTreeMap<String, OneOrMore<String>>>,
+}
+
+/// Who is believed about the ports of its clients, and how it writes them (DHCP option 82).
+#[derive(Debug, Deserialize)]
+pub(crate) struct Relay {
+    pub address: Ipv4Addr,
+    pub circuit: String,
+    #[serde(default)]
+    pub remote: Checked<String>,
+    #[serde(default)]
+    pub from: Checked<Vec<Checked<Ipv4Addr>>>,
+    #[serde(default)]
+    pub switch: Checked<String>,
+    #[serde(default)]
+    pub port: Checked<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

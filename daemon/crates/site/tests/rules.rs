@@ -598,3 +598,46 @@ fn what_is_written_about_netbooting_is_in_the_site() {
     let exit = ["n08", "n09", "n10"].map(|node| (node.to_owned(), hardware::LocalBoot::Exit));
     assert_eq!(site.local_boots().nodes, exit.into());
 }
+
+#[test]
+fn relays_are_believed_as_they_are_described() {
+    let cisco = "relays:\n  - address: 10.8.0.1\n    circuit: 'hex: 00 04 {vlan:2} {slot:1} {port:1}'\n    remote: 'hex: 00 06 {switch:mac}'\n    port: Gi1/{slot}/{port}\nswitches: [{ name: sw1, also: ['00:1c:73:00:00:01'] }]\n";
+    let text = with(
+        SITE,
+        "machines:\n  a: { port: sw1/Eth1 }",
+        &format!("{cisco}machines:\n  a: {{ port: sw1/Gi1/0/11 }}"),
+    );
+    let (site, findings) = load(&text, TALCONFIG, &[]).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let seen = |from: [u8; 4]| {
+        let marks = identity::Marks::of_mac("64:4b:f0:00:00:09".parse().unwrap());
+        identity::Sighting {
+            forwarded: Some(identity::Forwarded {
+                relay: [10, 8, 0, 1].into(),
+                from: from.into(),
+                circuit: Some(vec![0, 4, 0, 1, 0, 11]),
+                remote: Some(vec![0, 6, 0, 0x1c, 0x73, 0, 0, 1]),
+            }),
+            ..identity::Sighting::new(identity::Source::Dhcp, marks, 1)
+        }
+    };
+    let slots = site.slots();
+    let read = slots.read_relay(seen([10, 8, 0, 1]));
+    assert_eq!(read.attestor, identity::Attestor::Switch);
+    assert_eq!(slots.of_port(&read.port.unwrap()).map(|(slot, _)| slot.name.as_str()), Some("a"));
+    let liar = slots.read_relay(seen([10, 0, 0, 66]));
+    assert_eq!((liar.attestor, liar.port), (identity::Attestor::Machine, None));
+
+    for (relay, expected) in [
+        ("{ address: 10.8.0.1, circuit: '{port}' }", "error[relay-switch]: nothing tells on which switch"),
+        ("{ address: 10.8.0.1, circuit: '{switch}{port}' }", "does not say where `{port}` begins"),
+        ("{ address: 10.8.0.1, circuit: '{x}', switch: sw1 }", "tells `{port}` of the port's name"),
+        ("{ address: 10.8.0.1, circuit: '{port}', switch: sw1, port: 'Gi{slot}' }", "tells `{slot}`"),
+        ("{ address: relay, circuit: '{port}', switch: sw1 }", "error[value]"),
+        ("{ circuit: '{port}', switch: sw1 }", "the key `address` is missing"),
+    ] {
+        let shown =
+            shown(load(&with(SITE, "machines:", &format!("relays: [{relay}]\nmachines:")), TALCONFIG, &[]));
+        assert!(shown.iter().any(|finding| finding.contains(expected)), "{relay}: {shown:?}");
+    }
+}

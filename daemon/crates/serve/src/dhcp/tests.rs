@@ -522,6 +522,12 @@ fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
         assert_eq!(kept.to_string(), "10.9.0.1 0103657468020109");
         let sighting = stand.sightings.recv().await.unwrap();
         assert_eq!(sighting.raw, "option 82 by relay 10.9.0.1 0103657468020109");
+        let forwarded = sighting.forwarded.unwrap();
+        assert_eq!((forwarded.relay, forwarded.from), ([10, 9, 0, 1].into(), [10, 77, 0, 200].into()));
+        assert_eq!(
+            (forwarded.circuit.as_deref(), forwarded.remote.as_deref()),
+            (Some(b"eth".as_slice()), Some([9].as_slice()))
+        );
         stand.stop().await;
     })
     .unwrap();
