@@ -110,6 +110,7 @@ struct Lab {
     /// the ports, with the node that belongs to each
     plan: Vec<Machine>,
     networks: Vec<Network>,
+    wires: Wires,
     boxes: Vec<Hardware>,
     /// box → port, and its process
     running: BTreeMap<usize, (usize, Process)>,
@@ -162,6 +163,7 @@ impl Lab {
             site,
             plan,
             networks,
+            wires,
             boxes: boxes.collect(),
             running: BTreeMap::new(),
             disks,
@@ -291,6 +293,7 @@ impl Lab {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.process()?.stop().await?;
         }
+        self.wires.forget_neighbours().await?;
         // what they said last belongs to no later round
         while self.said.try_recv().is_ok() {}
         Ok(())

@@ -111,6 +111,14 @@ impl Wires {
             .context("cannot bring the card up")
     }
 
+    /// The host forgets which card had which address: the next round's machines get the same ones.
+    pub(crate) async fn forget_neighbours(&self) -> Result<()> {
+        let index = self.index(BRIDGE).await?;
+        let down = LinkUnspec::new_with_index(index).down().build();
+        self.handle.link().set(down).execute().await.context("cannot take the bridge down")?;
+        self.up(BRIDGE).await
+    }
+
     async fn up(&self, name: &str) -> Result<()> {
         let index = self.index(name).await?;
         let up = LinkUnspec::new_with_index(index).up().build();
