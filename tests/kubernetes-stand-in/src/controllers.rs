@@ -1,7 +1,8 @@
 //! What controllers would do: they set the status of CRDs and workloads, between two requests of a client.
 //!
 //! There are no pods. A DaemonSet has a pod on every node, whatever its node selector says; a Deployment's
-//! pods run as soon as one node is Ready. [`State::hold`](crate::State::hold) keeps the pods of one from starting.
+//! pods run as soon as one node is Ready, or is there at all where they bring the network.
+//! [`State::hold`](crate::State::hold) keeps the pods of one from starting.
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,10 @@ pub(crate) fn settle(inner: &mut Inner) {
         let held = inner.held.contains(&(stored.kind.kind.clone(), namespace.clone(), name.clone()));
         let status = match stored.kind.kind.as_str() {
             "CustomResourceDefinition" => crd(&stored.object),
-            "Deployment" => deployment(&stored.object, ready && !held),
+            "Deployment" => {
+                let runs = ready || (!nodes.is_empty() && needs_no_network(&stored.object));
+                deployment(&stored.object, runs && !held)
+            }
             "DaemonSet" => daemon_set(&stored.object, nodes.len(), if held { 0 } else { nodes.len() }),
             _ => continue,
         };
@@ -51,6 +55,14 @@ pub(crate) fn settle(inner: &mut Inner) {
             fields,
         });
     }
+}
+
+/// Whether the pods run on a node that has no network yet: those that bring it, and what belongs to them.
+fn needs_no_network(object: &Value) -> bool {
+    let pods = &object["spec"]["template"]["spec"];
+    let tolerations = pods["tolerations"].as_array().into_iter().flatten();
+    let everything = |toleration: &Value| toleration["operator"] == "Exists" && toleration["key"].is_null();
+    pods["hostNetwork"] == true && tolerations.into_iter().any(everything)
 }
 
 fn crd(object: &Value) -> Value {

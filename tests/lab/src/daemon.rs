@@ -61,6 +61,11 @@ impl Daemon {
         self.command(&["check"]).await
     }
 
+    /// `ichord handover verify`: after the hand-over nothing is left to write, and everything is ready.
+    pub(crate) async fn verify(&self) -> Result<()> {
+        self.command(&["handover", "verify"]).await
+    }
+
     async fn command(&self, words: &[&str]) -> Result<()> {
         let output = Command::new(&self.program)
             .args(words)

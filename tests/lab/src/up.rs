@@ -183,6 +183,10 @@ impl Lab {
         })
         .await?;
 
+        self.daemon.verify().await?;
+        self.report
+            .tell(&Event::Lab { what: "the hand-over is verified: nothing is left to write".to_owned() });
+
         let mut cycled = BTreeMap::new();
         for name in self.cycle.clone() {
             self.report.tell(&Event::Lab { what: format!("switching {name} off and on") });

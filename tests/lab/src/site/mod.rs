@@ -46,6 +46,9 @@ pub(crate) struct Flavour {
     pub(crate) kernel_args: Vec<String>,
 }
 
+/// The network plugin's objects, in the place of a chart.
+const CILIUM: &str = include_str!("cilium.yaml");
+
 /// Writes the folder. `images` lies inside it.
 pub(crate) fn write(folder: &Path, machines: &[Machine], flavour: &Flavour) -> Result<()> {
     let manifests = folder.join("handover");
@@ -54,6 +57,7 @@ pub(crate) fn write(folder: &Path, machines: &[Machine], flavour: &Flavour) -> R
         (folder.join("talconfig.yaml"), yaml(&talconfig(machines, flavour))),
         (folder.join("ichord.yaml"), yaml(&ichord(machines, flavour))),
         (manifests.join("namespaces.yaml"), yaml(&namespace())),
+        (manifests.join("cilium.yaml"), CILIUM.to_owned()),
     ] {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -133,7 +137,14 @@ fn ichord(machines: &[Machine], flavour: &Flavour) -> Value {
         "deploy": "auto",
         "images": "images",
         "kernel-args": flavour.kernel_args,
-        "handover": [{ "name": "namespaces", "manifests": ["handover/namespaces.yaml"] }],
+        "handover": [
+            {
+                "name": "cilium",
+                "manifests": ["handover/cilium.yaml"],
+                "release": { "name": "cilium", "namespace": "kube-system", "chart": "cilium", "version": "1.20.0" },
+            },
+            { "name": "namespaces", "manifests": ["handover/namespaces.yaml"] },
+        ],
         "timing": { "observe": "1s", "bootstrap-grace": "20s" },
     })
 }
