@@ -1,6 +1,6 @@
 //! Boot files: where they come from, and how they get into the images folder whole or not at all.
 //!
-//! [`Sources`] is `images/catalogue.yaml`; [`pull`] fetches what a site needs through [`download`], which resumes and
+//! [`Sources`] is `images/catalogue.yaml`; [`pull()`] fetches what a site needs through [`download`], which resumes and
 //! believes nobody; [`Folder`] keeps content by its digest, and the names that are served are links to it.
 
 mod bundle;
