@@ -152,7 +152,7 @@ impl Client {
         failed(self.address, call, status)
     }
 
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         call: &'static str,
         work: impl Future<Output = Result<T, CallError>>,

@@ -56,11 +56,21 @@ macro_rules! replies {
 replies! {
     ApplyConfigurationResponse of ApplyConfiguration,
     BootstrapResponse of Bootstrap,
+    EtcdAlarmDisarmResponse of EtcdAlarmDisarm,
+    EtcdAlarmListResponse of EtcdAlarm,
+    EtcdDefragmentResponse of EtcdDefragment,
+    EtcdForfeitLeadershipResponse of EtcdForfeitLeadership,
+    EtcdLeaveClusterResponse of EtcdLeaveCluster,
     EtcdMemberListResponse of EtcdMembers,
+    EtcdRemoveMemberByIdResponse of EtcdRemoveMemberById,
     EtcdStatusResponse of EtcdStatus,
+    MetaDeleteResponse of MetaDelete,
+    MetaWriteResponse of MetaWrite,
     RebootResponse of Reboot,
     ResetResponse of Reset,
     ServiceListResponse of ServiceList,
+    ShutdownResponse of Shutdown,
+    UpgradeResponse of Upgrade,
     VersionResponse of Version,
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
 mod calls;
+mod care;
 mod peer;
 mod upstream;
 mod whom;
