@@ -19,6 +19,9 @@ use crate::{
 /// The version of the records' shape.
 const VERSION: u32 = 1;
 
+/// So many reasons for waiting are remembered as said.
+const REASONS: usize = 16;
+
 /// The records of the store, as they were read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Records {
@@ -95,6 +98,8 @@ pub(crate) struct Slot {
     pub(crate) look: Option<Look>,
     /// for people: what is being waited for
     pub(crate) waiting: Option<String>,
+    /// reasons that went into the journal since nothing was waited for
+    pub(crate) said: Vec<String>,
     /// for people: what is wrong with the machine's place
     pub(crate) warning: Option<String>,
     /// the last look, or the machine's own question, showed the holder
@@ -127,6 +132,8 @@ pub(crate) struct ClusterWork {
     /// the last `Bootstrap` call certainly did nothing
     pub(crate) refused: bool,
     pub(crate) waiting: Option<String>,
+    /// reasons that went into the journal since the last move
+    said: Vec<String>,
 }
 
 /// What the running step has decided so far.
@@ -167,6 +174,7 @@ impl Slot {
             address: None,
             look: None,
             waiting: None,
+            said: Vec::new(),
             warning: None,
             heard: false,
             silent: None,
@@ -174,6 +182,12 @@ impl Slot {
             rival: None,
             approved: None,
         }
+    }
+
+    /// What is waited for from now on is news.
+    pub(crate) fn wait_no_more(&mut self) {
+        self.waiting = None;
+        self.said.clear();
     }
 }
 
@@ -364,7 +378,7 @@ impl Core {
                 self.pending.notes.push(Note { subject: name.0.clone(), what, evidence });
             }
             slot.state = state;
-            slot.waiting = None;
+            slot.wait_no_more();
             self.pending.nodes.insert(name.clone());
         }
     }
@@ -377,6 +391,7 @@ impl Core {
         }
         self.cluster = cluster;
         self.work.waiting = None;
+        self.work.said.clear();
         self.pending.cluster = true;
     }
 
@@ -393,8 +408,8 @@ impl Core {
     /// Remembers what a slot waits for; a new reason goes into the journal once.
     pub(crate) fn wait(&mut self, name: &NodeName, reason: String) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        if slot.waiting.as_ref() != Some(&reason) {
-            slot.waiting = Some(reason.clone());
+        slot.waiting = Some(reason.clone());
+        if is_news(&mut slot.said, &reason) {
             self.note(&name.0, "waiting", vec![reason]);
         }
     }
@@ -412,10 +427,10 @@ impl Core {
         }
     }
 
-    /// Remembers what the cluster waits for.
+    /// Remembers what the cluster waits for; a new reason goes into the journal once.
     pub(crate) fn wait_cluster(&mut self, reason: String) {
-        if self.work.waiting.as_ref() != Some(&reason) {
-            self.work.waiting = Some(reason.clone());
+        self.work.waiting = Some(reason.clone());
+        if is_news(&mut self.work.said, &reason) {
             self.note("cluster", "waiting", vec![reason]);
         }
     }
@@ -482,6 +497,18 @@ impl Core {
         outputs.extend(pending.effects.into_iter().map(Output::Start));
         outputs
     }
+}
+
+/// Reasons may take turns with every look: each is news once, and again when it was forgotten.
+fn is_news(said: &mut Vec<String>, reason: &str) -> bool {
+    if said.iter().any(|before| before == reason) {
+        return false;
+    }
+    if said.len() == REASONS {
+        said.remove(0);
+    }
+    said.push(reason.to_owned());
+    true
 }
 
 fn read<T: serde::de::DeserializeOwned>(key: &str, value: &Value) -> Result<T, RestoreError> {

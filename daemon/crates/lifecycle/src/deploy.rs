@@ -299,7 +299,7 @@ impl Core {
                     self.note(&name.0, "rebooted", vec![format!("boot {boot_id}")]);
                     self.move_node(name, NodeState::Ready { claim, boot_id, since }, Vec::new());
                 } else if let Some(slot) = self.slots.get_mut(name) {
-                    slot.waiting = None;
+                    slot.wait_no_more();
                 }
             }
         }

@@ -60,6 +60,8 @@ struct Bench {
     core: Core,
     records: Records,
     flying: Vec<Effect>,
+    /// the journal's lines about waiting
+    waits: Vec<String>,
     now: u64,
     questions: u64,
 }
@@ -67,14 +69,23 @@ struct Bench {
 impl Bench {
     fn new(plan: ClusterPlan) -> Self {
         let core = Core::restore(plan, &Records::default(), 1).unwrap();
-        Self { core, records: Records::default(), flying: Vec::new(), now: 1_000, questions: 0 }
+        Self {
+            core,
+            records: Records::default(),
+            flying: Vec::new(),
+            waits: Vec::new(),
+            now: 1_000,
+            questions: 0,
+        }
     }
 
     fn step(&mut self, event: Event) {
         self.now += 1;
         for output in self.core.step(event, Time(self.now)) {
             match output {
-                Output::Persist { writes, .. } => {
+                Output::Persist { writes, notes } => {
+                    let waits = notes.into_iter().filter(|note| note.what == "waiting");
+                    self.waits.extend(waits.flat_map(|note| note.evidence));
                     for write in writes {
                         match write.key.strip_prefix("node/") {
                             Some(name) => self.records.nodes.insert(name.into(), write.value),
@@ -618,4 +629,33 @@ fn what_is_stored_is_what_is_restored() {
     for node in ["cp1", "cp2"] {
         assert_eq!(again.node(&node.into()), Some(bench.state(node)));
     }
+}
+
+#[test]
+fn reasons_that_take_turns_are_written_down_once_until_something_moves() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.waits.clear();
+    for _ in 0..5 {
+        bench.look("cp1", maintenance(3, "before"));
+        bench.look("cp1", Observation::Silent { detail: "nobody is there".into() });
+        assert!(bench.waiting("cp1").contains("nobody is there"), "people see the reason of now");
+    }
+    assert_eq!(bench.waits.len(), 2, "{:?}", bench.waits);
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", Observation::Silent { detail: "nobody is there".into() });
+    assert_eq!(bench.waits.len(), 3, "another boot: {:?}", bench.waits);
+
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp1", configured(1, "after", members(&["cp1"])));
+    bench.waits.clear();
+    for _ in 0..5 {
+        bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
+        bench.look("cp2", configured(2, "after", members(&["cp1"])));
+    }
+    let distinct: BTreeSet<&String> = bench.waits.iter().collect();
+    assert_eq!(bench.waits.len(), distinct.len(), "{:?}", bench.waits);
 }
