@@ -77,7 +77,7 @@ fn peak() -> anyhow::Result<f64> {
 }
 
 /// The time that processors worked for this process, in both modes (proc_pid_stat(5), fields 14 and 15).
-fn processor() -> anyhow::Result<f64> {
+pub(crate) fn processor() -> anyhow::Result<f64> {
     /// of the kernel's interface, whatever its own clock does
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").context("the kernel does not say the time used")?;

@@ -5,6 +5,8 @@
 //! (`child`), so that nothing of the preparation counts.
 
 mod child;
+mod identity;
+mod lldp;
 mod measure;
 mod render;
 
@@ -21,7 +23,11 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 1] = [Benchmark { name: render::NAME, about: render::ABOUT, run: render::run }];
+const BENCHMARKS: [Benchmark; 3] = [
+    Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
+    Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
+    Benchmark { name: render::NAME, about: render::ABOUT, run: render::run },
+];
 
 fn main() -> ExitCode {
     match run() {
