@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use api::{Backend, Complaint, Conversation, Deploy, Deployed, Event, Refusal, Reloaded, Said, Status};
+use api::{
+    Backend, Complaint, Conversation, Deploy, Deployed, Event, Refusal, Reloaded, Said, Says, Status, Taken,
+    Word,
+};
 use futures_util::{Stream, stream};
 use hardware::MacAddr;
 use lifecycle::NodeName;
@@ -112,6 +115,28 @@ impl Backend for Admin {
         let nodes = self.handle.deploy(request.node.map(NodeName), request.by).await;
         let nodes = nodes.map_err(|error| Refusal(error.to_string()))?;
         Ok(Deployed { nodes: nodes.into_iter().map(|node| node.0).collect() })
+    }
+
+    async fn word(&self, word: Word) -> Result<Taken, Refusal> {
+        let (says, follows) = match word.says {
+            Says::Release { node } => {
+                let follows =
+                    format!("{node} is vacant, its machine stays out: `ichord deploy {node}` lets one in");
+                (reconciler::Says::Release { node: NodeName(node) }, follows)
+            }
+            Says::Erase { node, disk } => {
+                let follows = format!(
+                    "{disk} of {node} may be overwritten; if Talos is on it, the machine's next netboot wipes it once"
+                );
+                (reconciler::Says::Erase { node: NodeName(node), disk }, follows)
+            }
+            Says::New => {
+                let follows = "the cluster counts as new for an hour; a sign of an existing one still stops the bootstrap";
+                (reconciler::Says::New, follows.to_owned())
+            }
+        };
+        self.handle.word(says, word.by).await.map_err(|error| Refusal(error.to_string()))?;
+        Ok(Taken { follows })
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {

@@ -28,7 +28,9 @@ impl BootAuthority for Authority {
             return BootReply::Refused { reason };
         }
         match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
-            Ok(BootAnswer::Deploy { node }) => self.images(&node),
+            Ok(BootAnswer::Deploy { node }) => self.images(&node, ""),
+            // Talos wipes its own disk before it looks for a config, and boots again (talos.md §7.4)
+            Ok(BootAnswer::Wipe { node }) => self.images(&node, " talos.experimental.wipe=system"),
             Ok(BootAnswer::Retry { seconds, reason }) => {
                 tracing::info!(%from, reason, "asked to come back");
                 BootReply::Retry { seconds, reason }
@@ -41,6 +43,11 @@ impl BootAuthority for Authority {
             // going down; the next daemon answers
             Err(_) => BootReply::Retry { seconds: 5, reason: "ichord is going down".to_owned() },
         }
+    }
+
+    async fn fetched(&self, from: IpAddr) {
+        // going down: the next daemon sees the machine by itself
+        self.handle.fetched(from).await.ok();
     }
 }
 
@@ -57,7 +64,7 @@ async fn asks_for_itself(from: IpAddr, machine: &Marks, trace: &Trace) -> Result
 }
 
 impl Authority {
-    fn images(&self, node: &NodeName) -> BootReply {
+    fn images(&self, node: &NodeName, also: &str) -> BootReply {
         let site = Arc::clone(&self.cluster.borrow().site);
         let Some(set) = site.image_set(&node.0) else {
             return BootReply::Refused { reason: format!("{node} is not in the site") };
@@ -66,7 +73,7 @@ impl Authority {
             Ok(image) => BootReply::Deploy {
                 kernel: image.kernel.clone(),
                 initramfs: image.initramfs.clone(),
-                cmdline: kernel_command_line(&site, image),
+                cmdline: kernel_command_line(&site, image) + also,
             },
             Err(error) => BootReply::Refused { reason: error.to_string() },
         }

@@ -23,9 +23,7 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let by = std::env::var("SUDO_USER")
-            .or_else(|_| std::env::var("USER"))
-            .unwrap_or_else(|_| "somebody".into());
+        let by = super::somebody();
         let granted = self.socket.client().deploy(&api::Deploy { node: self.node, by }).await?;
         for node in granted.nodes {
             print(&format!("{node}: may be installed once, within a day; power it on\n"))?;

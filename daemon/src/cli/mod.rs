@@ -1,10 +1,13 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults.
 
+mod approve;
+mod bootstrap;
 mod check;
 mod deploy;
 mod doctor;
 mod events;
 mod images;
+mod release;
 mod reload;
 mod render;
 mod secrets;
@@ -52,6 +55,9 @@ enum Command {
     Images(images::Images),
     Status(status::Status),
     Deploy(deploy::Deploy),
+    Approve(approve::Approve),
+    Release(release::Release),
+    Bootstrap(bootstrap::Bootstrap),
     Reload(reload::Reload),
     Events(events::Events),
     Trace(trace::Trace),
@@ -110,6 +116,9 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Images(command) => block_on(command.run()),
         Command::Status(command) => block_on(command.run()),
         Command::Deploy(command) => block_on(command.run()),
+        Command::Approve(command) => block_on(command.run()),
+        Command::Release(command) => block_on(command.run()),
+        Command::Bootstrap(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),
         Command::Trace(command) => block_on(command.run()),
@@ -140,6 +149,17 @@ fn time_of_day(at: u64) -> String {
     let (seconds, milliseconds) = (at / 1000 % 86_400, at % 1000);
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{milliseconds:03}Z", seconds % 60)
+}
+
+/// Who gives a command, for the journal.
+fn somebody() -> String {
+    std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into())
+}
+
+/// Says what only a person can say, and prints what follows from it.
+async fn say(socket: &Socket, says: api::Says) -> Result<(), Failure> {
+    let taken = socket.client().word(&api::Word { by: somebody(), says }).await?;
+    print(&format!("{}\n", taken.follows))
 }
 
 /// The small runtime of a command that only calls the daemon.

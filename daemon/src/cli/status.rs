@@ -34,7 +34,7 @@ fn table(status: &api::Status) -> String {
         text += &format!("the site's files cannot be used; the last accepted site is in force\n{fault}\n\n");
     }
     let header = ["NODE", "ROLE", "STATE", "ADDRESS", "PORT", "MACHINE"].map(str::to_owned);
-    let mut rows = vec![(header, None)];
+    let mut rows = vec![(header, Vec::new())];
     for (name, node) in &status.view.nodes {
         let role = match node.role {
             lifecycle::Role::ControlPlane => "control plane",
@@ -45,18 +45,19 @@ fn table(status: &api::Status) -> String {
         let machine = if machine.is_empty() { "-".to_owned() } else { machine };
         let cells =
             [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
-        rows.push((cells, node.waiting.clone()));
+        let said: Vec<&str> = [&node.waiting, &node.hint].into_iter().flatten().map(String::as_str).collect();
+        rows.push((cells, said));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 6] = std::array::from_fn(width);
-    for (cells, waiting) in &rows {
+    for (cells, said) in &rows {
         let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text += "\n";
-        if let Some(waiting) = waiting {
+        for line in said {
             // writing to a String cannot fail
-            writeln!(text, "  └ {waiting}").ok();
+            writeln!(text, "  └ {line}").ok();
         }
     }
     text += &format!("\ncluster: {}\n", status.view.cluster.state);
@@ -84,6 +85,7 @@ mod tests {
                 role: lifecycle::Role::ControlPlane,
                 state: "vacant".into(),
                 waiting: Some("waits for `ichord deploy mini01`".into()),
+                hint: Some("for more than 30 s: no file request".into()),
                 address: "172.29.51.11".parse().unwrap(),
                 macs: Vec::new(),
                 port: None,
@@ -97,6 +99,7 @@ mod tests {
 NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
   └ waits for `ichord deploy mini01`
+  └ for more than 30 s: no file request
 
 cluster: assembling
   └ every control plane must be configured first: mini01 is vacant

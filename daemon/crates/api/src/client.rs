@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status, Taken, Word};
 
 /// A call that was not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,11 @@ impl Client {
     /// Grants install permits.
     pub async fn deploy(&self, request: &Deploy) -> Result<Deployed, CallError> {
         answer(self.send("POST", "/v1/deploy", Some(request)).await?).await
+    }
+
+    /// Says what only a person can say.
+    pub async fn word(&self, word: &Word) -> Result<Taken, CallError> {
+        answer(self.send("POST", "/v1/word", Some(word)).await?).await
     }
 
     /// Reads the site's files again.

@@ -10,4 +10,4 @@ mod wire;
 
 pub use client::{CallError, Client};
 pub use server::{Backend, ListenError, Listener, Refusal};
-pub use wire::{Complaint, Conversation, Deploy, Deployed, Event, Reloaded, Said, Status};
+pub use wire::{Complaint, Conversation, Deploy, Deployed, Event, Reloaded, Said, Says, Status, Taken, Word};

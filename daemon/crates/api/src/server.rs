@@ -27,7 +27,7 @@ use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status};
+use crate::wire::{Complaint, Conversation, Deploy, Deployed, Event, Problem, Reloaded, Status, Taken, Word};
 
 /// A client that has not sent its request line by then is not one of ours.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
@@ -41,6 +41,8 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// Grants install permits.
     fn deploy(&self, request: Deploy) -> impl Future<Output = Result<Deployed, Refusal>> + Send;
+    /// Takes what only a person can say.
+    fn word(&self, word: Word) -> impl Future<Output = Result<Taken, Refusal>> + Send;
     /// Reads the site's files again and goes on with them if they have no faults.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
     /// What one machine said and was told.
@@ -152,6 +154,7 @@ fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status::<B>))
         .route("/v1/deploy", post(deploy::<B>))
+        .route("/v1/word", post(word::<B>))
         .route("/v1/reload", post(reload::<B>))
         .route("/v1/trace", get(trace::<B>))
         .route("/v1/doctor", get(doctor::<B>))
@@ -174,6 +177,13 @@ async fn deploy<B: Backend>(
     Json(request): Json<Deploy>,
 ) -> Result<Json<Deployed>, Refusal> {
     served.backend.deploy(request).await.map(Json)
+}
+
+async fn word<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(word): Json<Word>,
+) -> Result<Json<Taken>, Refusal> {
+    served.backend.word(word).await.map(Json)
 }
 
 async fn reload<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Reloaded>, Refusal> {

@@ -37,6 +37,43 @@ pub struct Deployed {
     pub nodes: Vec<String>,
 }
 
+/// `POST /v1/word`: what only a person can say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// who says it, for the journal
+    pub by: String,
+    /// what
+    #[serde(flatten)]
+    pub says: Says,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "says", rename_all = "kebab-case")]
+pub enum Says {
+    /// this slot's machine is taken out
+    Release {
+        /// the slot
+        node: String,
+    },
+    /// a disk of this slot's machine may be overwritten, whatever is on it
+    Erase {
+        /// the slot
+        node: String,
+        /// `/dev/nvme0n1`
+        disk: String,
+    },
+    /// nothing of this cluster exists yet
+    New,
+}
+
+/// The answer to [`Word`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// what follows from it, in words
+    pub follows: String,
+}
+
 /// The answer to `POST /v1/reload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {

@@ -11,7 +11,7 @@ use std::{
 
 use api::{
     Backend, CallError, Client, Complaint, Conversation, Deploy, Deployed, Event, ListenError, Listener,
-    Refusal, Reloaded, Said, Status,
+    Refusal, Reloaded, Said, Says, Status, Taken, Word,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use hardware::MacAddr;
@@ -57,6 +57,15 @@ impl Backend for Fake {
         }
     }
 
+    async fn word(&self, word: Word) -> Result<Taken, Refusal> {
+        match word.says {
+            Says::Erase { node, disk } => {
+                Ok(Taken { follows: format!("{disk} of {node}, says {}", word.by) })
+            }
+            other => Err(Refusal(format!("{other:?} is not taken"))),
+        }
+    }
+
     async fn reload(&self) -> Result<Reloaded, Refusal> {
         Ok(Reloaded { site: "site".into(), warnings: Vec::new() })
     }
@@ -98,6 +107,11 @@ async fn every_call_and_its_refusal() {
     assert_eq!(granted.nodes, ["mini01"]);
     let refused = client.deploy(&Deploy { node: Some("mini09".into()), by: "ann".into() }).await;
     assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("mini09")));
+    let erase = Says::Erase { node: "mini01".into(), disk: "/dev/sda".into() };
+    let taken = client.word(&Word { by: "ann".into(), says: erase }).await.unwrap();
+    assert_eq!(taken.follows, "/dev/sda of mini01, says ann");
+    let refused = client.word(&Word { by: "ann".into(), says: Says::New }).await;
+    assert!(matches!(refused, Err(CallError::Refused(reason)) if reason.contains("not taken")));
     assert!(client.reload().await.unwrap().warnings.is_empty());
     assert_eq!(client.trace(MAC).await.unwrap(), conversation());
     let silent = client.trace(MacAddr([2; 6])).await;

@@ -1,13 +1,8 @@
-//! What a firmware is told, and how a slot gets its machine.
+//! What a firmware is told. Which machine holds which slot decides who answers: its state.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use hardware::MacAddr;
-
-use crate::{
-    BootAnswer, Claim, Core, Identity, Machine, NodeName, NodeState, Progress, Role, Time, Trust,
-    plan::DeployPolicy,
-};
+use crate::{BootAnswer, Claim, Core, Erase, Guard, Guards, Identity, Machine, NodeName, NodeState, Time};
 
 /// How often an unidentified machine is asked to ask again before it boots its own disk.
 const ATTEMPTS: u32 = 60;
@@ -15,11 +10,7 @@ const ATTEMPTS: u32 = 60;
 /// Seconds between two questions of one machine.
 const PAUSE: u32 = 5;
 
-/// Questions of one machine within this time are one boot whose answer got lost: no firmware comes
-/// round again so fast.
-const ONE_BOOT: Duration = Duration::from_secs(10);
-
-impl Core {
+impl<G: Guards> Core<G> {
     /// Decides what a machine boots. The only way to [`BootAnswer::Deploy`] leads through a permit.
     pub(crate) fn boot_asked(
         &mut self,
@@ -31,196 +22,82 @@ impl Core {
     ) -> BootAnswer {
         let held = self.held_by(&machine);
         match (held, identity) {
-            (Some(held), Identity::Slot { node, evidence, .. }) if held != node => {
+            (Some(held), Identity::Slot { node, evidence, .. })
+                if held != node && self.guards.on(Guard::MachineTaken) =>
+            {
                 let reason = format!("{machine} holds {held}, but it is plugged in where {node} belongs");
-                self.note(&held.0, "refused to boot", [vec![reason.clone()], evidence].concat());
+                self.misplaced(&held, reason.clone(), evidence, now);
                 BootAnswer::Refused { reason }
             }
-            (Some(held), _) => self.boot_claimed(&held, &machine, from, now),
-            (None, Identity::Slot { node, port, attested, evidence }) => {
-                let claim =
-                    Claim { machine, port, attested, evidence, netboot_address: Some(from), since: now };
+            (Some(held), identity) if !self.is_elsewhere(&held, &identity) => {
+                if let Identity::Slot { evidence, .. } = identity {
+                    self.back_in_place(&held, evidence, now);
+                }
+                self.boot_claimed(&held, &machine, from, now)
+            }
+            (_, Identity::Slot { node, port, attested, evidence }) => {
+                let netboot_address = Some(from);
+                let claim = Claim {
+                    machine,
+                    port,
+                    attested,
+                    evidence,
+                    netboot_address,
+                    since: now,
+                    told: false,
+                    erase: None,
+                };
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
-            (None, Identity::Unknown { reason }) => {
+            (_, Identity::Unknown { reason }) => {
                 if self.has_vacancy() {
                     retry(attempt, reason)
                 } else {
                     BootAnswer::LocalDisk { reason: "every slot has its machine".to_owned() }
                 }
             }
-            (None, Identity::Refused { reason }) => {
+            (_, Identity::Refused { reason }) => {
                 self.note("cluster", format!("refused to boot {machine}"), vec![reason.clone()]);
                 BootAnswer::Refused { reason }
             }
         }
     }
 
+    fn is_elsewhere(&self, held: &NodeName, identity: &Identity) -> bool {
+        matches!(identity, Identity::Slot { node, .. } if node != held)
+    }
+
     /// A machine that holds a slot boots again: with a permit the deployment starts over, without one
     /// the machine boots its own disk.
     fn boot_claimed(&mut self, name: &NodeName, machine: &Machine, from: IpAddr, now: Time) -> BootAnswer {
-        let Some(slot) = self.slots.get_mut(name) else {
-            return BootAnswer::LocalDisk { reason: "unknown slot".to_owned() };
-        };
-        match slot.state.clone() {
-            NodeState::Deploying { progress: Progress::Netbooting { since }, permit, .. }
-                if now.since(since) < ONE_BOOT && permit.refusal(now).is_none() =>
-            {
-                slot.address = Some(from);
-                BootAnswer::Deploy { node: name.clone() }
-            }
-            NodeState::Deploying { mut claim, mut permit, .. } => match permit.spend(now) {
-                Ok(()) => {
-                    claim.machine.learn(machine);
-                    claim.netboot_address = Some(from);
-                    slot.address = Some(from);
-                    slot.next_look = now;
-                    let evidence =
-                        vec![format!("permit {} pays, {} boots left", permit.id, permit.boots_left)];
-                    let progress = Progress::Netbooting { since: now };
-                    self.move_node(name, NodeState::Deploying { claim, permit, progress }, evidence);
-                    self.note(&name.0, format!("boots Talos on {machine}"), Vec::new());
-                    BootAnswer::Deploy { node: name.clone() }
-                }
-                Err(reason) => {
-                    let reason = format!("{reason}: `ichord deploy {name}` grants a new one");
-                    self.wait(name, reason.clone());
-                    BootAnswer::LocalDisk { reason }
-                }
-            },
-            NodeState::Configured { .. } | NodeState::Ready { .. } => {
+        match self.node(name) {
+            Some(NodeState::Fenced { reason, .. }) => BootAnswer::Refused { reason: reason.clone() },
+            Some(state) if state.is_configured() && self.guards.on(Guard::InstalledStays) => {
                 BootAnswer::LocalDisk { reason: format!("{name} is installed") }
             }
-            NodeState::Vacant { .. } => BootAnswer::LocalDisk { reason: format!("{name} is vacant") },
+            Some(state) if state.is_configured() => BootAnswer::Deploy { node: name.clone() },
+            Some(_) => self.deploying_asks(name, machine, from, now),
+            None => BootAnswer::LocalDisk { reason: format!("{name} is vacant") },
         }
     }
 
-    /// A machine that holds nothing was identified: it gets the slot if the slot is free, permitted,
-    /// and, for a control plane, if somebody else vouches for it.
-    fn boot_unclaimed(&mut self, name: &NodeName, claim: Claim, attempt: u32, now: Time) -> BootAnswer {
-        let Some(plan) = self.plan.nodes.get(name) else {
-            return BootAnswer::Refused { reason: format!("{name} is not in the site") };
+    /// A person's word that a disk of a slot's machine may be overwritten.
+    pub(crate) fn erase_approved(&mut self, name: &NodeName, disk: String, by: String) {
+        let Some(mut state) = self.node(name).filter(|state| !state.is_configured()).cloned() else {
+            let why = format!("{name} is installed: nothing of it is erased by a word");
+            self.note(&name.0, "not approved", vec![why]);
+            return;
         };
-        let role = plan.role;
-        let Some(slot) = self.slots.get(name) else {
-            return BootAnswer::Refused { reason: format!("{name} is not in the site") };
-        };
-        let held_permit = match &slot.state {
-            NodeState::Vacant { permit } => permit.clone(),
-            state => {
-                let holder = state.claim().map(|claim| claim.machine.to_string()).unwrap_or_default();
-                let reason = format!("{name} is held by {holder}; {} is plugged in there now", claim.machine);
-                self.note(&name.0, "refused to boot", [vec![reason.clone()], claim.evidence].concat());
-                return BootAnswer::Refused { reason };
-            }
-        };
-        if role == Role::ControlPlane && !claim.attested && self.plan.trust == Trust::Attested {
-            let reason = format!(
-                "only {} itself says that it is {name}, and a control-plane config needs a second witness \
-                 (or `trust: machine` in ichord.yaml)",
-                claim.machine
-            );
-            self.wait(name, reason.clone());
-            return retry(attempt, reason);
-        }
-        let permit = held_permit.filter(|permit| permit.refusal(now).is_none());
-        let permit = match (permit, self.plan.deploy) {
-            (Some(permit), _) => permit,
-            (None, DeployPolicy::Auto) => self.new_permit("site", now),
-            (None, DeployPolicy::Ask) => {
-                let reason = format!("{} is {name}, and waits for `ichord deploy {name}`", claim.machine);
-                self.wait(name, reason.clone());
-                return retry(attempt, reason);
-            }
-        };
-        self.fill(name, claim, permit, now)
-    }
-
-    fn fill(&mut self, name: &NodeName, claim: Claim, mut permit: crate::Permit, now: Time) -> BootAnswer {
-        if let Err(reason) = permit.spend(now) {
-            return BootAnswer::LocalDisk { reason: reason.to_owned() };
-        }
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.address = claim.netboot_address;
-            slot.next_look = now;
-        }
-        let mut evidence = claim.evidence.clone();
-        evidence.push(format!("permit {} of {}", permit.id, permit.by));
-        self.note(&name.0, format!("claimed by {}", claim.machine), evidence.clone());
-        let progress = Progress::Netbooting { since: now };
-        self.move_node(name, NodeState::Deploying { claim, permit, progress }, evidence);
-        BootAnswer::Deploy { node: name.clone() }
-    }
-
-    /// Somebody allows installing.
-    pub(crate) fn permit_granted(&mut self, node: Option<NodeName>, by: &str, now: Time) {
-        let chosen: BTreeSet<NodeName> = match node {
-            Some(name) => BTreeSet::from([name]),
-            None => {
-                let vacant = |name: &&NodeName| {
-                    self.slots.get(*name).is_some_and(|slot| matches!(slot.state, NodeState::Vacant { .. }))
-                };
-                self.plan.nodes.keys().filter(vacant).cloned().collect()
-            }
-        };
-        for name in chosen {
-            let permit = self.new_permit(by, now);
-            let words = vec![format!("by {by}, permit {}", permit.id)];
-            let Some(slot) = self.slots.get(&name) else { continue };
-            let state = match slot.state.clone() {
-                NodeState::Vacant { .. } => NodeState::Vacant { permit: Some(permit) },
-                NodeState::Deploying { claim, progress, .. } => {
-                    NodeState::Deploying { claim, permit, progress }
-                }
-                NodeState::Configured { .. } | NodeState::Ready { .. } => {
-                    self.note(&name.0, "no permit granted: a machine is installed in this slot", words);
-                    continue;
-                }
-            };
-            self.note(&name.0, "install permit granted", words);
-            self.move_node(&name, state, Vec::new());
-        }
-    }
-
-    /// Evidence about a machine changed. A witness that comes later completes a claim; it never moves one.
-    pub(crate) fn identified(&mut self, machine: &Machine, identity: Identity) {
-        let Some(held) = self.held_by(machine) else { return };
-        match identity {
-            Identity::Slot { node, attested: true, port, evidence } if node == held => {
-                let Some(mut state) = self.slots.get(&held).map(|slot| slot.state.clone()) else { return };
-                if let Some(claim) = state.claim_mut().filter(|claim| !claim.attested) {
-                    claim.attested = true;
-                    claim.port = claim.port.take().or(port);
-                    self.note(&held.0, "its place is attested", evidence);
-                    self.move_node(&held, state, Vec::new());
-                }
-            }
-            Identity::Slot { node, .. } if node != held => {
-                self.wait(
-                    &held,
-                    format!("wrong cable: {machine} holds {held}, but is plugged in where {node} belongs"),
-                );
-            }
-            Identity::Slot { .. } | Identity::Unknown { .. } | Identity::Refused { .. } => {}
-        }
-    }
-
-    /// A claimed machine was seen at an address: look there at once.
-    pub(crate) fn located(&mut self, mac: MacAddr, address: IpAddr, now: Time) {
-        let holder = |slot: &&mut crate::core::Slot| {
-            slot.state.claim().is_some_and(|claim| claim.machine.macs.contains(&mac))
-        };
-        if let Some(slot) = self.slots.values_mut().find(holder)
-            && slot.address != Some(address)
-        {
-            slot.address = Some(address);
-            slot.next_look = now;
-        }
+        let Some(claim) = state.claim_mut() else { return };
+        let words = vec![format!("{disk} of {}", claim.machine), format!("by {by}")];
+        claim.erase = Some(Erase { disk, by, wiped: false });
+        self.note(&name.0, "a disk may be overwritten", words);
+        self.move_node(name, state, Vec::new());
     }
 }
 
 /// Ask again, but not for ever: a machine that nobody claims goes on to its own disk.
-fn retry(attempt: u32, reason: String) -> BootAnswer {
+pub(crate) fn retry(attempt: u32, reason: String) -> BootAnswer {
     if attempt < ATTEMPTS {
         BootAnswer::Retry { seconds: PAUSE, reason }
     } else {

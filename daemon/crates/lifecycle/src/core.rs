@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Cluster, ClusterPlan, ClusterView, Effect, EtcdObservation, Event, Machine, NodeName, NodeState,
-    NodeView, Note, Output, Permit, Stage, Ticket, Time, View, Write, ids::Ids,
+    Cluster, ClusterPlan, Effect, EtcdObservation, Event, Guard, Guards, Intent, Machine, NodeName,
+    NodeState, Note, Output, Permit, Stage, State, Strict, Ticket, Time, View, Write,
+    ids::Ids,
+    states::{identified::Candidate, retired::Retirement},
 };
 
 /// The version of the records' shape.
@@ -26,6 +28,10 @@ pub struct Records {
     pub cluster: Option<Value>,
     /// under the keys `node/NAME`
     pub nodes: BTreeMap<NodeName, Value>,
+    /// under the key `retired`
+    pub retired: Option<Value>,
+    /// the store is older than what was done since: a backup that was brought back
+    pub is_older: bool,
 }
 
 /// The store cannot be gone on from.
@@ -62,15 +68,21 @@ pub enum RestoreError {
 
 /// The core. See the crate's head.
 #[derive(Debug, Clone)]
-pub struct Core {
+pub struct Core<G = Strict> {
+    pub(crate) guards: G,
     pub(crate) plan: ClusterPlan,
     pub(crate) cluster: Cluster,
     pub(crate) slots: BTreeMap<NodeName, Slot>,
     pub(crate) work: ClusterWork,
+    pub(crate) retired: Vec<Retirement>,
+    /// the store was a backup once: which slots were filled before is unknown
+    pub(crate) is_unsure: bool,
     ids: Ids,
-    revision: u64,
+    pub(crate) revision: u64,
     published: Option<View>,
-    pending: Pending,
+    pub(crate) pending: Pending,
+    /// the time of the last step
+    last: Time,
 }
 
 /// A slot: what is durable, and what is only known now.
@@ -81,14 +93,20 @@ pub(crate) struct Slot {
     pub(crate) in_flight: Option<Ticket>,
     /// no look before then
     pub(crate) next_look: Time,
-    /// no config push before then
-    pub(crate) not_before: Time,
     /// where the machine was last seen
     pub(crate) address: Option<IpAddr>,
+    /// where another machine answered: that address is tried last
+    pub(crate) stranger: Option<IpAddr>,
     /// the last look at the configured machine
     pub(crate) look: Option<Look>,
     /// for people: what is being waited for
     pub(crate) waiting: Option<String>,
+    /// a machine that was identified for the slot and does not hold it
+    pub(crate) candidate: Option<Candidate>,
+    /// failures in a row
+    pub(crate) failures: u32,
+    /// the limit of its state has passed and was spoken of
+    pub(crate) late: bool,
 }
 
 /// What the last look at a configured machine showed.
@@ -99,6 +117,8 @@ pub(crate) struct Look {
     pub(crate) boot_id: String,
     pub(crate) stage: Stage,
     pub(crate) etcd: EtcdObservation,
+    pub(crate) holds_virtual_address: bool,
+    pub(crate) unwell: Vec<String>,
 }
 
 /// What is under way for the cluster as a whole.
@@ -113,10 +133,11 @@ pub(crate) struct ClusterWork {
 
 /// What the running step has decided so far.
 #[derive(Debug, Clone, Default)]
-struct Pending {
+pub(crate) struct Pending {
     cluster: bool,
+    retired: bool,
     nodes: BTreeSet<NodeName>,
-    notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     effects: Vec<Effect>,
 }
 
@@ -135,23 +156,59 @@ struct NodeRecord {
     state: NodeState,
 }
 
+#[derive(Serialize, Deserialize)]
+struct RetiredRecord {
+    version: u32,
+    machines: Vec<Retirement>,
+    #[serde(default)]
+    unsure: bool,
+}
+
 impl Slot {
     fn new(state: NodeState) -> Self {
         Self {
             state,
             in_flight: None,
             next_look: Time::default(),
-            not_before: Time::default(),
             address: None,
+            stranger: None,
             look: None,
             waiting: None,
+            candidate: None,
+            failures: 0,
+            late: false,
         }
+    }
+
+    /// The state that people see.
+    pub(crate) fn shown(&self) -> State {
+        match self.state.state() {
+            State::Vacant if self.candidate.is_some() => State::Identified,
+            state => state,
+        }
+    }
+
+    /// Another machine is to come: what was under way says nothing about it.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.state.clone());
     }
 }
 
 impl Core {
     /// Builds the core from what the store holds; an empty store is a site that was never started.
     pub fn restore(plan: ClusterPlan, records: &Records, seed: u64) -> Result<Self, RestoreError> {
+        Self::restore_with(Strict, plan, records, seed)
+    }
+}
+
+impl<G: Guards> Core<G> {
+    /// The same, with guards of the caller's choice: the simulation leaves one out.
+    pub fn restore_with(
+        guards: G,
+        plan: ClusterPlan,
+        records: &Records,
+        seed: u64,
+    ) -> Result<Self, RestoreError> {
         let mut pending = Pending::default();
         let cluster = match &records.cluster {
             Some(value) => {
@@ -166,7 +223,7 @@ impl Core {
             }
             None => {
                 pending.cluster = true;
-                Cluster::Assembling
+                Cluster::new()
             }
         };
         let mut slots = BTreeMap::new();
@@ -174,23 +231,74 @@ impl Core {
             let record: NodeRecord = read(&format!("node/{name}"), value)?;
             slots.insert(name.clone(), Slot::new(record.state));
         }
+        let (retired, is_unsure) = match &records.retired {
+            Some(value) => {
+                let record: RetiredRecord = read("retired", value)?;
+                (record.machines, record.unsure)
+            }
+            None => (Vec::new(), false),
+        };
         let mut core = Self {
+            guards,
             plan,
             cluster,
             slots,
             work: ClusterWork::default(),
+            retired,
+            is_unsure,
             ids: Ids::new(seed),
             revision: 0,
             published: None,
             pending,
+            last: Time::default(),
         };
         core.open_slots();
+        if records.is_older && core.guards.on(Guard::Newness) {
+            core.distrust();
+        }
         Ok(core)
+    }
+
+    /// The store is a backup: what happened after it is unknown. It revives no permit, and does not
+    /// prove that the cluster is new.
+    fn distrust(&mut self) {
+        let doubt = "the store was brought back from a backup, so that it does not know what was done since";
+        self.is_unsure = true;
+        self.pending.retired = true;
+        let names: Vec<NodeName> = self.slots.keys().cloned().collect();
+        for name in names {
+            let Some(mut state) = self.slots.get(&name).map(|slot| slot.state.clone()) else { continue };
+            match &mut state {
+                NodeState::Vacant { permit } if permit.is_some() => *permit = None,
+                state => match state.permit_mut() {
+                    Some(permit) => permit.revoke(),
+                    None => continue,
+                },
+            }
+            self.note(&name.0, "its install permit is void", vec![doubt.to_owned()]);
+            self.move_node(&name, state, Vec::new());
+        }
+        match self.cluster.clone() {
+            Cluster::Assembling { .. } => {
+                let state = Cluster::Assembling { doubt: Some(doubt.to_owned()), word: None };
+                self.move_cluster(state, Vec::new());
+            }
+            Cluster::Bootstrapping(intent) => {
+                let intent = Intent { doubt: Some(doubt.to_owned()), ..intent };
+                self.move_cluster(Cluster::Bootstrapping(intent), Vec::new());
+            }
+            Cluster::Joining(_) | Cluster::HandingOver { .. } | Cluster::HandedOver { .. } => {}
+        }
+        self.note("cluster", "the store is not trusted", vec![doubt.to_owned()]);
     }
 
     /// Takes in one event and says what follows from it. Outputs are in the order in which they must
     /// be acted on: what is to be durable first, then the new picture, then effects.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Output> {
+        if now < self.last && self.guards.on(Guard::ClockWentBack) {
+            self.clock_went_back(now);
+        }
+        self.last = now;
         match event {
             Event::PlanChanged(plan) => self.plan_changed(*plan),
             Event::PermitGranted { node, by } => self.permit_granted(node, &by, now),
@@ -198,7 +306,11 @@ impl Core {
                 let answer = self.boot_asked(machine, from, attempt, identity, now);
                 self.start(Effect::AnswerBoot { request, answer });
             }
-            Event::Identified { machine, identity } => self.identified(&machine, identity),
+            Event::Released { node, by } => self.released(&node, &by, now),
+            Event::EraseApproved { node, disk, by } => self.erase_approved(&node, disk, by),
+            Event::NewnessConfirmed { by } => self.newness_confirmed(by, now),
+            Event::Fetched { from } => self.fetched(from, now),
+            Event::Identified { machine, identity } => self.identified(&machine, identity, now),
             Event::Located { mac, address } => self.located(mac, address, now),
             Event::Observed { node, ticket, observation } => self.observed(&node, ticket, observation, now),
             Event::Applied { node, ticket, outcome } => self.applied(&node, ticket, outcome, now),
@@ -209,16 +321,19 @@ impl Core {
         }
         self.advance_cluster(now);
         self.look_where_due(now);
+        self.forget_candidates(now);
+        self.speak_of_limits(now);
         self.outputs(now)
     }
 
-    /// When the next [`Event::Tick`] is due; `None` while every slot is vacant or being looked at.
+    /// When the next [`Event::Tick`] is due; `None` while nothing is waited for.
     pub fn next_deadline(&self) -> Option<Time> {
         let planned = self.slots.iter().filter(|(name, _)| self.plan.nodes.contains_key(*name));
-        planned
+        let looks = planned
             .filter(|(_, slot)| slot.in_flight.is_none() && slot.state.claim().is_some())
             .map(|(_, slot)| slot.next_look)
-            .min()
+            .min();
+        [looks, self.next_limit()].into_iter().flatten().min()
     }
 
     /// The durable state of the cluster.
@@ -229,47 +344,6 @@ impl Core {
     /// The durable state of a slot.
     pub fn node(&self, name: &NodeName) -> Option<&NodeState> {
         self.slots.get(name).map(|slot| &slot.state)
-    }
-
-    /// The picture for readers, as it is now.
-    pub fn view(&self, now: Time) -> View {
-        let done = match &self.cluster {
-            Cluster::HandingOver { done, .. } => done.clone(),
-            Cluster::HandedOver { .. } => self.plan.handover.clone(),
-            Cluster::Assembling | Cluster::Bootstrapping(_) | Cluster::Joining(_) => Vec::new(),
-        };
-        let nodes = self.plan.nodes.iter().filter_map(|(name, plan)| {
-            let slot = self.slots.get(name)?;
-            let claim = slot.state.claim();
-            let (permit, since) = match &slot.state {
-                NodeState::Vacant { permit } => (permit.as_ref(), None),
-                NodeState::Deploying { permit, claim, .. } => (Some(permit), Some(claim.since)),
-                NodeState::Configured { since, .. } | NodeState::Ready { since, .. } => (None, Some(*since)),
-            };
-            let open = permit.filter(|permit| permit.refusal(now).is_none());
-            let view = NodeView {
-                role: plan.role,
-                state: slot.state.name().to_owned(),
-                waiting: slot.waiting.clone(),
-                address: plan.address,
-                macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
-                port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
-                netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
-                permit_expires: open.map(|permit| permit.expires),
-                since,
-            };
-            Some((name.clone(), view))
-        });
-        View {
-            revision: self.revision,
-            cluster: ClusterView {
-                state: self.cluster.name().to_owned(),
-                waiting: self.work.waiting.clone(),
-                done,
-            },
-            nodes: nodes.collect(),
-            identify: self.has_vacancy(),
-        }
     }
 
     // --- what the other files of this crate use ---
@@ -312,9 +386,12 @@ impl Core {
     pub(crate) fn move_node(&mut self, name: &NodeName, state: NodeState, evidence: Vec<String>) {
         if let Some(slot) = self.slots.get_mut(name) {
             if slot.state.name() != state.name() {
-                let what = format!("{} → {}", slot.state.name(), state.name());
+                let before = slot.shown().name();
+                slot.candidate = None;
+                let what = format!("{before} → {}", state.name());
                 self.pending.notes.push(Note { subject: name.0.clone(), what, evidence });
             }
+            slot.late &= slot.state.state() == state.state();
             slot.state = state;
             slot.waiting = None;
             self.pending.nodes.insert(name.clone());
@@ -349,7 +426,35 @@ impl Core {
         }
     }
 
+    /// Remembers a machine that was taken out.
+    pub(crate) fn retire(&mut self, retirement: Retirement) {
+        self.retired.retain(|retired| !retired.machine.is_same_as(&retirement.machine));
+        self.retired.push(retirement);
+        self.pending.retired = true;
+    }
+
+    /// A machine is let in again.
+    pub(crate) fn let_in(&mut self, node: &NodeName) {
+        let before = self.retired.len();
+        self.retired.retain(|retired| retired.node != *node);
+        self.pending.retired |= self.retired.len() != before;
+    }
+
     // --- this file's own ---
+
+    /// Times that were set by the clock as it was before mean nothing now: everything is due, and
+    /// nothing that was seen counts as recent.
+    fn clock_went_back(&mut self, now: Time) {
+        for slot in self.slots.values_mut() {
+            slot.next_look = now;
+            slot.look = None;
+            if let Some(candidate) = &mut slot.candidate {
+                candidate.asked = now;
+            }
+        }
+        self.work.not_before = now;
+        self.note("cluster", "the clock went back", Vec::new());
+    }
 
     fn plan_changed(&mut self, plan: ClusterPlan) {
         self.plan = plan;
@@ -377,6 +482,11 @@ impl Core {
             };
             writes.extend(write("cluster".to_owned(), &record));
         }
+        if pending.retired {
+            let record =
+                RetiredRecord { version: VERSION, machines: self.retired.clone(), unsure: self.is_unsure };
+            writes.extend(write("retired".to_owned(), &record));
+        }
         for name in &pending.nodes {
             if let Some(slot) = self.slots.get(name) {
                 let record = NodeRecord { version: VERSION, state: slot.state.clone() };
@@ -393,7 +503,12 @@ impl Core {
             self.published = Some(view.clone());
             outputs.push(Output::Publish(Box::new(view)));
         }
-        outputs.extend(pending.effects.into_iter().map(Output::Start));
+        let effects = pending.effects.into_iter().map(Output::Start);
+        if self.guards.on(Guard::StoredFirst) {
+            outputs.extend(effects);
+        } else {
+            outputs.splice(0..0, effects);
+        }
         outputs
     }
 }

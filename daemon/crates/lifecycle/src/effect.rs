@@ -134,6 +134,11 @@ pub enum BootAnswer {
         /// which slot
         node: NodeName,
     },
+    /// Talos, which wipes its own disk and boots again; handed out once
+    Wipe {
+        /// whose machine
+        node: NodeName,
+    },
     /// ask again
     Retry {
         /// after so many seconds

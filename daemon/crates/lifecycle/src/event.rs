@@ -18,6 +18,32 @@ pub enum Event {
         /// who
         by: String,
     },
+    /// somebody takes the machine out of a slot; it stays out until it is let in again
+    Released {
+        /// the slot
+        node: NodeName,
+        /// who
+        by: String,
+    },
+    /// somebody allows a disk to be overwritten, whatever is on it
+    EraseApproved {
+        /// the slot whose machine it is
+        node: NodeName,
+        /// the disk's path
+        disk: String,
+        /// who
+        by: String,
+    },
+    /// somebody says that the cluster is new: nothing of it exists yet
+    NewnessConfirmed {
+        /// who
+        by: String,
+    },
+    /// a boot file was fetched from an address
+    Fetched {
+        /// from where
+        from: IpAddr,
+    },
     /// a machine's firmware asks what to boot
     BootAsked {
         /// to be answered with this

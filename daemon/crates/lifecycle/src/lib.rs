@@ -8,30 +8,39 @@ mod boot;
 mod bootstrap;
 mod cluster;
 mod core;
-mod deploy;
 mod effect;
 mod event;
+mod guards;
 mod handover;
 mod ids;
 mod machine;
 mod node;
 mod observation;
+mod observe;
 mod permit;
 mod plan;
+mod quorum;
+mod states;
 mod time;
 mod view;
 
 pub use crate::{
-    cluster::{Bootstrapped, Cluster, Intent},
+    bootstrap::NewnessError,
+    cluster::{Bootstrapped, Cluster, Intent, Word},
     core::{Core, Records, RestoreError},
     effect::{BootAnswer, Effect, Note, Output, Write},
     event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome},
+    guards::{Guard, Guards, Strict},
     ids::{RequestId, Ticket},
     machine::Machine,
-    node::{Claim, NodeState, Progress},
-    observation::{EtcdMember, EtcdObservation, Observation, Stage},
+    node::{Claim, Erase, NodeState, Progress},
+    observation::{Content, EtcdHealth, EtcdMember, EtcdObservation, Observation, Stage},
     permit::Permit,
     plan::{ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, Role, Timing, Trust},
+    states::{
+        Facts, Limit, State, diagram,
+        retired::{ReleaseError, Retirement},
+    },
     time::Time,
     view::{ClusterView, NodeView, View},
 };

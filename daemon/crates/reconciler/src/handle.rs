@@ -30,6 +30,8 @@ pub(crate) enum Input {
     Sighting(Sighting),
     Located { mac: MacAddr, address: IpAddr },
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
+    Word { says: Says, by: String, answer: oneshot::Sender<Result<(), WordError>> },
+    Fetched { from: IpAddr },
     Site { site: Arc<Site>, taken: oneshot::Sender<()> },
     Effect(Event),
     Tick,
@@ -70,6 +72,45 @@ pub enum DeployError {
     Stopped(#[from] AskError),
 }
 
+/// What only a person can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// the slot's machine is taken out
+    Release {
+        /// the slot
+        node: NodeName,
+    },
+    /// a disk of the slot's machine may be overwritten, whatever is on it
+    Erase {
+        /// the slot
+        node: NodeName,
+        /// its path
+        disk: String,
+    },
+    /// nothing of this cluster exists yet
+    New,
+}
+
+/// A person's word was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    /// the machine stays
+    #[error(transparent)]
+    Release(#[from] lifecycle::ReleaseError),
+    /// the cluster is not new
+    #[error(transparent)]
+    Newness(#[from] lifecycle::NewnessError),
+    /// nothing of this slot may be erased by a word
+    #[error("{0} has no machine on its way to be installed: there is nothing to erase")]
+    NothingToErase(NodeName),
+    /// the decision could not be made durable
+    #[error("it could not be stored; nothing was done")]
+    NotStored,
+    /// going down
+    #[error(transparent)]
+    Stopped(#[from] AskError),
+}
+
 /// Speaks to the reconciler; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -102,6 +143,18 @@ impl Handle {
         wait.await.map_err(|_| AskError)?
     }
 
+    /// Takes what only a person can say. It is durable when this returns.
+    pub async fn word(&self, says: Says, by: String) -> Result<(), WordError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Word { says, by, answer }).await?;
+        wait.await.map_err(|_| AskError)?
+    }
+
+    /// A boot file was fetched.
+    pub async fn fetched(&self, from: IpAddr) -> Result<(), AskError> {
+        self.send(Input::Fetched { from }).await
+    }
+
     /// Goes on with another site, which was checked and accepted.
     pub async fn reload(&self, site: Arc<Site>) -> Result<(), AskError> {
         let (taken, wait) = oneshot::channel();
@@ -126,6 +179,8 @@ impl std::fmt::Debug for Input {
             Self::Sighting(_) => "Sighting",
             Self::Located { .. } => "Located",
             Self::Deploy { .. } => "Deploy",
+            Self::Word { .. } => "Word",
+            Self::Fetched { .. } => "Fetched",
             Self::Site { .. } => "Site",
             Self::Effect(_) => "Effect",
             Self::Tick => "Tick",

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod clock;
 mod handle;
+mod high_water;
 mod publish;
 mod restore;
 mod run;
@@ -16,7 +17,8 @@ mod world;
 
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
-pub use handle::{AskError, BootQuestion, DeployError, Handle};
+pub use handle::{AskError, BootQuestion, DeployError, Handle, Says, WordError};
+pub use high_water::HighWater;
 pub use publish::{Published, boot_view};
 pub use restore::RestoreError;
 pub use run::{Reconciler, RunError};

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Checkpoints, Clock, DeployError, Handle, Published, RestoreError, World,
+    Checkpoints, Clock, DeployError, Handle, HighWater, Published, RestoreError, Says, WordError, World,
     handle::Input,
     restore::restore,
     sightings::Evidence,
@@ -43,6 +43,7 @@ pub struct Reconciler<W> {
     world: Arc<W>,
     clock: Clock,
     checkpoints: Checkpoints,
+    high_water: HighWater,
     site: Arc<Site>,
     core: Core,
     evidence: Evidence,
@@ -60,6 +61,7 @@ type Asker = oneshot::Sender<Result<Vec<NodeName>, DeployError>>;
 #[derive(Default)]
 struct Waiting {
     deployed: Vec<(Asker, Vec<NodeName>)>,
+    words: Vec<oneshot::Sender<Result<(), WordError>>>,
     reloaded: Vec<oneshot::Sender<()>>,
 }
 
@@ -71,8 +73,13 @@ impl<W: World> Reconciler<W> {
         world: Arc<W>,
         clock: Clock,
         checkpoints: Checkpoints,
+        high_water: HighWater,
     ) -> Result<(Self, Handle), RestoreError> {
-        let core = restore(&store, site.plan()).await?;
+        let is_older = high_water.is_above(store.revision());
+        if is_older {
+            tracing::warn!("the store is older than what was done since: it was brought back from a backup");
+        }
+        let core = restore(&store, site.plan(), is_older).await?;
         let (inputs, queue) = mpsc::channel(QUEUE);
         let (published, reader) = watch::channel(Published::from(core.view(clock.now())));
         let reconciler = Self {
@@ -81,6 +88,7 @@ impl<W: World> Reconciler<W> {
             world,
             clock,
             checkpoints,
+            high_water,
             site,
             core,
             queue,
@@ -137,8 +145,9 @@ impl<W: World> Reconciler<W> {
         }
         if let Some(transaction) = turn.transaction(now) {
             self.checkpoints.reach(|| format!("before commit: {}", turn.name()));
-            if let Err(error) = self.store.commit(transaction).await {
-                return self.abandon(&turn, waiting, &error).await;
+            match self.store.commit(transaction).await {
+                Ok(revision) => self.high_water.rise_to(revision),
+                Err(error) => return self.abandon(&turn, waiting, &error).await,
             }
             self.checkpoints.reach(|| format!("after commit: {}", turn.name()));
             turn.log();
@@ -148,6 +157,9 @@ impl<W: World> Reconciler<W> {
         }
         for (answer, nodes) in waiting.deployed {
             answer.send(Ok(nodes)).ok();
+        }
+        for answer in waiting.words {
+            answer.send(Ok(())).ok();
         }
         for taken in waiting.reloaded {
             taken.send(()).ok();
@@ -187,11 +199,42 @@ impl<W: World> Reconciler<W> {
                     None
                 }
             },
+            Input::Fetched { from } => Some(Event::Fetched { from }),
+            Input::Word { says, by, answer } => match self.taken(says, by, now) {
+                Ok(event) => {
+                    waiting.words.push(answer);
+                    Some(event)
+                }
+                Err(error) => {
+                    answer.send(Err(error)).ok();
+                    None
+                }
+            },
             Input::Site { site, taken } => {
                 self.evidence.replace_slots(site.slots());
                 self.site = site;
                 waiting.reloaded.push(taken);
                 Some(Event::PlanChanged(Box::new(self.site.plan())))
+            }
+        }
+    }
+
+    /// The event of a person's word, if it is to be taken.
+    fn taken(&self, says: Says, by: String, now: Time) -> Result<Event, WordError> {
+        match says {
+            Says::Release { node } => {
+                self.core.may_release(&node)?;
+                Ok(Event::Released { node, by })
+            }
+            Says::Erase { node, disk } => match self.core.node(&node) {
+                Some(state) if state.claim().is_some() && !state.is_configured() => {
+                    Ok(Event::EraseApproved { node, disk, by })
+                }
+                _ => Err(WordError::NothingToErase(node)),
+            },
+            Says::New => {
+                self.core.may_be_new(now)?;
+                Ok(Event::NewnessConfirmed { by })
             }
         }
     }
@@ -254,12 +297,15 @@ impl<W: World> Reconciler<W> {
         for (answer, _) in waiting.deployed {
             answer.send(Err(DeployError::NotStored)).ok();
         }
+        for answer in waiting.words {
+            answer.send(Err(WordError::NotStored)).ok();
+        }
         for (_, question) in self.questions.drain() {
             let reason = "the daemon could not store its decision".to_owned();
             question.send(BootAnswer::Retry { seconds: 5, reason }).ok();
         }
         sleep(AFTER_FAILURE).await;
-        self.core = restore(&self.store, self.site.plan()).await?;
+        self.core = restore(&self.store, self.site.plan(), false).await?;
         Ok(())
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
     match effect {
         Effect::AnswerBoot { answer, .. } => match answer {
             BootAnswer::Deploy { node } => format!("answer boot: deploy {node}"),
+            BootAnswer::Wipe { node } => format!("answer boot: wipe {node}"),
             BootAnswer::Retry { .. } => "answer boot: retry".to_owned(),
             BootAnswer::LocalDisk { .. } => "answer boot: local disk".to_owned(),
             BootAnswer::Refused { .. } => "answer boot: refused".to_owned(),

@@ -78,4 +78,10 @@ impl BootReply {
 pub trait BootAuthority: Send + Sync + 'static {
     /// Answers when the decision is durable.
     fn ask(&self, question: BootQuestion) -> impl Future<Output = BootReply> + Send;
+
+    /// A machine at this address began to fetch an image. Nothing is answered to it.
+    fn fetched(&self, from: IpAddr) -> impl Future<Output = ()> + Send {
+        tracing::debug!(%from, "fetches an image");
+        std::future::ready(())
+    }
 }

@@ -193,7 +193,8 @@ impl Site {
     }
 
     /// The shared address of the control planes: the one in the endpoint, else the first.
-    fn virtual_address(&self) -> Option<std::net::IpAddr> {
+    /// The shared address of the control planes, if there is one.
+    pub fn virtual_address(&self) -> Option<std::net::IpAddr> {
         let addresses = self.cluster.virtual_addresses();
         let endpoint = self.cluster.endpoint_host.parse().ok();
         addresses

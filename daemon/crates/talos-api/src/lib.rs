@@ -22,6 +22,7 @@ pub mod proto;
 mod reply;
 mod resource;
 pub mod tls;
+mod volumes;
 
 pub use client::{Client, DEADLINE, PORT};
 pub use credentials::{Authority, Credentials, CredentialsError};
@@ -33,3 +34,4 @@ pub use machine::{Applied, ApplyMode, RebootMode, Reset, Service, Version, Wipe}
 pub use observe::{MachineStatus, Stage, Unmet};
 pub use probe::{Peer, probe};
 pub use resource::{Change, Kind, Resource};
+pub use volumes::{DISCOVERED_VOLUMES, Volume};

@@ -1,0 +1,65 @@
+//! Identified: a machine proved to be in the slot and waits for a permit or a witness. Not stored:
+//! evidence ages, and the next question finds it again.
+
+use super::{Facts, State};
+use crate::{Core, Guards, Machine, NodeName, Note, Time};
+
+pub(super) const FACTS: Facts = Facts {
+    name: "identified",
+    means: "the machine is known, and may not be installed yet",
+    limit: None,
+    next: &[
+        (State::Firmware, "a permit allows installing it"),
+        (State::Vacant, "it has not asked for a while"),
+    ],
+};
+
+/// A machine that has not asked for so long has gone.
+const GONE_AFTER: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// A machine at the door of a slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) machine: Machine,
+    /// when it last asked
+    pub(crate) asked: Time,
+    /// why it stays there
+    pub(crate) reason: String,
+}
+
+impl<G: Guards> Core<G> {
+    /// A machine stays at the door of a slot.
+    pub(crate) fn stays_at_the_door(
+        &mut self,
+        name: &NodeName,
+        machine: &Machine,
+        reason: String,
+        now: Time,
+    ) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let before = slot.shown().name();
+        let told = slot.candidate.as_ref().is_some_and(|candidate| candidate.reason == reason);
+        slot.candidate = Some(Candidate { machine: machine.clone(), asked: now, reason: reason.clone() });
+        let after = slot.shown().name();
+        if before != after {
+            self.note(&name.0, format!("{before} → {after}"), vec![machine.to_string()]);
+        }
+        if !told {
+            self.note(&name.0, "waiting", vec![reason]);
+        }
+    }
+
+    /// Machines at the door that no longer ask.
+    pub(crate) fn forget_candidates(&mut self, now: Time) {
+        for (name, slot) in &mut self.slots {
+            let gone = |candidate: &Candidate| now.since(candidate.asked) >= GONE_AFTER;
+            let Some(candidate) = slot.candidate.take_if(|candidate| gone(candidate)) else { continue };
+            let what = match slot.shown() {
+                State::Vacant => "identified → vacant",
+                _ => "nobody is at the door any more",
+            };
+            let evidence = vec![format!("{} has not asked for 10 min", candidate.machine)];
+            self.pending.notes.push(Note { subject: name.0.clone(), what: what.to_owned(), evidence });
+        }
+    }
+}
