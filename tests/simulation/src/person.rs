@@ -68,9 +68,9 @@ impl<G: Guards> Simulation<G> {
         let asked = self.core.view(Time(self.clock())).cluster.waiting;
         let asked = asked.is_some_and(|reason| reason.contains("`ichord bootstrap --new`"));
         // a person who says so has looked
-        let exists = self.world.rack.machines.values().any(|machine| {
-            machine.counters().bootstraps_accepted > 0
-                || machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some())
+        let exists = self.world.rack.machines.iter().any(|(label, machine)| {
+            let data = machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some());
+            label != "a-foreigner" && (machine.counters().bootstraps_accepted > 0 || data)
         });
         if asked && !exists {
             self.ledger.said_new = true;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifecycle::{
-    BootAnswer, Cluster, ClusterPlan, Core, DeployPolicy, Effect, EtcdObservation, Event, Guards, NodeName,
-    NodeState, Note, Observation, Output, Records, RequestId, Strict, Time, Write,
+    BootAnswer, Cluster, ClusterPlan, Core, DeployPolicy, Effect, Event, Guards, NodeName, NodeState, Output,
+    Records, RequestId, Strict, Time,
 };
 use machine::model::{Happening, Machine, Stage};
 

@@ -1,7 +1,6 @@
 //! What a run is held to while it goes: what is stored, what was overheard, and what is really the case.
 
 use lifecycle::{Cluster, EtcdObservation, Event, Guards, NodeName, NodeState, Note, Observation, Write};
-use machine::model::Machine;
 
 use crate::{
     invariants::{self, Violation},
