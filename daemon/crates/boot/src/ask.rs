@@ -3,17 +3,25 @@
 //! Every field comes from outside and may lie. Nothing here is believed; it is only brought into form
 //! for `identity`, and whatever does not parse is left out or refused with a sentence.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use hardware::{ChassisId, MacAddr, PortId, SystemUuid};
 use serde::{Deserialize, Serialize};
 
+use crate::script::MOST_CARDS;
+
 /// The longest value of an LLDP TLV (802.1AB-2016 §8.4.2: nine bits of length).
 const LONGEST_TLV: usize = 511;
+/// Bridge, access point, router (802.1AB-2016 table 8-4): a machine behind one of these is in one of its ports.
+const FORWARDS: u16 = 0x04 | 0x08 | 0x10;
 /// Longer texts are no serial number, no platform; SMBIOS strings are 64 octets where anybody counts.
 const LONGEST_TEXT: usize = 255;
 
-/// What a machine's own iPXE heard from the switch it is plugged into.
+/// What a machine itself heard from the switch that one of its cards is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LldpReport {
+    /// the card that heard it
+    pub nic: MacAddr,
     /// Chassis ID TLV
     pub chassis: Option<ChassisId>,
     /// Port ID TLV
@@ -22,6 +30,10 @@ pub struct LldpReport {
     pub system_name: Option<String>,
     /// Port Description TLV
     pub port_description: Option<String>,
+    /// whether the sender says that it bridges or routes; `None` when it says nothing about itself
+    pub forwards: Option<bool>,
+    /// where the sender can be managed
+    pub management: Option<IpAddr>,
 }
 
 /// The question as it came, in form.
@@ -39,7 +51,7 @@ pub struct Ask {
     pub model: Option<String>,
     /// how often this boot has asked before; 0 the first time
     pub attempt: u32,
-    /// LLDP neighbours; none from a BIOS build, which has no LLDP
+    /// LLDP neighbours of every card; none from a BIOS build, which has no LLDP
     pub lldp: Vec<LldpReport>,
 }
 
@@ -67,13 +79,6 @@ impl Ask {
         if mac.is_multicast() {
             return Err(AskError::NoMac);
         }
-        let report = LldpReport {
-            chassis: fields.chassis.and_then(identifier).map(|(subtype, id)| ChassisId { subtype, id }),
-            port: fields.port.and_then(identifier).map(|(subtype, id)| PortId { subtype, id }),
-            system_name: fields.system.and_then(hex_text),
-            port_description: fields.description.and_then(hex_text),
-        };
-        let heard = report.chassis.is_some() || report.port.is_some() || report.system_name.is_some();
         let uuid = fields.uuid.and_then(|text| text.parse::<SystemUuid>().ok());
         Ok(Self {
             mac,
@@ -82,7 +87,7 @@ impl Ask {
             platform: fields.platform.and_then(text),
             model: model(fields.manufacturer.and_then(hex_text), fields.product.and_then(hex_text)),
             attempt: fields.attempt.and_then(|text| text.parse().ok()).unwrap_or(0),
-            lldp: if heard { vec![report] } else { Vec::new() },
+            lldp: fields.lldp.into_iter().filter_map(report).collect(),
         })
     }
 }
@@ -96,10 +101,7 @@ struct Fields<'a> {
     manufacturer: Option<&'a str>,
     product: Option<&'a str>,
     attempt: Option<&'a str>,
-    chassis: Option<&'a str>,
-    port: Option<&'a str>,
-    system: Option<&'a str>,
-    description: Option<&'a str>,
+    lldp: Vec<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -112,16 +114,56 @@ impl<'a> Fields<'a> {
             "manufacturer" => (&mut self.manufacturer, "manufacturer"),
             "product" => (&mut self.product, "product"),
             "attempt" => (&mut self.attempt, "attempt"),
-            "lldp-chassis" => (&mut self.chassis, "lldp-chassis"),
-            "lldp-port" => (&mut self.port, "lldp-port"),
-            "lldp-system" => (&mut self.system, "lldp-system"),
-            "lldp-description" => (&mut self.description, "lldp-description"),
+            "lldp" => {
+                // one a card; who sends more makes them up
+                if self.lldp.len() < MOST_CARDS {
+                    self.lldp.push(value);
+                }
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         match field.replace(value) {
             Some(_) => Err(AskError::Twice(name)),
             None => Ok(()),
         }
+    }
+}
+
+/// The card's address, then the TLVs in the order in which [`crate::script::entry`] asks for them. What is broken is
+/// left out; without a port or a switch it says nothing.
+fn report(value: &str) -> Option<LldpReport> {
+    let mut parts = value.split(',');
+    let nic: MacAddr = parts.next()?.parse().ok()?;
+    let mut next = || parts.next().unwrap_or_default();
+    let report = LldpReport {
+        nic,
+        chassis: identifier(next()).map(|(subtype, id)| ChassisId { subtype, id }),
+        port: identifier(next()).map(|(subtype, id)| PortId { subtype, id }),
+        port_description: hex_text(next()),
+        system_name: hex_text(next()),
+        forwards: octets(next()).and_then(|octets| forwards(&octets)),
+        management: octets(next()).and_then(|octets| management(&octets)),
+    };
+    let heard = report.chassis.is_some() || report.port.is_some() || report.system_name.is_some();
+    (heard && !nic.is_multicast()).then_some(report)
+}
+
+/// System Capabilities TLV: what the sender can do, then what of it is switched on.
+fn forwards(octets: &[u8]) -> Option<bool> {
+    let [_, _, enabled @ ..] = octets else { return None };
+    let enabled = u16::from_be_bytes(enabled.try_into().ok()?);
+    Some(enabled & FORWARDS != 0)
+}
+
+/// Management Address TLV: the length of family and address, the IANA family number, the address; what follows says
+/// which interface of the switch has it.
+fn management(octets: &[u8]) -> Option<IpAddr> {
+    let (&length, rest) = octets.split_first()?;
+    match rest.get(..usize::from(length))? {
+        [1, address @ ..] => Some(Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?).into()),
+        [2, address @ ..] => Some(Ipv6Addr::from(<[u8; 16]>::try_from(address).ok()?).into()),
+        _ => None,
     }
 }
 
@@ -174,19 +216,27 @@ mod tests {
             ("attempt", "0"),
             ("manufacturer", "51454d55"),
             ("product", "5374616e64617264205043"),
-            ("lldp-chassis", "04feffffffff01"),
-            ("lldp-port", "0574617032"),
-            ("lldp-system", "737731"),
-            ("lldp-description", ""),
+            ("lldp", "52-54-00-77-00-02,04feffffffff01,0574617032,,737731,00140014,0501c0a8000202000000010"),
+            (
+                "lldp",
+                "52-54-00-77-00-03,04feffffffff02,0574617033,6c656167,737732,00800080,0501c0a800020200000001",
+            ),
         ])
         .unwrap();
         assert_eq!(ask.mac, MacAddr([0x52, 0x54, 0, 0x77, 0, 2]));
         assert_eq!(ask.serial.as_deref(), Some("C02 X&YZ"));
         assert_eq!(ask.model.as_deref(), Some("QEMU Standard PC"));
-        let [report] = ask.lldp.as_slice() else { panic!("one neighbour: {:?}", ask.lldp) };
+        let [report, other] = ask.lldp.as_slice() else { panic!("two neighbours: {:?}", ask.lldp) };
+        assert_eq!(report.nic, ask.mac);
         assert_eq!(report.port, Some(PortId { subtype: 5, id: b"tap2".to_vec() }));
         assert_eq!(report.chassis.as_ref().map(ToString::to_string).as_deref(), Some("fe:ff:ff:ff:ff:01"));
         assert_eq!((report.system_name.as_deref(), &report.port_description), (Some("sw1"), &None));
+        assert_eq!((report.forwards, report.management), (Some(true), None), "half an octet is no address");
+        assert_eq!(
+            (other.nic, other.port_description.as_deref()),
+            (MacAddr([0x52, 0x54, 0, 0x77, 0, 3]), Some("leag"))
+        );
+        assert_eq!((other.forwards, other.management), (Some(false), Some(IpAddr::from([192, 168, 0, 2]))));
     }
 
     #[test]
@@ -197,9 +247,6 @@ mod tests {
             ("serial", ""),
             ("platform", "pcbios"),
             ("attempt", "3"),
-            ("lldp-chassis", ""),
-            ("lldp-port", ""),
-            ("lldp-system", ""),
         ])
         .unwrap();
         assert_eq!((ask.uuid, ask.serial, ask.attempt), (None, None, 3));
@@ -217,18 +264,46 @@ mod tests {
     #[test]
     fn a_broken_tlv_is_left_out_and_the_rest_is_kept() {
         for bad in ["05", "5", "zz74", &"05".repeat(600)] {
-            let pairs = [("mac", "52-54-00-77-00-01"), ("lldp-port", bad), ("lldp-system", "737731")];
-            let ask = Ask::from_pairs(pairs).unwrap();
+            let heard = format!("52-54-00-77-00-01,,{bad},,737731");
+            let ask = Ask::from_pairs([("mac", "52-54-00-77-00-01"), ("lldp", &heard)]).unwrap();
             assert_eq!(ask.lldp[0].port, None, "{bad}");
             assert_eq!(ask.lldp[0].system_name.as_deref(), Some("sw1"));
+        }
+        for nothing in [
+            "",
+            ",",
+            "52-54-00-77-00-01",
+            "52-54-00-77-00-01,,,,,,",
+            "x,,0574617032",
+            "01-00-5e-00-00-01,,0574617032",
+        ] {
+            let ask = Ask::from_pairs([("mac", "52-54-00-77-00-01"), ("lldp", nothing)]).unwrap();
+            assert!(ask.lldp.is_empty(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn no_machine_has_more_cards_than_the_script_asks() {
+        let heard = ("lldp", "52-54-00-77-00-01,,0574617032");
+        let pairs = [("mac", "52-54-00-77-00-01")].into_iter().chain([heard; 50]);
+        assert_eq!(Ask::from_pairs(pairs).unwrap().lldp.len(), MOST_CARDS);
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_read_and_nothing_else() {
+        assert_eq!(management(&[5, 1, 10, 0, 0, 1, 2]), Some(IpAddr::from([10, 0, 0, 1])));
+        let six = [vec![17, 2], vec![0xfd; 16], vec![2, 0, 0, 0, 1, 0]].concat();
+        assert_eq!(management(&six), Some(IpAddr::from([0xfd; 16])));
+        for other in [&[][..], &[5, 1, 10, 0, 0], &[4, 1, 10, 0, 0], &[7, 6, 2, 0, 0, 0, 0, 1], &[0]] {
+            assert_eq!(management(other), None, "{other:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_query_is_read_without_a_panic(pairs: Vec<(String, String)>, port in ".{0,40}") {
+        fn any_query_is_read_without_a_panic(pairs: Vec<(String, String)>, port in "(52-54-00-77-00-01,)?.{0,40}") {
             let mut query: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-            query.push(("lldp-port", &port));
+            query.push(("lldp", &port));
             query.push(("mac", "52-54-00-77-00-01"));
             prop_assert!(Ask::from_pairs(query).is_ok());
         }

@@ -15,6 +15,13 @@ use crate::catalogue::Asset;
 /// How long [`entry`] listens for the switch before it asks without: one default LLDP interval
 /// (30 s, 802.1AB-2016 §9.2.5.7) and some.
 pub const LLDP_WAIT_SECONDS: u32 = 35;
+/// The cards that [`entry`] looks at, `net0` and on.
+pub(crate) const MOST_CARDS: usize = 8;
+/// How long a card that was just opened may take to find its link; without one it is not waited for.
+const LINK_MILLISECONDS: u32 = 1500;
+/// What a neighbour is asked for, by the numbers of 802.1AB-2016 table 8-1: chassis, port, port description, system
+/// name, capabilities, management address. [`crate::ask`] reads them in this order.
+const TLVS: [u8; 6] = [1, 2, 4, 5, 7, 8];
 /// After a file could not be fetched.
 const FETCH_AGAIN_SECONDS: u32 = 10;
 /// So long a person can read why the machine is refused.
@@ -36,28 +43,46 @@ impl fmt::Display for Base {
 
 /// The first script: collects what the machine knows of itself and asks.
 ///
-/// Only UEFI builds of iPXE hear LLDP; they wait for the first frame, once, for at most
-/// `lldp_wait` seconds. `netX` is the interface that was opened last, the one it boots from. Texts of
-/// the machine go as hexadecimal: `uristring` of older builds (1.0.0 in QEMU ROMs) leaves `&` as it is.
+/// Only UEFI builds of iPXE hear LLDP, each card while it is open. So every card is opened once, and those with a link
+/// are listened to until each has heard a frame, once per boot and for at most `lldp_wait` seconds. A card that is
+/// opened becomes `netX`, so the one that the machine boots from is noted before. Texts of the machine go as
+/// hexadecimal: `uristring` of older builds (1.0.0 in QEMU ROMs) leaves `&` as it is.
 pub fn entry(base: Base, lldp_wait: u32) -> String {
     format!(
         "#!ipxe\n\
          isset ${{attempt}} || set attempt:int32 0\n\
-         iseq ${{platform}} efi || goto ask\n\
-         iseq ${{attempt}} 0 || goto ask\n\
+         isset ${{card}} || set card ${{netX/mac:hexhyp}}\n\
          set waited:int32 0\n\
-         :listen\n\
-         isset ${{netX.lldp/2.0.0.0:hexraw}} && goto ask ||\n\
+         :look\n\
+         set heard\n\
+         set silent:int32 0\n\
+         set n:int32 0\n\
+         iseq ${{platform}} efi || goto ask\n\
+         :card\n\
+         isset ${{net${{n}}/mac}} || goto next\n\
+         iseq ${{attempt}}${{waited}} 00 && ifopen net${{n}} ||\n\
+         isset ${{net${{n}}.lldp/2.0.0.0:hexraw}} && goto hears ||\n\
+         iseq ${{attempt}}${{waited}} 00 && iflinkwait --timeout {LINK_MILLISECONDS} net${{n}} && set link${{n}} up ||\n\
+         isset ${{link${{n}}}} && inc silent ||\n\
+         goto next\n\
+         :hears\n\
+         set heard ${{heard}}&lldp=${{net${{n}}/mac:hexhyp}}{}\n\
+         :next\n\
+         inc n\n\
+         iseq ${{n}} {MOST_CARDS} || goto card\n\
+         iseq ${{attempt}} 0 || goto ask\n\
+         iseq ${{silent}} 0 && goto ask ||\n\
          iseq ${{waited}} {lldp_wait} && goto ask ||\n\
          sleep 1\n\
          inc waited\n\
-         goto listen\n\
+         goto look\n\
          :ask\n\
-         chain --replace --autofree {base}/boot/ask?mac=${{netX/mac:hexhyp}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&manufacturer=${{manufacturer:hexraw}}&product=${{product:hexraw}}&platform=${{platform}}&attempt=${{attempt}}&lldp-chassis=${{netX.lldp/1.0.0.0:hexraw}}&lldp-port=${{netX.lldp/2.0.0.0:hexraw}}&lldp-system=${{netX.lldp/5.0.0.0:hexraw}}&lldp-description=${{netX.lldp/4.0.0.0:hexraw}} ||\n\
+         chain --replace --autofree {base}/boot/ask?mac=${{card}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&manufacturer=${{manufacturer:hexraw}}&product=${{product:hexraw}}&platform=${{platform}}&attempt=${{attempt}}${{heard}} ||\n\
          echo ichord does not answer, asking again in {FETCH_AGAIN_SECONDS} s\n\
          sleep {FETCH_AGAIN_SECONDS}\n\
          inc attempt\n\
-         goto ask\n"
+         goto ask\n",
+        TLVS.map(|tlv| format!(",${{net${{n}}.lldp/{tlv}.0.0.0:hexraw}}")).concat()
     )
 }
 

@@ -29,11 +29,13 @@ impl Evidence {
                 switch: report.system_name.clone(),
                 chassis: report.chassis.clone(),
                 description: report.port_description.clone(),
+                management: report.management.into_iter().collect(),
+                forwards: report.forwards,
                 ..Port::of_id(id)
             };
-            self.record(sighting(question, Some(port), now), now);
+            self.record(sighting(question, now).on(Some(report.nic), port), now);
         }
-        self.record(sighting(question, None, now), now);
+        self.record(sighting(question, now), now);
         self.identify(&question.machine, now)
     }
 
@@ -123,12 +125,7 @@ fn machine(marks: &Marks) -> Machine {
     Machine { macs: marks.macs.clone(), uuid: marks.uuid, serial: marks.serial.clone() }
 }
 
-fn sighting(question: &BootQuestion, port: Option<Port>, now: Time) -> Sighting {
+fn sighting(question: &BootQuestion, now: Time) -> Sighting {
     let raw = format!("boot question from {}", question.from);
-    let sighting = Sighting { raw, ..Sighting::new(Source::Ipxe, question.machine.clone(), now.0) };
-    match port {
-        // iPXE's script reports the interface it boots from
-        Some(port) => sighting.on(question.machine.macs.first().copied(), port),
-        None => sighting,
-    }
+    Sighting { raw, ..Sighting::new(Source::Ipxe, question.machine.clone(), now.0) }
 }

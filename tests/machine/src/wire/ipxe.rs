@@ -200,6 +200,13 @@ impl Ipxe {
             "isset" => {}
             "iseq" if argument(0) != argument(1) => self.outcome = Err("iseq: no".to_owned()),
             "iseq" => {}
+            // the machine has one card, which is open and has a link while there is power
+            "ifopen" | "iflinkwait" => {
+                let card = operands(arguments).into_iter().next().unwrap_or_default();
+                if card != "net0" {
+                    self.outcome = Err(format!("{name} {card}: no such card"));
+                }
+            }
             "goto" => self.goto(&argument(0)),
             "echo" => return Some(Step::Echo(arguments.join(" "))),
             "imgfree" => {

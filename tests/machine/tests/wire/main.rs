@@ -115,13 +115,10 @@ async fn road(folder: &Path) {
     // maintenance: the machine is known by its port before any system ran, and shows what it is made of
     let waiting = lab.in_maintenance(talos_port(101)).await;
     assert!(provisioner.asked().iter().any(|query| query.contains("mac=52-54-00-77-00-01")
-        && query.contains("lldp-port=057031")
+        && query.contains("&lldp=52-54-00-77-00-01,04020000000001,057031,")
         && query.contains("platform=efi")));
     assert!(
-        provisioner
-            .asked()
-            .iter()
-            .any(|query| query.contains("platform=pcbios") && query.contains("lldp-port=&"))
+        provisioner.asked().iter().any(|query| query.contains("platform=pcbios") && !query.contains("lldp="))
     );
     let inventory = waiting.inventory().await.unwrap();
     assert_eq!(inventory.serial.as_deref(), Some("S1"));

@@ -31,17 +31,33 @@ fn the_entry_script_as_ipxe_gets_it() {
     let expected = "\
 #!ipxe
 isset ${attempt} || set attempt:int32 0
-iseq ${platform} efi || goto ask
-iseq ${attempt} 0 || goto ask
+isset ${card} || set card ${netX/mac:hexhyp}
 set waited:int32 0
-:listen
-isset ${netX.lldp/2.0.0.0:hexraw} && goto ask ||
+:look
+set heard
+set silent:int32 0
+set n:int32 0
+iseq ${platform} efi || goto ask
+:card
+isset ${net${n}/mac} || goto next
+iseq ${attempt}${waited} 00 && ifopen net${n} ||
+isset ${net${n}.lldp/2.0.0.0:hexraw} && goto hears ||
+iseq ${attempt}${waited} 00 && iflinkwait --timeout 1500 net${n} && set link${n} up ||
+isset ${link${n}} && inc silent ||
+goto next
+:hears
+set heard ${heard}&lldp=${net${n}/mac:hexhyp},${net${n}.lldp/1.0.0.0:hexraw},${net${n}.lldp/2.0.0.0:hexraw},${net${n}.lldp/4.0.0.0:hexraw},${net${n}.lldp/5.0.0.0:hexraw},${net${n}.lldp/7.0.0.0:hexraw},${net${n}.lldp/8.0.0.0:hexraw}
+:next
+inc n
+iseq ${n} 8 || goto card
+iseq ${attempt} 0 || goto ask
+iseq ${silent} 0 && goto ask ||
 iseq ${waited} 35 && goto ask ||
 sleep 1
 inc waited
-goto listen
+goto look
 :ask
-chain --replace --autofree http://10.77.0.1/boot/ask?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:hexraw}&manufacturer=${manufacturer:hexraw}&product=${product:hexraw}&platform=${platform}&attempt=${attempt}&lldp-chassis=${netX.lldp/1.0.0.0:hexraw}&lldp-port=${netX.lldp/2.0.0.0:hexraw}&lldp-system=${netX.lldp/5.0.0.0:hexraw}&lldp-description=${netX.lldp/4.0.0.0:hexraw} ||
+chain --replace --autofree http://10.77.0.1/boot/ask?mac=${card}&uuid=${uuid}&serial=${serial:hexraw}&manufacturer=${manufacturer:hexraw}&product=${product:hexraw}&platform=${platform}&attempt=${attempt}${heard} ||
 echo ichord does not answer, asking again in 10 s
 sleep 10
 inc attempt
@@ -54,15 +70,20 @@ goto ask
 fn what_the_entry_script_asks_can_be_read() {
     let script = entry(base(), 1);
     let query = script.split("/boot/ask?").nth(1).unwrap().split(' ').next().unwrap();
+    let heard = script.lines().find_map(|line| line.strip_prefix("set heard ${heard}")).unwrap();
     // as iPXE would fill it in
     let filled = query
-        .replace("${netX/mac:hexhyp}", "52-54-00-77-00-02")
-        .replace("${netX.lldp/2.0.0.0:hexraw}", "0574617032")
+        .replace("${heard}", heard)
+        .replace("${card}", "52-54-00-77-00-02")
+        .replace("${net${n}/mac:hexhyp}", "52-54-00-77-00-03")
+        .replace("${net${n}.lldp/2.0.0.0:hexraw}", "0574617032")
+        .replace("${net${n}.lldp/5.0.0.0:hexraw}", "737731")
         .replace("${attempt}", "2")
         .replace("${platform}", "efi");
     let ask = crate::Ask::from_pairs(filled.split('&').filter_map(|pair| pair.split_once('='))).unwrap();
     assert_eq!((ask.attempt, ask.platform.as_deref()), (2, Some("efi")));
     assert_eq!(ask.lldp[0].port.as_ref().map(ToString::to_string).as_deref(), Some("tap2"));
+    assert_eq!((ask.lldp[0].nic.0[5], ask.lldp[0].system_name.as_deref()), (3, Some("sw1")));
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Stand {
 }
 
 const ASK: &str = "/boot/ask?mac=52-54-00-77-00-02&uuid=00112233-4455-6677-8899-aabbccddee02&serial=4330322058\
-                   &platform=efi&attempt=2&lldp-chassis=04feffffffff01&lldp-port=0574617032&lldp-system=737731&lldp-description=";
+                   &platform=efi&attempt=2&lldp=52-54-00-77-00-02,04feffffffff01,0574617032,,737731,,";
 
 #[tokio::test]
 async fn a_file_comes_whole_with_length_type_and_digest() {
@@ -236,10 +236,13 @@ async fn the_question_arrives_in_form() {
         attempt: 2,
         firmware: Some("efi".to_owned()),
         lldp: vec![LldpReport {
+            nic: mac,
             chassis: Some(ChassisId { subtype: 4, id: vec![0xfe, 0xff, 0xff, 0xff, 0xff, 1] }),
             port: Some(PortId { subtype: 5, id: b"tap2".to_vec() }),
             system_name: Some("sw1".to_owned()),
             port_description: None,
+            forwards: None,
+            management: None,
         }],
     };
     assert_eq!(*stand.oracle.asked.lock().unwrap(), [question]);
