@@ -74,6 +74,8 @@ pub struct Core {
     pub(crate) ledger: Ledger,
     /// fenced machines that were seen in this life
     pub(crate) came_back: BTreeSet<String>,
+    /// machines that wait in maintenance mode and hold no slot, and why
+    pub(crate) outside: BTreeMap<String, String>,
     ids: Ids,
     revision: u64,
     published: Option<View>,
@@ -226,6 +228,7 @@ impl Core {
             work: ClusterWork::default(),
             ledger,
             came_back: BTreeSet::new(),
+            outside: BTreeMap::new(),
             ids: Ids::new(seed),
             revision: 0,
             published: None,
@@ -252,6 +255,9 @@ impl Core {
                 self.start(Effect::AnswerBoot { request, answer });
             }
             Event::Identified { machine, identity } => self.identified(&machine, identity),
+            Event::FoundWaiting { machine, address, identity } => {
+                self.found_waiting(machine, address, identity, now);
+            }
             Event::Located { mac, address } => self.located(mac, address, now),
             Event::Observed { node, ticket, observation } => self.observed(&node, ticket, observation, now),
             Event::Applied { node, ticket, outcome } => self.applied(&node, ticket, outcome, now),
@@ -337,7 +343,7 @@ impl Core {
     // --- what the other files of this crate use ---
 
     /// Whether a planned slot has no machine, or one that does not answer and may be replaced.
-    pub(crate) fn looks_for_machines(&self) -> bool {
+    pub fn looks_for_machines(&self) -> bool {
         self.plan
             .nodes
             .keys()

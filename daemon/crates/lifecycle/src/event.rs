@@ -45,6 +45,15 @@ pub enum Event {
         /// which slot the evidence gives it
         identity: Identity,
     },
+    /// a machine waits in maintenance mode, whatever it was started from
+    FoundWaiting {
+        /// who, as its own account of itself says
+        machine: Machine,
+        /// where
+        address: IpAddr,
+        /// which slot the evidence gives it
+        identity: Identity,
+    },
     /// a machine was seen at an address
     Located {
         /// who

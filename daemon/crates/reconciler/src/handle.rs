@@ -9,7 +9,7 @@ use lifecycle::{BootAnswer, Event, NodeName, Order};
 use site::Site;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::Published;
+use crate::{Met, Published};
 
 /// A firmware's question, as HTTP boot received it.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub(crate) enum Input {
     Boot { question: BootQuestion, answer: oneshot::Sender<BootAnswer> },
     Sighting(Sighting),
     Located { mac: MacAddr, address: IpAddr },
+    Heard { mac: MacAddr, address: IpAddr },
+    Met { mac: MacAddr, met: Option<Met> },
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
     Order { order: Order, by: String, answer: oneshot::Sender<Result<String, OrderError>> },
     Ports { answer: oneshot::Sender<Ports> },
@@ -138,6 +140,11 @@ impl Handle {
         self.send(Input::Located { mac, address }).await
     }
 
+    /// A machine spoke from this address, as anybody can say on a network: reason to look there, and no more.
+    pub async fn hear(&self, mac: MacAddr, address: IpAddr) -> Result<(), AskError> {
+        self.send(Input::Heard { mac, address }).await
+    }
+
     /// Grants install permits: to one slot, or to every unfilled one. Answers the slots.
     pub async fn deploy(&self, node: Option<NodeName>, by: String) -> Result<Vec<NodeName>, DeployError> {
         let (answer, wait) = oneshot::channel();
@@ -183,12 +190,21 @@ impl Handle {
     }
 }
 
+impl Input {
+    /// Whether a machine that waits outside may be let in after it.
+    pub(crate) fn may_let_somebody_in(&self) -> bool {
+        matches!(self, Self::Deploy { .. } | Self::Order { .. } | Self::Site { .. })
+    }
+}
+
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Boot { .. } => "Boot",
             Self::Sighting(_) => "Sighting",
             Self::Located { .. } => "Located",
+            Self::Heard { .. } => "Heard",
+            Self::Met { .. } => "Met",
             Self::Deploy { .. } => "Deploy",
             Self::Order { .. } => "Order",
             Self::Ports { .. } => "Ports",

@@ -11,6 +11,7 @@ mod publish;
 mod restore;
 mod run;
 mod sightings;
+mod strangers;
 mod turn;
 mod world;
 
@@ -21,6 +22,6 @@ pub use publish::{Published, boot_view};
 pub use restore::RestoreError;
 pub use run::{Reconciler, RunError};
 pub use world::{
-    World,
+    Met, World,
     talos::{Cluster, Talos},
 };

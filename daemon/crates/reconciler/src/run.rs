@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use lifecycle::{BootAnswer, Core, Effect, Event, NodeName, NodeState, RequestId, Time};
+use hardware::MacAddr;
+use lifecycle::{BootAnswer, Core, Effect, Event, Machine, NodeName, NodeState, RequestId, Time};
 use site::Site;
 use store::Store;
 use tokio::{
@@ -13,10 +14,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Checkpoints, Clock, DeployError, Handle, OrderError, Published, RestoreError, World,
+    Checkpoints, Clock, DeployError, Handle, Met, OrderError, Published, RestoreError, World,
     handle::Input,
     restore::restore,
     sightings::Evidence,
+    strangers::Strangers,
     turn::{Turn, effect_name},
 };
 
@@ -51,6 +53,8 @@ pub struct Reconciler<W> {
     questions: HashMap<RequestId, oneshot::Sender<BootAnswer>>,
     last_question: u64,
     effects: JoinSet<(String, Event)>,
+    strangers: Strangers,
+    knocks: JoinSet<(MacAddr, Option<Met>)>,
 }
 
 /// Who asked for permits.
@@ -89,6 +93,8 @@ impl<W: World> Reconciler<W> {
             questions: HashMap::new(),
             last_question: 0,
             effects: JoinSet::new(),
+            strangers: Strangers::default(),
+            knocks: JoinSet::new(),
         };
         Ok((reconciler, Handle { inputs, published: reader }))
     }
@@ -97,7 +103,7 @@ impl<W: World> Reconciler<W> {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
         self.turn(vec![Input::Tick]).await?;
         loop {
-            let until = self.core.next_deadline().map(|deadline| deadline.since(self.clock.now()));
+            let until = self.next_deadline().map(|deadline| deadline.since(self.clock.now()));
             let first = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 input = self.queue.recv() => match input {
@@ -115,6 +121,14 @@ impl<W: World> Reconciler<W> {
                         Input::Tick
                     }
                 },
+                Some(ended) = self.knocks.join_next() => match ended {
+                    Ok((mac, met)) => Input::Met { mac, met },
+                    // a knock that is lost is repeated
+                    Err(error) => {
+                        tracing::error!(%error, "a knock at a machine ended without a word");
+                        Input::Tick
+                    }
+                },
                 () = sleep(until.unwrap_or_default()), if until.is_some() => Input::Tick,
             };
             let mut batch = vec![first];
@@ -129,6 +143,7 @@ impl<W: World> Reconciler<W> {
 
     async fn turn(&mut self, batch: Vec<Input>) -> Result<(), RunError> {
         let now = self.clock.now();
+        let decided = batch.iter().any(Input::may_let_somebody_in);
         let mut turn = Turn::default();
         let mut waiting = Waiting::default();
         for input in batch {
@@ -159,7 +174,48 @@ impl<W: World> Reconciler<W> {
         for effect in turn.effects {
             self.start(effect);
         }
+        if decided {
+            self.strangers.hurry(now);
+        }
+        self.knock(now);
         Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let knock = self.strangers.next_deadline(self.knocks.len());
+        let knock = knock.filter(|_| self.core.looks_for_machines());
+        self.core.next_deadline().into_iter().chain(knock).min()
+    }
+
+    /// Looks whether strangers wait in maintenance mode, while there is a slot for one of them.
+    fn knock(&mut self, now: Time) {
+        if !self.core.looks_for_machines() {
+            return;
+        }
+        for (mac, addresses) in self.strangers.due(self.knocks.len(), now) {
+            if self.core.holder_of(&of_mac(mac)).is_some() {
+                self.strangers.forget(mac);
+                continue;
+            }
+            let meeting = Arc::clone(&self.world).meet(addresses);
+            self.knocks.spawn(async move { (mac, meeting.await) });
+        }
+    }
+
+    /// A knock ended. Who waits is told from the evidence like a machine that asks what to boot.
+    fn met(&mut self, mac: MacAddr, met: Option<Met>, now: Time) -> Option<Event> {
+        self.strangers.knocked(mac, met.is_some(), now);
+        let met = met?;
+        match self.evidence.of_meeting(mac, &met, now) {
+            Ok((machine, identity)) => {
+                tracing::debug!(%machine, address = %met.address, ?identity, "waits in maintenance mode");
+                Some(Event::FoundWaiting { machine, address: met.address, identity })
+            }
+            Err(reason) => {
+                tracing::warn!(reason, "a machine in maintenance mode is not believed");
+                None
+            }
+        }
     }
 
     /// Turns an input into the core's event.
@@ -180,7 +236,19 @@ impl<W: World> Reconciler<W> {
                 let (machine, identity) = self.evidence.of_sighting(sighting, now);
                 Some(Event::Identified { machine, identity })
             }
-            Input::Located { mac, address } => Some(Event::Located { mac, address }),
+            Input::Located { mac, address } => {
+                if self.core.holder_of(&of_mac(mac)).is_none() {
+                    self.strangers.arrived(mac, address, now);
+                }
+                Some(Event::Located { mac, address })
+            }
+            Input::Heard { mac, address } => {
+                if self.core.holder_of(&of_mac(mac)).is_none() {
+                    self.strangers.heard(mac, address, now);
+                }
+                None
+            }
+            Input::Met { mac, met } => self.met(mac, met, now),
             Input::Deploy { node, by, answer } => match self.deployable(node.as_ref(), now) {
                 Ok(nodes) => {
                     waiting.deployed.push((answer, nodes));
@@ -288,4 +356,9 @@ impl<W: World> Reconciler<W> {
         self.core = restore(&self.store, self.site.plan()).await?;
         Ok(())
     }
+}
+
+/// A machine of which one card is known.
+fn of_mac(mac: MacAddr) -> Machine {
+    Machine { macs: [mac].into(), ..Machine::default() }
 }

@@ -1,9 +1,10 @@
 //! Evidence in memory, and what it says about one machine.
 
+use hardware::MacAddr;
 use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, overview, testimony, unseen};
 use lifecycle::{Core, Identity, Machine, NodeName, NodeState, Time};
 
-use crate::{BootQuestion, Explained, Ports};
+use crate::{BootQuestion, Explained, Met, Ports};
 
 /// The table of sightings beside the slots they are weighed against.
 #[derive(Debug)]
@@ -45,6 +46,29 @@ impl Evidence {
         let machine = sighting.machine.clone();
         self.record(sighting, now);
         self.identify(&machine, now)
+    }
+
+    /// Takes in what a machine in maintenance mode says of itself, and answers which slot it is. Anybody can say to be
+    /// another machine; only its card answers for it, or behind a router the one that was given the address.
+    pub(crate) fn of_meeting(
+        &mut self,
+        mac: MacAddr,
+        met: &Met,
+        now: Time,
+    ) -> Result<(Machine, Identity), String> {
+        let Met { address, card, inventory } = met;
+        let macs = inventory.links.iter().map(|link| link.mac).collect();
+        let marks = Marks { macs, uuid: inventory.uuid, serial: inventory.serial.clone() };
+        let card = card.unwrap_or(mac);
+        if !marks.macs.contains(&card) {
+            return Err(format!(
+                "{address} is {card}, which is no card of the machine that answers there ({marks})"
+            ));
+        }
+        let raw = format!("its own account at {address}");
+        let sighting = Sighting { raw, ..Sighting::new(Source::Maintenance, marks.clone(), now.0) };
+        self.record(sighting, now);
+        Ok(self.identify(&marks, now))
     }
 
     /// Every port, for people.

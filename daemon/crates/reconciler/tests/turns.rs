@@ -13,10 +13,10 @@ use std::{
 use hardware::{Disk, Inventory, Link, MacAddr};
 use identity::Marks;
 use lifecycle::{ApplyOutcome, BootAnswer, Effect, Event, NodeName, Observation};
-use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, Reconciler, World};
+use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, Met, Reconciler, World};
 use site::{Files, Site};
 use store::Store;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 struct Disks;
@@ -46,6 +46,10 @@ const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 struct Played {
     seen: Mutex<Vec<Effect>>,
     panics: bool,
+    /// the card behind the address of a machine that was started from Talos's own ISO
+    waits: Option<MacAddr>,
+    /// how often somebody knocked
+    knocks: watch::Sender<u32>,
 }
 
 impl Played {
@@ -54,27 +58,35 @@ impl Played {
     }
 }
 
+fn inventory() -> Inventory {
+    Inventory {
+        links: vec![Link { name: "eth0".into(), mac: MAC, up: true }],
+        disks: vec![Disk {
+            dev_path: "/dev/nvme0n1".into(),
+            model: "APPLE SSD AP0512M".into(),
+            transport: "nvme".into(),
+            size: 500_000_000_000,
+            ..Disk::default()
+        }],
+        ..Inventory::default()
+    }
+}
+
 impl World for Played {
+    async fn meet(self: Arc<Self>, addresses: Vec<IpAddr>) -> Option<Met> {
+        self.knocks.send_modify(|knocks| *knocks += 1);
+        self.waits.map(|card| Met { address: addresses[0], card: Some(card), inventory: inventory() })
+    }
+
     async fn carry_out(self: Arc<Self>, effect: Effect) -> Event {
         self.seen.lock().unwrap().push(effect.clone());
         match effect {
             Effect::Observe { node, ticket, candidates } => {
-                let inventory = Inventory {
-                    links: vec![Link { name: "eth0".into(), mac: MAC, up: true }],
-                    disks: vec![Disk {
-                        dev_path: "/dev/nvme0n1".into(),
-                        model: "APPLE SSD AP0512M".into(),
-                        transport: "nvme".into(),
-                        size: 500_000_000_000,
-                        ..Disk::default()
-                    }],
-                    ..Inventory::default()
-                };
                 let observation = Observation::Maintenance {
                     address: candidates[0],
                     fingerprint: "f".into(),
                     boot_id: "b".into(),
-                    inventory,
+                    inventory: inventory(),
                 };
                 Event::Observed { node, ticket, observation }
             }
@@ -196,4 +208,44 @@ async fn questions_after_the_end_are_refused_and_do_not_hang() {
     running.end().await;
     assert!(handle.ask(question()).await.is_err());
     assert!(matches!(handle.deploy(None, "ann".into()).await, Err(DeployError::Stopped(_))));
+}
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 29, 51, 100));
+
+#[tokio::test]
+async fn a_machine_that_never_netbooted_and_waits_in_maintenance_mode_becomes_its_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = Played { waits: Some(MAC), ..Played::default() };
+    let running = Running::start(&dir.path().join("state.db"), world).await;
+    running.handle.locate(MAC, HERE).await.unwrap();
+    let mut published = running.handle.published();
+    let asks = published.wait_for(|picture| {
+        let waiting = &picture.view.nodes[&NodeName::from("mini01")].waiting;
+        waiting.as_ref().is_some_and(|reason| reason.contains("ichord deploy mini01"))
+    });
+    timeout(Duration::from_secs(30), asks).await.expect("in time").unwrap();
+    assert!(!running.world.has_seen(|_| true), "nothing is touched before somebody permits it");
+
+    running.handle.deploy(Some("mini01".into()), "ann".into()).await.unwrap();
+    running.until("mini01", "installing").await;
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_says_to_be_another_one_than_its_card_gets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let liar = MacAddr([2, 0, 0, 0, 0, 66]);
+    let world = Played { waits: Some(liar), ..Played::default() };
+    let running = Running::start(&dir.path().join("state.db"), world).await;
+    running.handle.deploy(None, "ann".into()).await.unwrap();
+    let mut knocks = running.world.knocks.subscribe();
+    // anybody can write into a DHCP request that the victim has his address
+    running.handle.locate(MAC, HERE).await.unwrap();
+    timeout(Duration::from_secs(30), knocks.wait_for(|knocks| *knocks >= 1)).await.expect("in time").unwrap();
+    // granting again makes whoever waits be looked at once more, after the first knock's end was taken in
+    running.handle.deploy(None, "ann".into()).await.unwrap();
+    timeout(Duration::from_secs(30), knocks.wait_for(|knocks| *knocks >= 2)).await.expect("in time").unwrap();
+    assert_eq!(running.handle.published().borrow().view.nodes[&NodeName::from("mini01")].state, "vacant");
+    assert!(!running.world.has_seen(|_| true), "nobody gets a config");
+    running.end().await;
 }

@@ -3,12 +3,27 @@
 mod step;
 pub(crate) mod talos;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
+use hardware::{Inventory, MacAddr};
 use lifecycle::{Effect, Event};
+
+/// A machine that was met in maintenance mode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Met {
+    /// where
+    pub address: IpAddr,
+    /// the card behind that address, where the host sees it: a router is in between otherwise
+    pub card: Option<MacAddr>,
+    /// its own account of itself
+    pub inventory: Inventory,
+}
 
 /// Whoever carries effects out: the real machines, or a test's.
 pub trait World: Send + Sync + 'static {
     /// Carries one effect out and says how it ended. Never called with [`Effect::AnswerBoot`].
     fn carry_out(self: Arc<Self>, effect: Effect) -> impl Future<Output = Event> + Send + 'static;
+
+    /// Knocks at the addresses of one machine, in order; whoever does not wait in maintenance mode is nobody's business.
+    fn meet(self: Arc<Self>, addresses: Vec<IpAddr>) -> impl Future<Output = Option<Met>> + Send + 'static;
 }

@@ -18,7 +18,7 @@ use talos_config::{pki::PkiError, secrets::SecretsBundle};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::Code;
 
-use super::{World, step::run_step};
+use super::{Met, World, step::run_step};
 
 /// For one look: connecting, the handshake, and each question.
 const LOOK: Duration = Duration::from_secs(3);
@@ -105,6 +105,22 @@ impl World for Talos {
                 Event::StepEnded { ticket, step, outcome }
             }
         }
+    }
+
+    async fn meet(self: Arc<Self>, addresses: Vec<IpAddr>) -> Option<Met> {
+        let cluster = Arc::clone(&self.cluster.borrow());
+        for address in addresses {
+            let found = probe(machine_api(address), cluster.credentials.authority(), LOOK).await;
+            let Ok(Peer::Maintenance { fingerprint }) = found else { continue };
+            let Ok(Observation::Maintenance { inventory, .. }) = waiting(address, &fingerprint).await else {
+                continue;
+            };
+            match net::neighbour::mac_of(address).await {
+                Ok(card) => return Some(Met { address, card, inventory }),
+                Err(error) => tracing::warn!(%address, %error, "the neighbour table cannot be read"),
+            }
+        }
+        None
     }
 }
 
