@@ -1,7 +1,7 @@
 // Command apid serves the machine API on loopback twice, as a machine in maintenance mode and as a configured one,
 // from Talos's own parts: its certificates, Go's TLS and gRPC, the real state server, the real resources with their
-// YAML. The tests of talos-api run their client against it. It prints where it listens, as one line of JSON, and
-// ends when its standard input does.
+// YAML. The tests of talos-api run their client against it. It prints where it listens, as one line of JSON, then every
+// request of another service than the state's as it was understood (calls.go), and ends when its standard input does.
 package main
 
 import (
@@ -28,6 +28,7 @@ import (
 	"github.com/siderolabs/crypto/x509"
 	"github.com/siderolabs/talos/pkg/machinery/api/common"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
+	"github.com/siderolabs/talos/pkg/machinery/api/storage"
 	"github.com/siderolabs/talos/pkg/machinery/constants"
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
 	"github.com/siderolabs/talos/pkg/machinery/resources/block"
@@ -123,8 +124,11 @@ func serve(authority *x509.CertificateAuthority, name string, config *tls.Config
 		return "", "", err
 	}
 
-	api := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
+	api := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.UnaryInterceptor(tellCall), grpc.StreamInterceptor(tellStream))
 	machine.RegisterMachineServiceServer(api, &service{})
+	machine.RegisterImageServiceServer(api, images{})
+	machine.RegisterLifecycleServiceServer(api, lifecycle{})
+	storage.RegisterStorageServiceServer(api, disks{})
 	v1alpha1.RegisterStateServer(api, server.NewState(resources))
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

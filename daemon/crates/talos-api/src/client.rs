@@ -10,7 +10,12 @@ use tonic::{Response, Status, Streaming, transport::Channel};
 use crate::{
     CallError, ConnectError, Credentials, Fingerprint, ProbeError, connection,
     proto::{
-        cosi::resource::state_client::StateClient, machine::machine_service_client::MachineServiceClient,
+        cosi::resource::state_client::StateClient,
+        machine::{
+            image_service_client::ImageServiceClient, lifecycle_service_client::LifecycleServiceClient,
+            machine_service_client::MachineServiceClient,
+        },
+        storage::storage_service_client::StorageServiceClient,
     },
     reply::{Message, Reply},
     tls,
@@ -75,6 +80,18 @@ impl Client {
         StateClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    pub(crate) fn image_service(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn lifecycle(&self) -> LifecycleServiceClient<Channel> {
+        LifecycleServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn storage(&self) -> StorageServiceClient<Channel> {
+        StorageServiceClient::new(self.channel.clone())
     }
 
     /// A call with one reply, within the deadline.

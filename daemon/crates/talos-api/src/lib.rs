@@ -6,15 +6,22 @@
 //!
 //! The messages are generated from protocol files of our own ([`proto`]); tests compare those with Talos's.
 
+mod access;
 mod certificate;
 mod client;
 mod connection;
 mod credentials;
 mod dial;
+mod disks;
+mod elder;
 mod error;
 mod etcd;
+mod events;
 mod fingerprint;
+mod images;
+mod install;
 mod kubeconfig;
+mod load;
 mod logs;
 mod machine;
 mod membership;
@@ -22,6 +29,7 @@ mod meta;
 pub mod observe;
 mod probe;
 pub mod proto;
+mod recover;
 mod reply;
 mod resource;
 mod snapshot;
@@ -29,16 +37,22 @@ pub mod tls;
 mod upgrade;
 mod upkeep;
 
+pub use access::ClientConfiguration;
 pub use client::{Client, DEADLINE, PORT};
 pub use credentials::{Authority, Credentials, CredentialsError};
+pub use disks::{BlockDevice, WipeMethod};
 pub use error::{CallError, ConnectError, ProbeError};
 pub use etcd::{EtcdMember, EtcdStatus};
+pub use events::{Event, Happening, Step, Tail};
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use images::{Image, ImageNamespace, LayerProgress};
 pub use kubeconfig::Kubeconfig;
+pub use load::{LoadAverage, Memory, SystemStat};
 pub use logs::Text;
 pub use machine::{Applied, ApplyMode, RebootMode, Reset, Service, Version, Wipe};
 pub use observe::{MachineStatus, Stage, Unmet};
 pub use probe::{Peer, probe};
+pub use recover::RecoverError;
 pub use resource::{Change, Kind, Resource};
 pub use snapshot::SnapshotError;
 pub use upgrade::ShutdownMode;

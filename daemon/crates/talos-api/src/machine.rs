@@ -104,6 +104,8 @@ pub enum RebootMode {
     Default,
     /// through the firmware, so that it may netboot
     PowerCycle,
+    /// at once, without stopping anything first (Talos 1.12 and later; older ones do the default)
+    Force,
 }
 
 /// What a reset erases (talos.md §6.9).
@@ -225,6 +227,7 @@ impl Client {
         let mode = match mode {
             RebootMode::Default => machine::reboot_request::Mode::Default,
             RebootMode::PowerCycle => machine::reboot_request::Mode::Powercycle,
+            RebootMode::Force => machine::reboot_request::Mode::Force,
         };
         let mut machine = self.machine();
         self.messages("Reboot", machine.reboot(machine::RebootRequest { mode: mode.into() })).await?;

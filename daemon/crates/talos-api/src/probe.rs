@@ -1,5 +1,6 @@
 //! Whom do we see there? One TLS handshake tells, without a certificate of ours and without a request: the server
-//! shows its certificate first. Who signed it decides; nothing that the machine *says* is asked.
+//! shows its certificate first, and who signed it decides. Only a stranger who wants no certificate from us may be an
+//! elder Talos that waits for its config; it is asked that.
 
 use std::{
     net::SocketAddr,
@@ -10,18 +11,19 @@ use std::{
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
-        Resumption,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     server::ParsedCertificate,
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::{Authority, Fingerprint, ProbeError, certificate::Shown, dial::dial, tls};
+use crate::{Authority, Fingerprint, ProbeError, certificate::Shown, dial::dial, elder, tls};
 
 /// Who answers at an address (talos.md §6.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Peer {
     /// good today and names the address is not asked here; [`Client::configured`](crate::Client::configured)
     /// asks.
     Ours,
-    /// A machine without a config (Talos 1.13 and later). Nobody vouches for it.
+    /// A machine without a config. Nobody vouches for it.
     Maintenance {
         /// of its public key, to hold on to; new at every boot
         fingerprint: Fingerprint,
@@ -42,7 +44,8 @@ pub enum Peer {
     },
 }
 
-/// Looks at who answers. `within` bounds the whole of it. Neither a certificate of ours nor a request is sent.
+/// Looks at who answers. `within` bounds the whole of it. A certificate of ours is never sent, and no request to a server
+/// that asks for one, as every configured machine does.
 pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> Result<Peer, ProbeError> {
     let deadline = Instant::now() + within;
     let stream = dial(address, within).await?;
@@ -57,7 +60,7 @@ pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> R
 
     // A configured machine may well end the handshake because we showed no certificate. Its own was shown and
     // proved before that, and that is all we came for.
-    match (observer.proved(), handshake) {
+    let judged = match (observer.proved(), handshake) {
         (Some(chain), _) => judge(&chain, ours, observer.algorithms).map_err(|reason| ProbeError::NotTls {
             address,
             reason: format!("unreadable certificate: {reason}"),
@@ -66,14 +69,22 @@ pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> R
         (None, Ok(_)) => {
             Err(ProbeError::NotTls { address, reason: "the server showed no certificate".to_owned() })
         }
-    }
+    };
+    Ok(match judged? {
+        (Peer::Foreign { .. }, fingerprint)
+            if !observer.wants_certificate() && elder::waits(address, &fingerprint, deadline).await =>
+        {
+            Peer::Maintenance { fingerprint }
+        }
+        (peer, _) => peer,
+    })
 }
 
 fn judge(
     chain: &[CertificateDer<'static>],
     ours: &Authority,
     algorithms: WebPkiSupportedAlgorithms,
-) -> Result<Peer, String> {
+) -> Result<(Peer, Fingerprint), String> {
     let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
     let shown = Shown::read(leaf)?;
     let parsed = ParsedCertificate::try_from(leaf).map_err(|error| error.to_string())?;
@@ -90,11 +101,13 @@ fn judge(
         )) => signed_by_us(UnixTime::since_unix_epoch(Duration::from_secs(shown.good_at))),
         result => result,
     };
-    Ok(match signed {
+    let fingerprint = shown.fingerprint;
+    let peer = match signed {
         Ok(()) => Peer::Ours,
-        Err(_) if shown.maintenance => Peer::Maintenance { fingerprint: shown.fingerprint },
+        Err(_) if shown.maintenance => Peer::Maintenance { fingerprint },
         Err(_) => Peer::Foreign { subject: shown.subject },
-    })
+    };
+    Ok((peer, fingerprint))
 }
 
 /// No ALPN, so that a foreign server which speaks no HTTP/2 shows its certificate too.
@@ -102,8 +115,8 @@ fn observing(observer: Arc<Observer>) -> Result<ClientConfig, Error> {
     let mut config = ClientConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(observer)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::clone(&observer) as Arc<dyn ServerCertVerifier>)
+        .with_client_cert_resolver(observer);
     config.resumption = Resumption::disabled();
     Ok(config)
 }
@@ -120,6 +133,7 @@ struct Observer {
 struct Seen {
     chain: Vec<CertificateDer<'static>>,
     proved: bool,
+    wants_certificate: bool,
 }
 
 impl Observer {
@@ -134,6 +148,10 @@ impl Observer {
 
     fn proved(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.with(|seen| seen.proved.then(|| std::mem::take(&mut seen.chain)))
+    }
+
+    fn wants_certificate(&self) -> bool {
+        self.with(|seen| seen.wants_certificate)
     }
 
     fn note(
@@ -158,7 +176,7 @@ impl ServerCertVerifier for Observer {
     ) -> Result<ServerCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
-        self.with(|seen| *seen = Seen { chain, proved: false });
+        self.with(|seen| (seen.chain, seen.proved) = (chain, false));
         Ok(ServerCertVerified::assertion())
     }
 
@@ -182,5 +200,21 @@ impl ServerCertVerifier for Observer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// Has no certificate to give, and remembers that one was asked for.
+impl ResolvesClientCert for Observer {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.with(|seen| seen.wants_certificate = true);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }

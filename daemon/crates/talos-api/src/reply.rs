@@ -3,7 +3,7 @@
 
 use tonic::Code;
 
-use crate::proto::{common, machine};
+use crate::proto::{common, machine, storage};
 
 /// One machine's part of a reply.
 pub(crate) trait Message {
@@ -34,17 +34,17 @@ pub(crate) trait Reply {
 }
 
 macro_rules! replies {
-    ($($reply:ident of $message:ident),+ $(,)?) => {
+    ($package:ident: $($reply:ident of $message:ident),+ $(,)?) => {
         $(
-            impl Reply for machine::$reply {
-                type Message = machine::$message;
+            impl Reply for $package::$reply {
+                type Message = $package::$message;
 
                 fn into_messages(self) -> Vec<Self::Message> {
                     self.messages
                 }
             }
 
-            impl Message for machine::$message {
+            impl Message for $package::$message {
                 fn metadata(&self) -> Option<&common::Metadata> {
                     self.metadata.as_ref()
                 }
@@ -54,6 +54,7 @@ macro_rules! replies {
 }
 
 replies! {
+    machine:
     ApplyConfigurationResponse of ApplyConfiguration,
     BootstrapResponse of Bootstrap,
     EtcdAlarmDisarmResponse of EtcdAlarmDisarm,
@@ -62,23 +63,44 @@ replies! {
     EtcdForfeitLeadershipResponse of EtcdForfeitLeadership,
     EtcdLeaveClusterResponse of EtcdLeaveCluster,
     EtcdMemberListResponse of EtcdMembers,
+    EtcdRecoverResponse of EtcdRecover,
     EtcdRemoveMemberByIdResponse of EtcdRemoveMemberById,
     EtcdStatusResponse of EtcdStatus,
+    GenerateClientConfigurationResponse of GenerateClientConfiguration,
+    ImagePullResponse of ImagePull,
+    LoadAvgResponse of LoadAvg,
+    MemoryResponse of Memory,
     MetaDeleteResponse of MetaDelete,
     MetaWriteResponse of MetaWrite,
     RebootResponse of Reboot,
     ResetResponse of Reset,
     ServiceListResponse of ServiceList,
     ShutdownResponse of Shutdown,
+    SystemStatResponse of SystemStat,
     UpgradeResponse of Upgrade,
     VersionResponse of Version,
 }
 
-impl Message for common::Data {
-    fn metadata(&self) -> Option<&common::Metadata> {
-        self.metadata.as_ref()
-    }
+replies! {
+    storage:
+    BlockDeviceWipeResponse of BlockDeviceWipe,
+    DisksResponse of Disks,
 }
+
+/// One piece of a stream, which is a message by itself.
+macro_rules! pieces {
+    ($($piece:path),+ $(,)?) => {
+        $(
+            impl Message for $piece {
+                fn metadata(&self) -> Option<&common::Metadata> {
+                    self.metadata.as_ref()
+                }
+            }
+        )+
+    };
+}
+
+pieces! { common::Data, machine::Event, machine::ImageListResponse }
 
 #[cfg(test)]
 mod tests {

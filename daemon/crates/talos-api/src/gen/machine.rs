@@ -1064,6 +1064,232 @@ pub struct ImagePullResponse {
     #[prost(message, repeated, tag = "1")]
     pub messages: ::prost::alloc::vec::Vec<ImagePull>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadAvg {
+    #[prost(message, optional, tag = "1")]
+    pub metadata: ::core::option::Option<super::common::Metadata>,
+    #[prost(double, tag = "2")]
+    pub load1: f64,
+    #[prost(double, tag = "3")]
+    pub load5: f64,
+    #[prost(double, tag = "4")]
+    pub load15: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadAvgResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<LoadAvg>,
+}
+/// Names and units (kB) of /proc/meminfo.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemInfo {
+    #[prost(uint64, tag = "1")]
+    pub memtotal: u64,
+    #[prost(uint64, tag = "2")]
+    pub memfree: u64,
+    #[prost(uint64, tag = "3")]
+    pub memavailable: u64,
+    #[prost(uint64, tag = "4")]
+    pub buffers: u64,
+    #[prost(uint64, tag = "5")]
+    pub cached: u64,
+    #[prost(uint64, tag = "6")]
+    pub swapcached: u64,
+    #[prost(uint64, tag = "7")]
+    pub active: u64,
+    #[prost(uint64, tag = "8")]
+    pub inactive: u64,
+    #[prost(uint64, tag = "9")]
+    pub activeanon: u64,
+    #[prost(uint64, tag = "10")]
+    pub inactiveanon: u64,
+    #[prost(uint64, tag = "11")]
+    pub activefile: u64,
+    #[prost(uint64, tag = "12")]
+    pub inactivefile: u64,
+    #[prost(uint64, tag = "13")]
+    pub unevictable: u64,
+    #[prost(uint64, tag = "14")]
+    pub mlocked: u64,
+    #[prost(uint64, tag = "15")]
+    pub swaptotal: u64,
+    #[prost(uint64, tag = "16")]
+    pub swapfree: u64,
+    #[prost(uint64, tag = "17")]
+    pub dirty: u64,
+    #[prost(uint64, tag = "18")]
+    pub writeback: u64,
+    #[prost(uint64, tag = "19")]
+    pub anonpages: u64,
+    #[prost(uint64, tag = "20")]
+    pub mapped: u64,
+    #[prost(uint64, tag = "21")]
+    pub shmem: u64,
+    #[prost(uint64, tag = "22")]
+    pub slab: u64,
+    #[prost(uint64, tag = "23")]
+    pub sreclaimable: u64,
+    #[prost(uint64, tag = "24")]
+    pub sunreclaim: u64,
+    #[prost(uint64, tag = "25")]
+    pub kernelstack: u64,
+    #[prost(uint64, tag = "26")]
+    pub pagetables: u64,
+    #[prost(uint64, tag = "27")]
+    pub nfsunstable: u64,
+    #[prost(uint64, tag = "28")]
+    pub bounce: u64,
+    #[prost(uint64, tag = "29")]
+    pub writebacktmp: u64,
+    #[prost(uint64, tag = "30")]
+    pub commitlimit: u64,
+    #[prost(uint64, tag = "31")]
+    pub committedas: u64,
+    #[prost(uint64, tag = "32")]
+    pub vmalloctotal: u64,
+    #[prost(uint64, tag = "33")]
+    pub vmallocused: u64,
+    #[prost(uint64, tag = "34")]
+    pub vmallocchunk: u64,
+    #[prost(uint64, tag = "35")]
+    pub hardwarecorrupted: u64,
+    #[prost(uint64, tag = "36")]
+    pub anonhugepages: u64,
+    #[prost(uint64, tag = "37")]
+    pub shmemhugepages: u64,
+    #[prost(uint64, tag = "38")]
+    pub shmempmdmapped: u64,
+    #[prost(uint64, tag = "39")]
+    pub cmatotal: u64,
+    #[prost(uint64, tag = "40")]
+    pub cmafree: u64,
+    #[prost(uint64, tag = "41")]
+    pub hugepagestotal: u64,
+    #[prost(uint64, tag = "42")]
+    pub hugepagesfree: u64,
+    #[prost(uint64, tag = "43")]
+    pub hugepagesrsvd: u64,
+    #[prost(uint64, tag = "44")]
+    pub hugepagessurp: u64,
+    #[prost(uint64, tag = "45")]
+    pub hugepagesize: u64,
+    #[prost(uint64, tag = "46")]
+    pub directmap4k: u64,
+    #[prost(uint64, tag = "47")]
+    pub directmap2m: u64,
+    #[prost(uint64, tag = "48")]
+    pub directmap1g: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Memory {
+    #[prost(message, optional, tag = "1")]
+    pub metadata: ::core::option::Option<super::common::Metadata>,
+    #[prost(message, optional, tag = "2")]
+    pub meminfo: ::core::option::Option<MemInfo>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<Memory>,
+}
+/// Seconds since the boot.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpuStat {
+    #[prost(double, tag = "1")]
+    pub user: f64,
+    #[prost(double, tag = "2")]
+    pub nice: f64,
+    #[prost(double, tag = "3")]
+    pub system: f64,
+    #[prost(double, tag = "4")]
+    pub idle: f64,
+    #[prost(double, tag = "5")]
+    pub iowait: f64,
+    #[prost(double, tag = "6")]
+    pub irq: f64,
+    #[prost(double, tag = "7")]
+    pub soft_irq: f64,
+    #[prost(double, tag = "8")]
+    pub steal: f64,
+    #[prost(double, tag = "9")]
+    pub guest: f64,
+    #[prost(double, tag = "10")]
+    pub guest_nice: f64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SoftIrqStat {
+    #[prost(uint64, tag = "1")]
+    pub hi: u64,
+    #[prost(uint64, tag = "2")]
+    pub timer: u64,
+    #[prost(uint64, tag = "3")]
+    pub net_tx: u64,
+    #[prost(uint64, tag = "4")]
+    pub net_rx: u64,
+    #[prost(uint64, tag = "5")]
+    pub block: u64,
+    #[prost(uint64, tag = "6")]
+    pub block_io_poll: u64,
+    #[prost(uint64, tag = "7")]
+    pub tasklet: u64,
+    #[prost(uint64, tag = "8")]
+    pub sched: u64,
+    #[prost(uint64, tag = "9")]
+    pub hrtimer: u64,
+    #[prost(uint64, tag = "10")]
+    pub rcu: u64,
+}
+/// What /proc/stat says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SystemStat {
+    #[prost(message, optional, tag = "1")]
+    pub metadata: ::core::option::Option<super::common::Metadata>,
+    #[prost(uint64, tag = "2")]
+    pub boot_time: u64,
+    #[prost(message, optional, tag = "3")]
+    pub cpu_total: ::core::option::Option<CpuStat>,
+    #[prost(message, repeated, tag = "4")]
+    pub cpu: ::prost::alloc::vec::Vec<CpuStat>,
+    #[prost(uint64, tag = "5")]
+    pub irq_total: u64,
+    #[prost(uint64, repeated, tag = "6")]
+    pub irq: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, tag = "7")]
+    pub context_switches: u64,
+    #[prost(uint64, tag = "8")]
+    pub process_created: u64,
+    #[prost(uint64, tag = "9")]
+    pub process_running: u64,
+    #[prost(uint64, tag = "10")]
+    pub process_blocked: u64,
+    #[prost(uint64, tag = "11")]
+    pub soft_irq_total: u64,
+    #[prost(message, optional, tag = "12")]
+    pub soft_irq: ::core::option::Option<SoftIrqStat>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SystemStatResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<SystemStat>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageListRequest {
+    #[prost(enumeration = "super::common::ContainerdNamespace", tag = "1")]
+    pub namespace: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageListResponse {
+    #[prost(message, optional, tag = "1")]
+    pub metadata: ::core::option::Option<super::common::Metadata>,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub size: i64,
+    #[prost(message, optional, tag = "5")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Generated client implementations.
 pub mod machine_service_client {
     #![allow(
@@ -1511,6 +1737,75 @@ pub mod machine_service_client {
                 .insert(GrpcMethod::new("machine.MachineService", "Hostname"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn load_avg(
+            &mut self,
+            request: impl tonic::IntoRequest<()>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadAvgResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.MachineService/LoadAvg",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("machine.MachineService", "LoadAvg"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn memory(
+            &mut self,
+            request: impl tonic::IntoRequest<()>,
+        ) -> std::result::Result<tonic::Response<super::MemoryResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.MachineService/Memory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("machine.MachineService", "Memory"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn system_stat(
+            &mut self,
+            request: impl tonic::IntoRequest<()>,
+        ) -> std::result::Result<
+            tonic::Response<super::SystemStatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.MachineService/SystemStat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("machine.MachineService", "SystemStat"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The joined bytes are a tar.gz with one file, `kubeconfig`.
         pub async fn kubeconfig(
             &mut self,
@@ -1801,7 +2096,31 @@ pub mod machine_service_client {
                 .insert(GrpcMethod::new("machine.MachineService", "MetaDelete"));
             self.inner.unary(req, path, codec).await
         }
-        /// Superseded by ImageService from 1.13 on.
+        /// Superseded by ImageService from 1.13 on, like the next one.
+        pub async fn image_list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImageListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImageListResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.MachineService/ImageList",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("machine.MachineService", "ImageList"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn image_pull(
             &mut self,
             request: impl tonic::IntoRequest<super::ImagePullRequest>,
@@ -1977,6 +2296,30 @@ pub mod machine_service_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
+        async fn load_avg(
+            &self,
+            request: tonic::Request<()>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadAvgResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        async fn memory(
+            &self,
+            request: tonic::Request<()>,
+        ) -> std::result::Result<tonic::Response<super::MemoryResponse>, tonic::Status> {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        async fn system_stat(
+            &self,
+            request: tonic::Request<()>,
+        ) -> std::result::Result<
+            tonic::Response<super::SystemStatResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// The joined bytes are a tar.gz with one file, `kubeconfig`.
         async fn kubeconfig(
             &self,
@@ -2082,7 +2425,16 @@ pub mod machine_service_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
-        /// Superseded by ImageService from 1.13 on.
+        /// Superseded by ImageService from 1.13 on, like the next one.
+        async fn image_list(
+            &self,
+            request: tonic::Request<super::ImageListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::ImageListResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         async fn image_pull(
             &self,
             request: tonic::Request<super::ImagePullRequest>,
@@ -2838,6 +3190,126 @@ pub mod machine_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/machine.MachineService/LoadAvg" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadAvgSvc<T: MachineService>(pub Arc<T>);
+                    impl<T: MachineService> tonic::server::UnaryService<()>
+                    for LoadAvgSvc<T> {
+                        type Response = super::LoadAvgResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(&mut self, request: tonic::Request<()>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::load_avg(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadAvgSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/machine.MachineService/Memory" => {
+                    #[allow(non_camel_case_types)]
+                    struct MemorySvc<T: MachineService>(pub Arc<T>);
+                    impl<T: MachineService> tonic::server::UnaryService<()>
+                    for MemorySvc<T> {
+                        type Response = super::MemoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(&mut self, request: tonic::Request<()>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::memory(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MemorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/machine.MachineService/SystemStat" => {
+                    #[allow(non_camel_case_types)]
+                    struct SystemStatSvc<T: MachineService>(pub Arc<T>);
+                    impl<T: MachineService> tonic::server::UnaryService<()>
+                    for SystemStatSvc<T> {
+                        type Response = super::SystemStatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(&mut self, request: tonic::Request<()>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::system_stat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SystemStatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/machine.MachineService/Kubeconfig" => {
                     #[allow(non_camel_case_types)]
                     struct KubeconfigSvc<T: MachineService>(pub Arc<T>);
@@ -3372,6 +3844,52 @@ pub mod machine_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/machine.MachineService/ImageList" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImageListSvc<T: MachineService>(pub Arc<T>);
+                    impl<
+                        T: MachineService,
+                    > tonic::server::ServerStreamingService<super::ImageListRequest>
+                    for ImageListSvc<T> {
+                        type Response = super::ImageListResponse;
+                        type ResponseStream = BoxStream<super::ImageListResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImageListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::image_list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImageListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/machine.MachineService/ImagePull" => {
                     #[allow(non_camel_case_types)]
                     struct ImagePullSvc<T: MachineService>(pub Arc<T>);
@@ -3892,6 +4410,28 @@ pub mod lifecycle_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageServiceListRequest {
+    #[prost(message, optional, tag = "1")]
+    pub containerd: ::core::option::Option<super::common::ContainerdInstance>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageServiceListResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// bytes
+    #[prost(int64, tag = "3")]
+    pub size: i64,
+    #[prost(message, optional, tag = "4")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(map = "string, string", tag = "5")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageServicePullRequest {
     #[prost(message, optional, tag = "1")]
@@ -4060,6 +4600,29 @@ pub mod image_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImageServiceListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImageServiceListResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.ImageService/List",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("machine.ImageService", "List"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn pull(
             &mut self,
             request: impl tonic::IntoRequest<super::ImageServicePullRequest>,
@@ -4098,6 +4661,15 @@ pub mod image_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ImageServiceServer.
     #[async_trait]
     pub trait ImageService: std::marker::Send + std::marker::Sync + 'static {
+        async fn list(
+            &self,
+            request: tonic::Request<super::ImageServiceListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::ImageServiceListResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         async fn pull(
             &self,
             request: tonic::Request<super::ImageServicePullRequest>,
@@ -4184,6 +4756,53 @@ pub mod image_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/machine.ImageService/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<
+                        super::ImageServiceListRequest,
+                    > for ListSvc<T> {
+                        type Response = super::ImageServiceListResponse;
+                        type ResponseStream = BoxStream<super::ImageServiceListResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImageServiceListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/machine.ImageService/Pull" => {
                     #[allow(non_camel_case_types)]
                     struct PullSvc<T: ImageService>(pub Arc<T>);

@@ -8,3 +8,4 @@ mod care;
 mod peer;
 mod upstream;
 mod whom;
+mod work;

@@ -148,6 +148,7 @@ impl Tls {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     _accepting: JoinSet<()>,
 }
 
@@ -157,11 +158,18 @@ impl Server {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// How many connections were made, handshake or not.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     pub(crate) async fn start(tls: Tls, routes: Routes) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         let service = tower::ServiceExt::<Request<Incoming>>::map_request(
             routes.prepare(),
             move |request: Request<Incoming>| {
@@ -175,6 +183,7 @@ impl Server {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, service) = (acceptor.clone(), service.clone());
                 connections.spawn(async move {
                     // A client that was refused, or that only looked, is none of the server's business.
@@ -187,6 +196,6 @@ impl Server {
                 });
             }
         });
-        Self { address, requests, _accepting: accepting }
+        Self { address, requests, connections, _accepting: accepting }
     }
 }

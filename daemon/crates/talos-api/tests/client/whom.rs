@@ -5,9 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 use rcgen::SanType;
 use talos_api::{
     CallError, Client, ConnectError, Peer, ProbeError, probe,
-    proto::machine::{
-        self,
-        machine_service_server::{MachineService, MachineServiceServer},
+    proto::{
+        cosi::resource::{
+            self as cosi,
+            state_server::{State, StateServer},
+        },
+        machine::{
+            self,
+            machine_service_server::{MachineService, MachineServiceServer},
+        },
     },
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};
@@ -26,6 +32,37 @@ impl MachineService for Named {
         let messages = vec![machine::Version { version, ..Default::default() }];
         Ok(Response::new(machine::VersionResponse { messages }))
     }
+}
+
+/// Talos 1.12 that waits for a config, or something that looks a little like it.
+struct Elder {
+    refusal: &'static str,
+    stage: &'static str,
+}
+
+#[tonic::async_trait]
+impl MachineService for Elder {
+    async fn version(&self, _: Request<()>) -> Result<Response<machine::VersionResponse>, Status> {
+        Err(Status::unimplemented(self.refusal))
+    }
+}
+
+#[tonic::async_trait]
+impl State for Elder {
+    async fn get(&self, _: Request<cosi::GetRequest>) -> Result<Response<cosi::GetResponse>, Status> {
+        let spec = cosi::Spec { proto_spec: vec![], yaml_spec: format!("stage: {}\n", self.stage) };
+        let resource = cosi::Resource { metadata: None, spec: Some(spec) };
+        Ok(Response::new(cosi::GetResponse { resource: Some(resource) }))
+    }
+}
+
+const REFUSAL: &str = "API is not implemented in maintenance mode";
+
+async fn serve_elder(tls: Tls, refusal: &'static str, stage: &'static str) -> Server {
+    let mut routes = tonic::service::RoutesBuilder::default();
+    routes.add_service(MachineServiceServer::new(Elder { refusal, stage }));
+    routes.add_service(StateServer::new(Elder { refusal, stage }));
+    Server::start(tls, routes.routes()).await
 }
 
 async fn serve(tls: Tls) -> Server {
@@ -67,6 +104,33 @@ async fn everybody_else_is_foreign() {
         let server = serve(tls).await;
         let peer = look(&server, &Ca::new()).await.unwrap();
         assert!(matches!(&peer, Peer::Foreign { subject } if subject.contains("CN=their-node")), "{peer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_elder_machine_is_in_maintenance_when_it_says_so_twice() {
+    // Before 1.13 the certificate is signed by nobody and named by nothing.
+    let leaf = Ca::new().server("talos-x", |_| {});
+    let server = serve_elder(Tls::open(&leaf), REFUSAL, "maintenance").await;
+    let fingerprint = leaf.fingerprint();
+    assert_eq!(look(&server, &Ca::new()).await, Ok(Peer::Maintenance { fingerprint }));
+
+    for (refusal, stage) in [(REFUSAL, "running"), ("unknown service", "maintenance"), (REFUSAL, "")] {
+        let server = serve_elder(Tls::open(&leaf), refusal, stage).await;
+        let peer = look(&server, &Ca::new()).await;
+        assert!(matches!(peer, Ok(Peer::Foreign { .. })), "{refusal} {stage}: {peer:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_wants_a_certificate_from_us_is_not_even_asked() {
+    let theirs = Ca::new();
+    let leaf = theirs.server("talos-x", |_| {});
+    for tls in [Tls::mutual(&leaf, &theirs), Tls::mutual_1_2(&leaf, &theirs)] {
+        let server = serve_elder(tls, REFUSAL, "maintenance").await;
+        let peer = look(&server, &Ca::new()).await;
+        assert!(matches!(peer, Ok(Peer::Foreign { .. })), "{peer:?}");
+        assert_eq!((server.requests(), server.connections()), (0, 1));
     }
 }
 
