@@ -22,7 +22,7 @@ use crate::plan::{self, Machine};
 use crate::process::{Launcher, Lines, Network, Process, Start, last_lines};
 use crate::programs::Programs;
 use crate::wires::Wires;
-use crate::{rack, site, space, switch};
+use crate::{evidence, rack, site, space, switch};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(100);
@@ -61,34 +61,56 @@ async fn judge(arguments: &Identity, programs: &Programs, folder: &Path) -> Resu
     let began = Instant::now();
     let mut lab = Lab::build(programs, folder).await?;
     let _switch_stops = lab.stop.clone().drop_guard();
-    let mut dice = Dice(arguments.seed);
-    let mut seen = BTreeSet::new();
-    for round in 1..=arguments.rounds {
-        let cabling = dice.shuffled(PORTS);
-        seen.insert(cabling.clone());
-        let took = lab
-            .round(round, &cabling)
-            .await
-            .with_context(|| format!("round {round}, cabling {cabling:?}"))?;
-        say(&json!({ "event": "round", "round": round, "cabling": cabling, "seconds": seconds(took) }));
-        if round < arguments.rounds {
-            lab.end_round().await?;
+    let passed = lab.pass(arguments, began).await;
+    // before the machines are gone
+    passed.map_err(|error| error.context(lab.evidence()))
+}
+
+impl Lab {
+    async fn pass(&mut self, arguments: &Identity, began: Instant) -> Result<()> {
+        let lab = self;
+        let mut dice = Dice(arguments.seed);
+        let mut seen = BTreeSet::new();
+        for round in 1..=arguments.rounds {
+            let cabling = dice.shuffled(PORTS);
+            seen.insert(cabling.clone());
+            let took = lab
+                .round(round, &cabling)
+                .await
+                .with_context(|| format!("round {round}, cabling {cabling:?}"))?;
+            say(&json!({ "event": "round", "round": round, "cabling": cabling, "seconds": seconds(took) }));
+            if round < arguments.rounds {
+                lab.end_round().await?;
+            }
         }
+        let warned = lab.swap().await.context("two cables are swapped")?;
+        say(&json!({ "event": "wrong cables told", "seconds": seconds(warned) }));
+        ensure!(
+            warned < LLDP_INTERVAL,
+            "the warning took {} s, longer than an LLDP interval",
+            warned.as_secs()
+        );
+        let replaced = lab.replace().await.context("a machine is replaced")?;
+        say(&json!({ "event": "replaced", "seconds": seconds(replaced) }));
+        lab.end_round().await?;
+        say(&json!({
+            "event": "summary",
+            "passed": true,
+            "rounds": arguments.rounds,
+            "cablings": seen.len(),
+            "seconds": seconds(began.elapsed()),
+        }));
+        Ok(())
     }
-    let warned = lab.swap().await.context("two cables are swapped")?;
-    say(&json!({ "event": "wrong cables told", "seconds": seconds(warned) }));
-    ensure!(warned < LLDP_INTERVAL, "the warning took {} s, longer than an LLDP interval", warned.as_secs());
-    let replaced = lab.replace().await.context("a machine is replaced")?;
-    say(&json!({ "event": "replaced", "seconds": seconds(replaced) }));
-    lab.end_round().await?;
-    say(&json!({
-        "event": "summary",
-        "passed": true,
-        "rounds": arguments.rounds,
-        "cablings": seen.len(),
-        "seconds": seconds(began.elapsed()),
-    }));
-    Ok(())
+
+    /// What the host and every port's machine know of the network now.
+    fn evidence(&self) -> String {
+        let mut words = evidence::of_network("the host", std::process::id());
+        for (machine, network) in self.plan.iter().zip(&self.networks) {
+            words += &evidence::of_network(&format!("the machine in {}", machine.port), network.pid);
+        }
+        words
+    }
 }
 
 fn seconds(of: Duration) -> f64 {

@@ -5,6 +5,7 @@
 
 mod args;
 mod daemon;
+mod evidence;
 mod firmware;
 mod folder;
 mod identity;

@@ -1,7 +1,8 @@
-//! Does anybody use this address? One ARP probe (RFC 5227 §2.1.1).
+//! Does anybody use this address (an ARP probe, RFC 5227 §2.1.1), and who has it now (a question of this host's).
 //!
-//! Asked before bootstrap for the cluster's virtual address: an answer means that a cluster is already there
-//! or somebody took the address. Needs `CAP_NET_RAW`.
+//! The probe is asked before bootstrap for the cluster's virtual address: an answer means that a cluster is already
+//! there or somebody took the address. The question is asked when a machine does not answer where the kernel still
+//! sends to the one that had the address before. Needs `CAP_NET_RAW`.
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
@@ -89,8 +90,34 @@ pub async fn probe(
     asked.await.map_err(|source| ProbeError::Socket { interface, address, source })
 }
 
+/// Asks everybody on the interface once who has `address`, as this host itself would if it knew nobody: whoever has
+/// it answers the host, and the kernel takes the answer in place of what it held true before. Says whether there was
+/// anything to ask: the address must be on a network that the interface has an address of.
+///
+/// A kernel believes that an address is where it last was for up to 45 s after the last word from there, and asks only
+/// the old owner at first. A machine in a dead one's place gets the dead one's address long before that. Nor does the
+/// kernel change an entry twice within a second (`locktime`), so ask again if nothing came of it.
+///
+/// # Errors
+/// When the question could not be asked.
+pub async fn ask(interface: &str, address: Ipv4Addr) -> Result<bool, ProbeError> {
+    let socket = FrameSocket::sender(interface)?;
+    let own = socket.interface();
+    let interface = own.name.clone();
+    let Some(mac) = own.mac else { return Err(ProbeError::NotEthernet { interface, address }) };
+    let ours = own.addresses.iter().find(|net| net.contains(&address) && net.addr() != address);
+    let Some(ours) = ours.map(ipnet::Ipv4Net::addr) else { return Ok(false) };
+    let asked = socket.send(&request(mac, ours, address)).await;
+    asked.map(|()| true).map_err(|source| ProbeError::Socket { interface, address, source })
+}
+
 /// A broadcast ARP request with an all-zero sender protocol address, so that nobody's cache is changed.
 fn question(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
+    request(mac, Ipv4Addr::UNSPECIFIED, address)
+}
+
+/// A broadcast ARP request.
+fn request(mac: MacAddr, from: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::with_capacity(42);
     frame.extend([0xff; 6]);
     frame.extend(mac.0);
@@ -98,7 +125,7 @@ fn question(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     // RFC 826: hardware type 1, protocol type, their lengths, operation 1 (request)
     frame.extend([0, 1, 0x08, 0, 6, 4, 0, 1]);
     frame.extend(mac.0);
-    frame.extend([0; 4]);
+    frame.extend(from.octets());
     frame.extend([0; 6]);
     frame.extend(address.octets());
     frame

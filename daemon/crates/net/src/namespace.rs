@@ -16,6 +16,7 @@ use std::{
 use futures_util::StreamExt;
 use hardware::MacAddr;
 use ipnet::Ipv4Net;
+use netlink_packet_route::neighbour::NeighbourState;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, MulticastGroup};
 
@@ -217,6 +218,17 @@ pub async fn address(interface: &str, net: Ipv4Net) -> io::Result<()> {
     let (connection, _) = Connection::open(&[])?;
     let address: Ipv4Addr = net.addr();
     let request = connection.handle.address().add(index(interface)?, address.into(), net.prefix_len());
+    request.execute().await.map_err(error)
+}
+
+/// Makes the kernel sure that an address is behind this Ethernet address, as it is of one that just spoke.
+///
+/// # Errors
+/// When the interface does not exist, or what the kernel says.
+pub async fn neighbour(interface: &str, address: Ipv4Addr, mac: MacAddr) -> io::Result<()> {
+    let (connection, _) = Connection::open(&[])?;
+    let request = connection.handle.neighbours().add(index(interface)?, address.into());
+    let request = request.link_layer_address(&mac.0).state(NeighbourState::Reachable);
     request.execute().await.map_err(error)
 }
 

@@ -308,3 +308,28 @@ fn who_has_talked_to_us_is_known_by_its_ethernet_address() {
     })
     .unwrap();
 }
+
+/// A machine in a dead one's place has its address at once; the kernel would send to the dead one for many seconds.
+#[test]
+fn an_address_that_another_machine_took_over_is_found_where_it_is_now() {
+    namespace::test(|| async {
+        let theirs = Ipv4Addr::new(10, 77, 0, 9);
+        let machine = machine_behind_lan().await;
+        inside(&machine, || async {
+            namespace::address("eth0", "10.77.0.9/24".parse().unwrap()).await.unwrap();
+        })
+        .await;
+        // the dead one, as certain as the kernel can be
+        namespace::neighbour("lan", theirs, OTHER).await.unwrap();
+        assert_eq!(neighbour::mac_of(theirs.into()).await.unwrap(), Some(OTHER));
+        soon(async {
+            while neighbour::mac_of(theirs.into()).await.unwrap() != Some(MACHINE) {
+                assert!(arp::ask("lan", theirs).await.unwrap());
+            }
+        })
+        .await;
+        // what is behind a router has no Ethernet address here
+        assert!(!arp::ask("lan", Ipv4Addr::new(10, 78, 0, 9)).await.unwrap());
+    })
+    .unwrap();
+}

@@ -1,6 +1,7 @@
 //! The real machines: probed, asked, given their config, bootstrapped; and the API server behind them.
 
 use std::{
+    future::pending,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -15,13 +16,21 @@ use talos_api::{
     ApplyMode, CallError, Client, ConnectError, Credentials, Fingerprint, PORT, Peer, ProbeError, probe,
 };
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tonic::Code;
 
 use super::{Met, World, step::run_step};
 
 /// For one look: connecting, the handshake, and each question.
 const LOOK: Duration = Duration::from_secs(3);
+
+/// A machine on a local network that has not taken a connection by then is asked for by ARP, and every so often
+/// again; a lost packet of a connection's begin is repeated after a second, and finds the machine then.
+const ELSEWHERE: Duration = Duration::from_millis(400);
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -132,7 +141,7 @@ fn machine_api(address: IpAddr) -> SocketAddr {
 async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
     let mut silence = Vec::new();
     for &address in candidates {
-        let found = match probe(machine_api(address), cluster.credentials.authority(), LOOK).await {
+        let found = match first_word(cluster, address).await {
             Ok(Peer::Foreign { subject }) => Ok(Observation::Foreign { address, subject }),
             Ok(Peer::Maintenance { fingerprint }) => waiting(address, &fingerprint).await,
             Ok(Peer::Ours) => configured(cluster, address).await,
@@ -144,6 +153,25 @@ async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
         }
     }
     Observation::Silent { detail: silence.join("; ") }
+}
+
+/// Who answers at the address. A machine that took it over from another one is where the kernel does not send to yet.
+async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
+    let local = |v4| cluster.site.networks().iter().find(move |network| network.subnet.contains(&v4));
+    let asking = async {
+        let IpAddr::V4(v4) = address else { return pending().await };
+        let Some(network) = local(v4) else { return pending().await };
+        loop {
+            sleep(ELSEWHERE).await;
+            if let Err(error) = net::arp::ask(&network.interface, v4).await {
+                tracing::debug!(%address, %error, "the segment was not asked for it");
+            }
+        }
+    };
+    tokio::select! {
+        found = probe(machine_api(address), cluster.credentials.authority(), LOOK) => found,
+        never = asking => never,
+    }
 }
 
 /// A look that showed nothing to decide on.
