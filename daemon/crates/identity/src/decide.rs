@@ -66,7 +66,7 @@ pub fn decide(slots: &Slots, sightings: &Sightings, machine: &Marks, now: u64) -
         let reason = format!("the site file says that {machine} is no machine of its own");
         return Decision::Unknown { reason };
     }
-    let cluster = sightings.cluster(machine, Some(now));
+    let cluster = sightings.cluster(machine, Some(now), slots.ignored());
     let all = sightings.sightings(&cluster.ids);
     let seen = considered(slots, &all);
     if let Some(refused) = contradictions(slots, &cluster, &seen, now) {
@@ -115,13 +115,14 @@ struct Seen<'a> {
     port: Option<&'a Port>,
 }
 
-/// Without ports that are none: what servers, phones and management controllers announce, and what an unmanaged
-/// switch in between lets through of switches that the operator does not speak of.
+/// Without ports that are none: what servers, phones and management controllers announce, what an unmanaged
+/// switch in between lets through of switches that the operator does not speak of, and where an address is that
+/// the site file says to be no machine's.
 fn considered<'a>(slots: &Slots, all: &[&'a Sighting]) -> Vec<Seen<'a>> {
     let is_known = |port: &Port| slots.knows_switch_of(port);
     let is_switch = |port: &&Port| port.forwards != Some(false) || is_known(port);
     let ports: Vec<Option<&Port>> =
-        all.iter().map(|sighting| sighting.port.as_ref().filter(is_switch)).collect();
+        all.iter().map(|sighting| place(slots, sighting).filter(is_switch)).collect();
     let counts = |index: usize| {
         let (sighting, port) = (all.get(index)?, ports.get(index).copied().flatten()?);
         let hears = |other: &Sighting| {
@@ -139,6 +140,11 @@ fn considered<'a>(slots: &Slots, all: &[&'a Sighting]) -> Vec<Seen<'a>> {
     all.iter().enumerate().map(|(index, sighting)| Seen { sighting, port: counts(index) }).collect()
 }
 
+/// The port that a sighting names for a machine: an address that is no machine's names none.
+fn place<'a>(slots: &Slots, sighting: &'a Sighting) -> Option<&'a Port> {
+    sighting.port.as_ref().filter(|_| sighting.nic.is_none_or(|nic| !slots.ignored().has(nic)))
+}
+
 /// What is wrong with the evidence by itself, whatever the slots are.
 fn contradictions(slots: &Slots, cluster: &Cluster, seen: &[Seen<'_>], now: u64) -> Option<Decision> {
     if cluster.uuids.len() > 1 {
@@ -151,9 +157,8 @@ fn contradictions(slots: &Slots, cluster: &Cluster, seen: &[Seen<'_>], now: u64)
             evidence: seen.iter().map(|seen| line(seen.sighting, now)).collect(),
         });
     }
-    let counts = |seen: &&Seen<'_>| seen.sighting.nic.is_none_or(|nic| !slots.ignored().has(nic));
     let placed: Vec<(&Sighting, &Port)> =
-        seen.iter().filter(counts).filter_map(|seen| seen.port.map(|port| (seen.sighting, port))).collect();
+        seen.iter().filter_map(|seen| seen.port.map(|port| (seen.sighting, port))).collect();
     let pairs = placed
         .iter()
         .enumerate()
@@ -257,13 +262,14 @@ fn is_about(sighting: &Sighting, asked: &Marks) -> bool {
 fn rivals(slots: &Slots, slot: &Slot, sightings: &Sightings, ours: &Cluster, now: u64) -> Vec<String> {
     let mut ids = sightings.ids_of(&slot.macs, slot.uuid, slot.serial.as_deref(), now);
     for port in &slot.ports {
-        ids.extend(sightings.ids_on_port(slots, port, now));
+        let there = sightings.ids_on_port(slots, port, now).into_iter();
+        ids.extend(there.filter(|id| sightings.get(*id).is_some_and(|seen| place(slots, seen).is_some())));
     }
     let mut known: BTreeSet<u64> = ours.ids.clone();
     let mut rivals = Vec::new();
     for id in ids {
         let Some(sighting) = sightings.get(id).filter(|_| known.insert(id)) else { continue };
-        let other = sightings.cluster(&sighting.machine, Some(now));
+        let other = sightings.cluster(&sighting.machine, Some(now), slots.ignored());
         let macs = &other.marks.macs;
         let no_machine = !macs.is_empty() && macs.iter().all(|mac| slots.ignored().has(*mac));
         if no_machine || is_one_by_the_operator(slot, ours, &other) {

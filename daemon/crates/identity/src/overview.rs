@@ -76,7 +76,7 @@ pub fn overview(slots: &Slots, sightings: &Sightings, now: u64) -> Vec<PortRow> 
                     }
                 }
                 None => {
-                    let machine = sightings.cluster(&sighting.machine, Some(now)).marks;
+                    let machine = sightings.cluster(&sighting.machine, Some(now), slots.ignored()).marks;
                     row.machines.push(Occupant { machine, words: vec![word] });
                 }
             }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardware::{MacAddr, SwitchPort, SystemUuid};
 
-use crate::{Marks, Port, PortName, Sighting, Slots, Source};
+use crate::{Ignored, Marks, Port, PortName, Sighting, Slots, Source};
 
 /// The most sightings that are kept, far above any real site (a few per machine): who floods the network with
 /// made-up addresses must not fill the memory.
@@ -109,7 +109,7 @@ impl Sightings {
     /// Everything in the table about a machine, the newest first; what no longer holds is among it until it
     /// is forgotten.
     pub fn about(&self, machine: &Marks) -> Vec<&Sighting> {
-        let mut found = self.sightings(&self.cluster(machine, None).ids);
+        let mut found = self.sightings(&self.cluster(machine, None, &Ignored::default()).ids);
         found.sort_by_key(|sighting| std::cmp::Reverse(sighting.at));
         found
     }
@@ -127,7 +127,7 @@ impl Sightings {
         let mut machines = Vec::new();
         for (id, entry) in &self.entries {
             if entry.sighting.holds(now) && !done.contains(id) {
-                let cluster = self.cluster(&entry.sighting.machine, Some(now));
+                let cluster = self.cluster(&entry.sighting.machine, Some(now), &Ignored::default());
                 done.extend(cluster.ids);
                 machines.push(cluster.marks);
             }
@@ -146,17 +146,21 @@ impl Sightings {
     }
 
     /// Everything that is surely the same machine, followed from sighting to sighting: what holds at `now`,
-    /// or everything.
-    pub(crate) fn cluster(&self, machine: &Marks, now: Option<u64>) -> Cluster {
+    /// or everything. An address that is no machine's joins nothing: several machines may tell it.
+    pub(crate) fn cluster(&self, machine: &Marks, now: Option<u64>, ignored: &Ignored) -> Cluster {
+        let joined = |machine: &Marks| {
+            let macs = machine.macs.iter().filter(|mac| !ignored.has(**mac)).copied().collect();
+            self.of_machine(&Marks { macs, uuid: machine.uuid, serial: None })
+        };
         let mut cluster = Cluster { marks: machine.clone(), ids: BTreeSet::new(), uuids: BTreeSet::new() };
         cluster.uuids.extend(machine.distinctive_uuid());
-        let mut open: Vec<u64> = self.of_machine(machine).into_iter().collect();
+        let mut open: Vec<u64> = joined(machine).into_iter().collect();
         while let Some(id) = open.pop() {
             let Some(sighting) = self.get(id) else { continue };
             if now.is_some_and(|now| !sighting.holds(now)) || !cluster.ids.insert(id) {
                 continue;
             }
-            open.extend(self.of_machine(&sighting.machine));
+            open.extend(joined(&sighting.machine));
             cluster.marks.absorb(&sighting.machine);
             cluster.uuids.extend(sighting.machine.distinctive_uuid());
         }
@@ -291,9 +295,16 @@ fn take_out<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<u64>>, key:
 fn is_same_subject(known: &Sighting, new: &Sighting) -> bool {
     match (known.nic, new.nic) {
         (Some(known), Some(new)) => known == new,
-        (None, None) => known.machine.is_same_machine(&new.machine),
+        (None, None) => known.machine.is_same_machine(&new.machine) && !are_two(&known.machine, &new.machine),
         _ => false,
     }
+}
+
+/// Two machines that tell a common address, such as that of a hypervisor's bridge, beside addresses of their own:
+/// the word of one is not the other's newer word.
+fn are_two(known: &Marks, new: &Marks) -> bool {
+    let uuids = known.distinctive_uuid().zip(new.distinctive_uuid());
+    known.macs != new.macs && uuids.is_some_and(|(known, new)| known != new)
 }
 
 enum Relation {
@@ -382,6 +393,27 @@ mod tests {
         table.record(seen(Source::ForwardingTable, 1, "sw1/Eth1/1", 10));
         assert_eq!(table.record(seen(Source::ForwardingTable, 1, "br0/uplink", 20)), Recorded::New);
         assert_eq!(ports(&table, 1), ["br0/uplink", "sw1/Eth1/1"]);
+    }
+
+    #[test]
+    fn a_common_address_does_not_make_one_machine_s_word_the_other_s() {
+        let told = |macs: [u8; 2], uuid: u8, at| {
+            let macs = macs.into_iter().map(mac).collect();
+            Sighting::new(Source::Ipxe, Marks { macs, uuid: Some(SystemUuid([uuid; 16])), serial: None }, at)
+        };
+        let mut table = Sightings::default();
+        for (sighting, expected) in [
+            (told([1, 9], 1, 10), Recorded::New),
+            (told([2, 9], 2, 20), Recorded::New),
+            (told([1, 9], 1, 30), Recorded::Refreshed),
+            (told([1, 3], 1, 40), Recorded::Refreshed),
+            // the same interfaces on another board
+            (told([2, 9], 7, 50), Recorded::Refreshed),
+        ] {
+            let text = format!("{sighting:?}");
+            assert_eq!(table.record(sighting), expected, "{text}");
+        }
+        assert_eq!(table.len(), 2);
     }
 
     #[test]
