@@ -209,7 +209,7 @@ impl Lab {
         self.daemon = Some(daemon);
         for (port, &number) in cabling.iter().enumerate() {
             fs::remove_file(self.disk(number)).ok();
-            self.power_on(number, port)?;
+            self.power_on(number, port).await?;
         }
         self.installed(&cabling.iter().copied().collect()).await?;
         for (port, &number) in cabling.iter().enumerate() {
@@ -227,8 +227,8 @@ impl Lab {
         };
         self.power_off(one).await?;
         self.power_off(other).await?;
-        self.power_on(one, second)?;
-        self.power_on(other, first)?;
+        self.power_on(one, second).await?;
+        self.power_on(other, first).await?;
         let began = Instant::now();
         let (first, second) = (self.plan[first].name.clone(), self.plan[second].name.clone());
         let told = [(first.clone(), second.clone()), (second, first)];
@@ -246,7 +246,7 @@ impl Lab {
         self.power_off(one).await?;
         self.power_off(other).await?;
         for (number, port) in back {
-            self.power_on(number, port)?;
+            self.power_on(number, port).await?;
         }
         self.until("the right cables to be seen", |status| {
             status.view.nodes.values().all(|node| node.warning.is_none())
@@ -269,7 +269,7 @@ impl Lab {
         self.power_off(old).await?;
         let began = Instant::now();
         let spare = PORTS;
-        self.power_on(spare, port)?;
+        self.power_on(spare, port).await?;
         self.installed(&BTreeSet::from([spare])).await?;
         self.has_config_of(spare, port)?;
         let (mac, was) = (self.boxes[spare].machine.mac, self.boxes[old].machine.mac);
@@ -286,7 +286,8 @@ impl Lab {
         self.disks.join(format!("{}.json", self.boxes[number].name))
     }
 
-    fn power_on(&mut self, number: usize, port: usize) -> Result<()> {
+    async fn power_on(&mut self, number: usize, port: usize) -> Result<()> {
+        self.wires.set_link(&self.plan[port].interface, true).await?;
         let Hardware { name, machine } = &self.boxes[number];
         let start = Start {
             name: name.clone(),
@@ -302,7 +303,10 @@ impl Lab {
 
     async fn power_off(&mut self, number: usize) -> Result<()> {
         match self.running.remove(&number) {
-            Some((_, mut process)) => process.stop().await.map(drop),
+            Some((port, mut process)) => {
+                process.stop().await?;
+                self.wires.set_link(&self.plan[port].interface, false).await
+            }
             None => Ok(()),
         }
     }

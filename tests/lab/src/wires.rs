@@ -111,6 +111,20 @@ impl Wires {
             .context("cannot bring the card up")
     }
 
+    /// The switch's end of a wire, down when the machine at the other end has no power: a machine that is switched off
+    /// and another one that is switched on at once would else be one flicker of the link, which the kernel may not tell.
+    pub(crate) async fn set_link(&self, port: &str, up: bool) -> Result<()> {
+        let index = self.index(port).await?;
+        let link = LinkUnspec::new_with_index(index);
+        let link = if up { link.up() } else { link.down() }.build();
+        self.handle
+            .link()
+            .set(link)
+            .execute()
+            .await
+            .with_context(|| format!("cannot switch the link of {port}"))
+    }
+
     /// The host forgets which card had which address: the next round's machines get the same ones.
     pub(crate) async fn forget_neighbours(&self) -> Result<()> {
         let index = self.index(BRIDGE).await?;
