@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::firmware::Firmware;
 use crate::shell;
@@ -52,6 +52,10 @@ pub(crate) struct Up {
     /// Real firmware under QEMU instead of simulated machines: UEFI by HTTP Boot and by PXE, and BIOS (needs root)
     #[arg(long, conflicts_with_all = ["control_planes", "workers"])]
     pub(crate) qemu: bool,
+    /// Machines that never netboot, started from Talos's own ISO: `authoritative`, with addresses of ours, or `proxy`,
+    /// with those of a dnsmasq on the same wire
+    #[arg(long, value_name = "HOW", conflicts_with = "qemu")]
+    pub(crate) iso: Option<Iso>,
     /// Kill the daemon: `points` (once before and after every commit and effect) or `random:N`
     #[arg(long, value_name = "HOW")]
     pub(crate) kill: Option<Kill>,
@@ -88,6 +92,15 @@ impl Up {
             (false, Some(_)) => 600,
         }))
     }
+}
+
+/// Who gives addresses to machines that start from an ISO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Iso {
+    /// the daemon, to anybody
+    Authoritative,
+    /// somebody else
+    Proxy,
 }
 
 /// When the daemon is killed.

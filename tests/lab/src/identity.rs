@@ -380,7 +380,7 @@ impl Lab {
 
 /// The lab's site, with replacements that no person orders.
 fn write_site(folder: &Path, plan: &[Machine]) -> Result<()> {
-    rack::write_simulated_site(folder, plan)?;
+    rack::write_simulated_site(folder, plan, site::Dhcp::Ours)?;
     let path = folder.join("ichord.yaml");
     let text = fs::read_to_string(&path).context("the site cannot be read")?;
     let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;

@@ -11,6 +11,7 @@ mod folder;
 mod identity;
 mod kill;
 mod machines;
+mod others;
 mod plan;
 mod process;
 mod programs;

@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
+use crate::args::Iso;
 use crate::machines::Machines;
 use crate::plan::{FirmwareKind, Machine};
 use crate::programs::Programs;
 use crate::qemu::{self, Kit};
-use crate::site::{self, EXTENSIONS, Flavour, ImageFiles};
+use crate::site::{self, Dhcp, EXTENSIONS, Flavour, ImageFiles};
 use crate::wires::{CARD, Wires};
 
 /// The model of a simulated machine's disk.
@@ -23,23 +24,34 @@ pub(crate) async fn simulated(
     wires: &Wires,
     site: &Path,
     disks: &Path,
+    iso: Option<Iso>,
 ) -> Result<()> {
-    write_simulated_site(site, plan)?;
+    let dhcp = match iso {
+        None => Dhcp::Ours,
+        Some(Iso::Authoritative) => Dhcp::OursForAny,
+        Some(Iso::Proxy) => Dhcp::Theirs,
+    };
+    write_simulated_site(site, plan, dhcp)?;
     site::write_images(&site.join("images"), &ImageFiles::stand_ins())?;
     for machine in plan {
         let network = machines.hold_network(&machine.name).await?;
         wires.plug(&machine.interface, machine.mac, network.pid).await?;
-        machines.add(&machine.name, command(machine, programs, disks), Some(network));
+        let mut command = command(machine, programs, disks);
+        if iso.is_some() {
+            command.extend(["--iso", site::TALOS].map(str::to_owned));
+        }
+        machines.add(&machine.name, command, Some(network));
     }
     Ok(())
 }
 
 /// The site for simulated machines, without its images.
-pub(crate) fn write_simulated_site(site: &Path, plan: &[Machine]) -> Result<()> {
+pub(crate) fn write_simulated_site(site: &Path, plan: &[Machine], dhcp: Dhcp) -> Result<()> {
     let flavour = Flavour {
         disk_model: "LAB*".to_owned(),
         card: CARD.to_owned(),
         kernel_args: vec!["console=ttyS0".to_owned()],
+        dhcp,
     };
     site::write(site, plan, &flavour)
 }
@@ -58,6 +70,7 @@ pub(crate) async fn firmware(
         card: CARD.to_owned(),
         // on a busy machine an emulated timer ticks too late for the kernel's check of it
         kernel_args: ["console=ttyS0", "no_timer_check"].map(str::to_owned).into(),
+        dhcp: Dhcp::Ours,
     };
     site::write(site, plan, &flavour)?;
     site::write_images(&site.join("images"), &kit.images)?;
@@ -91,7 +104,6 @@ pub(crate) fn command(machine: &Machine, programs: &Programs, disks: &Path) -> V
         ("--name", machine.name.clone()),
         ("--firmware", firmware.to_owned()),
         ("--disk", disk),
-        ("--boot-order", "network-first".to_owned()),
         ("--pace", "fast".to_owned()),
         ("--model", DISK_MODEL.to_owned()),
         ("--schematic", format!("{}={}", site::schematic_id(), EXTENSIONS.join(","))),

@@ -112,6 +112,14 @@ impl Summary {
         faults
     }
 
+    /// Who netbooted, where nobody could.
+    pub(crate) fn netbooted(&self) -> Vec<String> {
+        let netbooted = self.machines.iter().filter(|(_, seen)| seen.counted.network_boots > 0);
+        netbooted
+            .map(|(name, _)| format!("{name} netbooted, so its ISO was not what it came up by"))
+            .collect()
+    }
+
     /// The summary for a person: what happened when, how often, and what is wrong.
     pub(crate) fn text(&self, faults: &[String], took: Duration) -> Vec<String> {
         let mut lines = vec![

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Kill, Up};
+use crate::args::{Iso, Kill, Up};
 use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
 use crate::kill::Killer;
@@ -30,7 +30,7 @@ use crate::qemu::{self, Kit};
 use crate::report::{Event, Report};
 use crate::summary::{Counted, HANDED_OVER, Summary};
 use crate::wires::Wires;
-use crate::{rack, space, switch};
+use crate::{others, rack, space, switch};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(200);
@@ -84,8 +84,12 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
             report.tell(&Event::Lab { what: format!("real firmware, accelerator {}", kit.accelerator()) });
             rack::firmware(&mut rack, &plan, kit, &wires, &site, &disks).await?;
         }
-        None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks).await?,
+        None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks, up.iso).await?,
     }
+    let _other = match up.iso {
+        Some(Iso::Proxy) => Some(others::dnsmasq(&launcher, &wires, folder.path(), 0).await?),
+        _ => None,
+    };
     let stop = CancellationToken::new();
     let _switch_stops = stop.clone().drop_guard();
     switch::speak(&plan, &wires, &stop).await?;
@@ -127,6 +131,9 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
             faults
         }
     };
+    if up.iso.is_some() {
+        faults.extend(lab.summary.netbooted());
+    }
     faults.extend(lab.daemon.faults());
     lab.summary.checkpoints = lab.daemon.checkpoints();
     if !faults.is_empty() {

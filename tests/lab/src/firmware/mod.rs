@@ -28,6 +28,7 @@ use self::payload::{Payload, REPORT};
 use self::secure::{SECURE, Signer};
 use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
+use crate::others::{self, shell};
 use crate::process::{Launcher, Process, Start, last_lines};
 use crate::programs::Programs;
 use crate::qemu::{Accelerator, Packages, Suite, accelerator, read};
@@ -36,8 +37,6 @@ use crate::wires::{BRIDGE, Wires, port_interface};
 
 /// How many lines of each log a failure shows.
 const LAST_LINES: usize = 15;
-/// What dnsmasq gives, beside the daemon's own address on the same wire.
-const OTHER: &str = "10.77.0.2/24";
 /// The wire of the machines behind the relay.
 const FAR_BRIDGE: &str = "br1";
 /// The relay's address on the daemon's wire.
@@ -203,7 +202,7 @@ impl Rack<'_> {
 
         let other = match self.cell.network {
             Network::Authoritative => None,
-            Network::Proxy => Some(self.dnsmasq(&launcher, mac).await?),
+            Network::Proxy => Some(others::dnsmasq(&launcher, self.wires, self.place, mac.0[5]).await?),
             Network::Relayed => Some(self.relay(&launcher, mac).await?),
         };
         let mut daemon = Daemon::new(
@@ -288,24 +287,6 @@ impl Rack<'_> {
         Ok(())
     }
 
-    /// Somebody else's DHCP server, on a machine of its own on the same wire.
-    async fn dnsmasq(&self, launcher: &Launcher, mac: MacAddr) -> Result<(Process, crate::process::Network)> {
-        let network = launcher.hold_network("dhcp-network").await?;
-        let card = MacAddr([0x52, 0x54, 0x00, 0x77, 0x02, mac.0[5]]);
-        self.wires.plug("other", card, network.pid).await?;
-        let leases = self.place.join("dnsmasq.leases");
-        // no-ping: it would wait 3 s before its first offer
-        let script = format!(
-            "ip addr add {OTHER} dev eth0 && ip link set eth0 up && exec dnsmasq --keep-in-foreground \
-             --conf-file=/dev/null --log-facility=- --log-dhcp --user=root --group=root --pid-file= --port=0 \
-             --interface=eth0 --bind-interfaces --no-ping --dhcp-authoritative \
-             --dhcp-range=10.77.0.100,10.77.0.199,255.255.255.0,2m --dhcp-option=3,10.77.0.1 \
-             --dhcp-leasefile={}",
-            leases.display()
-        );
-        Ok((launcher.start(shell("dnsmasq", network.pid, script), None)?, network))
-    }
-
     /// A router with a relay agent, between the machine's network and the daemon's.
     async fn relay(&self, launcher: &Launcher, mac: MacAddr) -> Result<(Process, crate::process::Network)> {
         let network = launcher.hold_network("relay-network").await?;
@@ -327,17 +308,6 @@ impl Rack<'_> {
             site::RELAY
         );
         Ok((launcher.start(shell("dnsmasq", network.pid, script), None)?, network))
-    }
-}
-
-/// Gives a child of the lab its words.
-fn shell(name: &str, network: u32, script: String) -> Start {
-    Start {
-        name: name.to_owned(),
-        network: Some(network),
-        card: None,
-        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
-        environment: Vec::new(),
     }
 }
 

@@ -44,6 +44,19 @@ pub(crate) struct Flavour {
     pub(crate) card: String,
     /// kernel arguments beyond those of the image
     pub(crate) kernel_args: Vec<String>,
+    /// who gives addresses, to whom
+    pub(crate) dhcp: Dhcp,
+}
+
+/// Who gives addresses on the provisioning network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dhcp {
+    /// the daemon, to machines that netboot
+    Ours,
+    /// the daemon, to anybody
+    OursForAny,
+    /// somebody else
+    Theirs,
 }
 
 /// The network plugin's objects, in the place of a chart.
@@ -121,16 +134,22 @@ fn ichord(machines: &[Machine], flavour: &Flavour) -> Value {
         .iter()
         .map(|machine| (machine.name.clone(), json!({ "port": format!("{SWITCH}/{}", machine.port) })))
         .collect();
+    let mut network = json!({
+        "interface": BRIDGE,
+        "subnet": format!("10.77.0.0/{}", HOST.1),
+        "dhcp": if flavour.dhcp == Dhcp::Theirs { "proxy" } else { "authoritative" },
+        "gateway": HOST.0,
+        "dns": [HOST.0],
+    });
+    if flavour.dhcp != Dhcp::Theirs {
+        network["pool"] = json!("10.77.0.100-10.77.0.199");
+    }
+    if flavour.dhcp == Dhcp::OursForAny {
+        network["pool-for"] = json!("any");
+    }
     json!({
         "site": "lab",
-        "network": [{
-            "interface": BRIDGE,
-            "subnet": format!("10.77.0.0/{}", HOST.1),
-            "dhcp": "authoritative",
-            "pool": "10.77.0.100-10.77.0.199",
-            "gateway": HOST.0,
-            "dns": [HOST.0],
-        }],
+        "network": [network],
         "switches": [{ "name": SWITCH, "bridge": BRIDGE, "ports": ports }],
         "machines": places,
         "trust": "attested",
@@ -159,7 +178,12 @@ mod tests {
     use crate::plan::machines;
 
     fn flavour() -> Flavour {
-        Flavour { disk_model: "LAB*".into(), card: "eth0".into(), kernel_args: vec!["console=ttyS0".into()] }
+        Flavour {
+            disk_model: "LAB*".into(),
+            card: "eth0".into(),
+            kernel_args: vec!["console=ttyS0".into()],
+            dhcp: Dhcp::Ours,
+        }
     }
 
     #[test]

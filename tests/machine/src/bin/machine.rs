@@ -12,7 +12,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use hardware::{Firmware, MacAddr, SystemUuid};
 use machine::{
-    model::{BootOrder, Factory, Hardware, Pace},
+    model::{BootOrder, Factory, Hardware, Image, Pace},
     wire::{Medium, Options, Start, init, run},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +44,9 @@ struct Arguments {
     /// What the firmware tries first
     #[arg(long, value_enum, default_value_t = Order::NetworkFirst)]
     boot_order: Order,
+    /// Talos's own ISO of this version is in the drive: started while the disk is blank, instead of the network
+    #[arg(long, value_name = "VERSION", conflicts_with = "boot_order")]
+    iso: Option<String>,
     /// How long things take
     #[arg(long, value_enum, default_value_t = Speed::Fast)]
     pace: Speed,
@@ -108,6 +111,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         Order::NetworkFirst => BootOrder::NetworkFirst,
         Order::DiskFirst => BootOrder::DiskFirst,
     };
+    hardware.iso = arguments.iso.map(|version| Image { schematic: None, version });
     let (pace, second, lldp_every) = match arguments.pace {
         Speed::Fast => (Pace::fast(), Duration::from_millis(200), Duration::from_secs(1)),
         Speed::Real => (Pace::real(), Duration::from_secs(1), Duration::from_secs(30)),

@@ -23,6 +23,8 @@ pub struct Hardware {
     pub firmware: Firmware,
     /// what the firmware tries first
     pub boot_order: BootOrder,
+    /// Talos's own ISO in the drive: started while the disk is blank, and the network is never asked
+    pub iso: Option<Image>,
 }
 
 /// What the firmware tries first on a cold boot.
@@ -55,6 +57,7 @@ impl Hardware {
             }],
             firmware: Firmware::UefiX64Http,
             boot_order: BootOrder::NetworkFirst,
+            iso: None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     machine::{Happening, Instruction, Machine, Os, Stage, State, Timer},
 };
 
-/// What the installer writes for the boot loader.
+/// What the installer writes for the boot loader, and what is on the ISO.
 const INSTALLED_CMDLINE: &str = "talos.platform=metal console=tty0 slab_nomerge pti=on";
 
 impl Machine {
@@ -94,6 +94,13 @@ impl Machine {
 
     /// The firmware goes through its boot order.
     fn firmware_decides(&mut self, attempt: u32, now: u64) {
+        if let Some(iso) = self.hardware.iso.clone() {
+            match self.storage.system {
+                Some(_) => self.boot_disk(now),
+                None => self.boot_kernel(iso, INSTALLED_CMDLINE.to_owned(), false, now),
+            }
+            return;
+        }
         let disk_first = self.hardware.boot_order == BootOrder::DiskFirst;
         if attempt == 0 && disk_first && self.storage.system.is_some() {
             self.boot_disk(now);

@@ -92,6 +92,7 @@ fn prepare() -> anyhow::Result<Options> {
                 Firmware::Bios
             },
             boot_order: BootOrder::NetworkFirst,
+            iso: None,
         },
         // an emulated processor needs longer for a reply
         pace: Pace { apply_settle: 2_000, ..Pace::fast() },

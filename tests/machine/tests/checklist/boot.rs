@@ -72,6 +72,22 @@ fn a_disk_first_machine_asks_the_network_only_while_it_is_blank() {
 }
 
 #[test]
+fn a_machine_with_an_iso_in_its_drive_waits_without_having_asked_the_network() {
+    let mut world = World::with(0);
+    let mut hardware = hardware(1);
+    hardware.iso = Some(Image { schematic: None, version: "v1.13.0".into() });
+    let mut machine = Machine::new(hardware, Pace::fast(), 1);
+    machine.set_lease(Some("10.0.0.1/24".parse().unwrap()));
+    machine.power_on(0);
+    world.rack.machines.insert("m1".into(), machine);
+    world.configure("m1", &Config::control_plane("a"));
+    world.power_cycle("m1");
+    world.until_api("m1");
+    assert_eq!(world.count(asks), 0);
+    assert_eq!(world.count(|one| matches!(one, Happening::Installed)), 1, "its disk goes before the drive");
+}
+
+#[test]
 fn s7_4_wiping_from_the_network_wipes_and_reboots_every_time() {
     let mut world = control_plane();
     world.answer = boots(&format!("{CMDLINE} talos.experimental.wipe=system"), true);
