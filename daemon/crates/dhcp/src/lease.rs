@@ -3,7 +3,10 @@
 //! Only pool addresses have leases. A reservation is not one: it follows from the site and the claim,
 //! which are stored elsewhere, so a lost lease table never costs a node its address.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use hardware::MacAddr;
 
@@ -115,6 +118,8 @@ impl Changes {
 pub(crate) struct Table {
     by_address: BTreeMap<Ipv4Addr, Lease>,
     by_mac: BTreeMap<MacAddr, Ipv4Addr>,
+    /// from the one that ended first
+    by_end: BTreeSet<(u64, Ipv4Addr)>,
 }
 
 impl Table {
@@ -128,6 +133,16 @@ impl Table {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_address.values()
+    }
+
+    /// Addresses whose lease has ended, the one that ended first before the others.
+    pub(crate) fn ended(&self, now: u64) -> impl Iterator<Item = Ipv4Addr> {
+        self.by_end.iter().take_while(move |(end, _)| *end <= now).map(|(_, address)| *address)
+    }
+
+    /// When the next lease ends.
+    pub(crate) fn next_end(&self, now: u64) -> Option<u64> {
+        self.by_end.range((now.saturating_add(1), Ipv4Addr::UNSPECIFIED)..).next().map(|(end, _)| *end)
     }
 
     /// Writes a lease; whatever its address or its machine had before goes.
@@ -153,10 +168,14 @@ impl Table {
 
     fn set(&mut self, address: Ipv4Addr, after: Option<Lease>, changes: &mut Changes) {
         let before = self.by_address.remove(&address);
-        if let Some(mac) = before.as_ref().and_then(|lease| lease.mac) {
-            self.by_mac.remove(&mac);
+        if let Some(lease) = &before {
+            self.by_end.remove(&(lease.expires, address));
+            if let Some(mac) = lease.mac {
+                self.by_mac.remove(&mac);
+            }
         }
         if let Some(lease) = &after {
+            self.by_end.insert((lease.expires, address));
             if let Some(mac) = lease.mac {
                 self.by_mac.insert(mac, address);
             }
@@ -244,6 +263,9 @@ mod tests {
             macs.sort();
             macs.dedup();
             prop_assert_eq!(macs.len(), count);
+            let mut ends: Vec<_> = table.iter().map(|lease| (lease.expires, lease.address)).collect();
+            ends.sort();
+            prop_assert_eq!(table.by_end.iter().copied().collect::<Vec<_>>(), ends);
             prop_assert!(table.iter().all(|lease| lease.mac.is_none_or(|mac| table.of(mac) == Some(lease))));
             table.undo(&folded);
             prop_assert_eq!(rows(&table), before);

@@ -104,6 +104,22 @@ impl Networks {
         }
     }
 
+    /// Addresses to look at before anybody asks for them; see [`Server::to_look`].
+    pub fn to_look(&mut self, machines: &impl Machines, now: u64, room: usize) -> Vec<Ipv4Addr> {
+        let mut found = Vec::new();
+        for server in &mut self.0 {
+            found.extend(server.to_look(machines, now, room.saturating_sub(found.len())));
+        }
+        found
+    }
+
+    /// Somebody was heard using an address; see [`Server::heard`].
+    pub fn heard(&mut self, address: Ipv4Addr, user: MacAddr, machines: &impl Machines, now: u64) {
+        if let Some(server) = self.of(address) {
+            server.heard(address, user, machines, now);
+        }
+    }
+
     /// Takes changes back that could not be stored.
     pub fn undo(&mut self, changes: &Changes) {
         for server in &mut self.0 {

@@ -14,6 +14,7 @@ mod bounds;
 mod config;
 mod conflict;
 mod note;
+mod offers;
 mod proxy;
 mod reply;
 mod request;
@@ -42,6 +43,9 @@ pub use note::Note;
 
 /// So many machines are remembered without a lease; one that is forgotten asks as firmware again.
 const MOST_REMEMBERED: usize = 65_536;
+
+/// How often, in milliseconds, a full memory is searched for what has run out: that looks at everything.
+const SWEEP: u64 = 1_000;
 
 /// What a machine that netboots is told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,7 +132,7 @@ pub struct Server {
     config: Config,
     leases: Table,
     /// addresses waiting for their request
-    offers: BTreeMap<MacAddr, Offered>,
+    offers: offers::Offers,
     /// which interface of its machine has a slot address: two on one network must not share it
     holders: BTreeMap<Ipv4Addr, MacAddr>,
     /// until when a machine that netbooted gets addresses whatever asks
@@ -144,13 +148,9 @@ pub struct Server {
     /// another server that answers, while we are silent
     rival: Option<Ipv4Addr>,
     /// where the search for a free address goes on
-    next: Option<Ipv4Addr>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Offered {
-    address: Ipv4Addr,
-    until: u64,
+    search: address::Search,
+    /// when the memory of machines was last swept because it was full
+    swept: u64,
 }
 
 /// One packet with all that is known about it.
@@ -174,7 +174,7 @@ impl Server {
         Self {
             config,
             leases: table,
-            offers: BTreeMap::new(),
+            offers: offers::Offers::default(),
             holders: BTreeMap::new(),
             netbooted: BTreeMap::new(),
             identified: BTreeMap::new(),
@@ -182,7 +182,8 @@ impl Server {
             uuids: BTreeMap::new(),
             looked: conflict::Looked::default(),
             rival: None,
-            next: None,
+            search: address::Search::default(),
+            swept: 0,
         }
     }
 
@@ -194,8 +195,9 @@ impl Server {
     /// Goes on with another configuration: leases stay, and end in their time.
     pub fn reconfigure(&mut self, config: Config) {
         self.config = config;
-        self.offers.clear();
-        self.next = None;
+        self.offers = offers::Offers::default();
+        self.looked = conflict::Looked::default();
+        self.search = address::Search::default();
     }
 
     /// The leases as they are.
@@ -205,6 +207,7 @@ impl Server {
 
     /// Takes the changes of an answer back, because they could not be stored.
     pub fn undo(&mut self, changes: &Changes) {
+        self.search.anew();
         self.leases.undo(changes);
     }
 
@@ -285,11 +288,17 @@ impl Server {
 
     /// Drops what has run out.
     fn forget(&mut self, now: u64) {
-        self.offers.retain(|_, offer| now < offer.until);
+        // both, whatever the first one says
+        if self.offers.forget(now) | self.looked.forget(now) {
+            self.search.anew();
+        }
+        if now < self.swept.saturating_add(SWEEP) && now >= self.swept {
+            return;
+        }
+        self.swept = now;
         if self.netbooted.len() >= MOST_REMEMBERED {
             self.netbooted.retain(|_, until| now < *until);
         }
-        self.looked.forget(now);
         self.forget_bounds(now);
     }
 }

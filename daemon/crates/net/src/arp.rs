@@ -1,8 +1,9 @@
-//! Does anybody use this address (an ARP probe, RFC 5227 §2.1.1), and who has it now (a question of this host's).
+//! Does anybody use this address (ARP probes, RFC 5227 §2.1.1), who has it now (a question of this host's), and whatever
+//! else is heard of ARP.
 //!
-//! The probe is asked before bootstrap for the cluster's virtual address: an answer means that a cluster is already
-//! there or somebody took the address. The question is asked when a machine does not answer where the kernel still
-//! sends to the one that had the address before. Needs `CAP_NET_RAW`.
+//! [`probe`] is asked before bootstrap for the cluster's virtual address: an answer means that a cluster is already
+//! there or somebody took the address. [`ask`] is for a machine that does not answer where the kernel still sends to
+//! the one that had the address before. [`Arp`] is for many probes at once, on one socket. Needs `CAP_NET_RAW`.
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::frame::{FrameError, FrameSocket};
 const ETHERTYPE_ARP: u16 = 0x0806;
 
 /// How many questions are asked (`PROBE_NUM`).
-const QUESTIONS: u32 = 3;
+pub const QUESTIONS: u32 = 3;
 
 /// The question could not be asked; nothing is known about the address.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +112,62 @@ pub async fn ask(interface: &str, address: Ipv4Addr) -> Result<bool, ProbeError>
     asked.map(|()| true).map_err(|source| ProbeError::Socket { interface, address, source })
 }
 
+/// All the ARP of one interface: questions out, and every frame that is heard in. Both are cancel-safe.
+#[derive(Debug)]
+pub struct Arp {
+    socket: FrameSocket,
+    mac: MacAddr,
+}
+
+/// What one frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// who sent it
+    pub mac: MacAddr,
+    /// the address it uses, or looks at before it uses it
+    pub address: Ipv4Addr,
+    /// whether it only looks at it so far
+    pub probes: bool,
+}
+
+impl Arp {
+    /// On one interface; `None` when that has no Ethernet address, and so no ARP.
+    ///
+    /// # Errors
+    /// When the interface does not exist, `CAP_NET_RAW` is missing, or the kernel refuses.
+    pub fn open(interface: &str) -> Result<Option<Self>, FrameError> {
+        let socket = FrameSocket::open(interface, ETHERTYPE_ARP, &[])?;
+        let mac = socket.interface().mac;
+        Ok(mac.map(|mac| Self { socket, mac }))
+    }
+
+    /// Our own address, if this is one of the interface: nobody else answers for it.
+    pub fn own(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        self.socket.interface().addresses.iter().any(|net| net.addr() == address).then_some(self.mac)
+    }
+
+    /// Asks once who uses an address. Nobody's cache is changed by it.
+    ///
+    /// # Errors
+    /// What the kernel says: the interface is down or gone.
+    pub async fn ask(&self, address: Ipv4Addr) -> io::Result<()> {
+        self.socket.send(&question(self.mac, address)).await
+    }
+
+    /// The next machine that says something about an address.
+    ///
+    /// # Errors
+    /// As [`FrameSocket::recv`].
+    pub async fn hear(&self) -> io::Result<Heard> {
+        loop {
+            let frame = self.socket.recv().await?;
+            if let Some(heard) = heard(&frame).filter(|heard| heard.mac != self.mac) {
+                return Ok(heard);
+            }
+        }
+    }
+}
+
 /// A broadcast ARP request with an all-zero sender protocol address, so that nobody's cache is changed.
 fn question(mac: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     request(mac, Ipv4Addr::UNSPECIFIED, address)
@@ -134,6 +191,11 @@ fn request(mac: MacAddr, from: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
 /// Who uses the address by this frame: its sender, or the machine that probes for the same address now
 /// (RFC 5227 §2.1.1 counts both as a conflict).
 fn user_of(frame: &[u8], address: Ipv4Addr) -> Option<MacAddr> {
+    heard(frame).filter(|heard| heard.address == address).map(|heard| heard.mac)
+}
+
+/// What a frame says about its sender.
+fn heard(frame: &[u8]) -> Option<Heard> {
     let (header, packet) = frame.split_at_checked(14)?;
     if !header.ends_with(&ETHERTYPE_ARP.to_be_bytes()) {
         return None;
@@ -144,8 +206,12 @@ fn user_of(frame: &[u8], address: Ipv4Addr) -> Option<MacAddr> {
     let (sender, rest) = rest.split_first_chunk::<4>()?;
     let (_, rest) = rest.split_first_chunk::<6>()?;
     let (target, _) = rest.split_first_chunk::<4>()?;
-    let probes = operation == 1 && *sender == [0; 4] && *target == address.octets();
-    (*sender == address.octets() || probes).then_some(MacAddr(*mac))
+    let mac = MacAddr(*mac);
+    match (*sender, operation) {
+        ([0, 0, 0, 0], 1) => Some(Heard { mac, address: Ipv4Addr::from(*target), probes: true }),
+        ([0, 0, 0, 0], _) => None,
+        (sender, _) => Some(Heard { mac, address: Ipv4Addr::from(sender), probes: false }),
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ use crate::interface::{Interface, InterfaceError};
 /// The largest UDP payload over IPv4.
 const LONGEST: usize = 65_507;
 
+/// Octets that may wait on the socket: 1,000 machines and more.
+const QUEUE: usize = 4 * 1024 * 1024;
+
 /// What the runtime watches the socket for.
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
 
@@ -28,6 +31,16 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Intere
 pub struct DhcpSocket {
     socket: AsyncFd<Socket>,
     local: SocketAddrV4,
+}
+
+/// Takes the largest datagram there can be; made once, because making it costs more than receiving.
+#[derive(Debug, Clone)]
+pub struct ReceiveBuffer(Vec<u8>);
+
+impl Default for ReceiveBuffer {
+    fn default() -> Self {
+        Self(vec![0; LONGEST])
+    }
 }
 
 /// One datagram as it came.
@@ -109,6 +122,8 @@ impl DhcpSocket {
         // without SO_REUSEADDR: sockets of different interfaces may share the port, another DHCP server on
         // ours must not
         socket.set_broadcast(true)?;
+        // a rack that is switched on asks all at once; what the kernel allows is less on most systems
+        socket.set_recv_buffer_size(QUEUE)?;
         if let Some(name) = interface {
             socket.bind_device(Some(name.as_bytes()))?;
         }
@@ -130,21 +145,38 @@ impl DhcpSocket {
     /// The next datagram.
     ///
     /// # Errors
-    /// What the kernel says; an error belongs to one packet (such as an ICMP answer), the socket goes on.
+    /// What the kernel says; an error belongs to one packet, the socket goes on.
     pub async fn recv(&self) -> io::Result<Datagram> {
-        let mut buffer = vec![0; LONGEST];
-        loop {
+        let received = self.recv_waiting(&mut ReceiveBuffer::default(), 1).await?;
+        received.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// The datagrams that wait, at most `most`, in order; waits for the first of them. An error belongs to
+    /// one packet (such as an ICMP answer), the socket goes on. `buffer` is only a place to read into.
+    ///
+    /// # Errors
+    /// When the runtime does not watch the socket any more.
+    pub async fn recv_waiting(
+        &self,
+        buffer: &mut ReceiveBuffer,
+        most: usize,
+    ) -> io::Result<Vec<io::Result<Datagram>>> {
+        let mut received = Vec::new();
+        while received.is_empty() {
             // an error alone (an ICMP answer) does not count as readable
             let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
-            match ready.try_io(|socket| receive(socket.get_ref(), &mut buffer)) {
-                Ok(Ok(Some(datagram))) => return Ok(datagram),
-                // without interface information there is nobody to answer
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_would_block) => {}
+            while received.len() < most {
+                match ready.try_io(|socket| receive(socket.get_ref(), &mut buffer.0)) {
+                    Ok(Ok(Some(datagram))) => received.push(Ok(datagram)),
+                    // without interface information there is nobody to answer
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(Err(error)) => received.push(Err(error)),
+                    Err(_would_block) => break,
+                }
             }
         }
+        Ok(received)
     }
 
     /// Sends one datagram out of the given interface and address.
@@ -188,7 +220,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
     let (source, length) = (message.address, message.bytes);
     let (Some(info), Some(source)) = (info, source) else { return Ok(None) };
     Ok(Some(Datagram {
-        // the buffer takes the largest datagram there can be; what is kept is as long as it came
+        // what is kept is as long as it came
         payload: buffer.get(..length).unwrap_or_default().to_vec(),
         source: SocketAddrV4::new(source.ip(), source.port()),
         interface: u32::try_from(info.ipi_ifindex).unwrap_or_default(),

@@ -1,40 +1,40 @@
 //! The DHCP socket loop of one interface.
 //!
 //! One task owns the lease table of its network and everything else here. It takes what waits on the
-//! sockets, decides about each packet, stores all changes at once, and only then answers. It ends
-//! when told to, between two batches: a receive that is given up leaves its packet on the socket.
+//! sockets, decides about each packet, and answers at once what promises nothing new; the other answers
+//! leave when what they promise is stored (`commit`). Whether addresses are in use is looked at
+//! meanwhile, and beforehand (`look`). It ends when told to, once the write that is under way is done; a
+//! receive that is given up leaves its packets on the socket.
 
 mod bind;
+mod commit;
 mod frame;
 mod look;
 mod rival;
 mod sighting;
+mod wire;
 mod wording;
 
-use std::{
-    fmt,
-    future::{Future, pending},
-    io,
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
-};
+use std::{fmt, future::Future, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use ::boot::{BootView, Offer};
-use ::dhcp::{
-    Answer, Boots, CLIENT_PORT, Changes, Client, Config, Destination, Machines, Mode, Networks, Note,
-    PXE_PORT, Packet, Received, Reply, SERVER_PORT,
-};
+use ::dhcp::{Answer, Boots, Changes, Client, Config, Machines, Mode, Networks, Note, Packet, Received};
 use dhcproto::v4::OptionCode;
-use futures_util::FutureExt;
 use hardware::{LocalBoot, MacAddr};
 use identity::Sighting;
 use net::{
-    frame::FrameSocket,
-    interface::Interface,
-    udp::{Datagram, DhcpSocket, Via},
+    arp::Arp,
+    udp::{Datagram, ReceiveBuffer},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
+
+use commit::{Commits, Written};
+use look::{Looks, Seen};
+use wire::Wire;
 
 pub use bind::DhcpError;
 pub use rival::{Rival, SearchError};
@@ -47,8 +47,8 @@ use crate::{
     whereabouts::{Whereabouts, tell},
 };
 
-/// So many packets are answered with one write to the store; more wait on the socket.
-const LARGEST_BATCH: usize = 64;
+/// How often is looked whether the stock of addresses needs looks, when nothing else happens.
+const STOCKTAKING: Duration = Duration::from_secs(1);
 
 /// Where leases become durable.
 pub trait LeaseLog: Send + Sync + 'static {
@@ -80,24 +80,19 @@ pub struct Links {
 
 /// A DHCP server whose sockets are open and which does not answer yet; [`Dhcp::bind`] makes it.
 pub struct Dhcp<L> {
-    interface: Interface,
-    socket: DhcpSocket,
-    /// port 4011, in proxy mode
-    pxe: Option<DhcpSocket>,
-    frames: FrameSocket,
-    /// our address, which relays know, too
-    server: Ipv4Addr,
+    wire: Wire,
     networks: Networks,
     configs: watch::Receiver<Vec<Config>>,
-    leases: L,
+    commits: Commits<L>,
     links: Links,
-    looks: look::Looks,
+    /// to look whether addresses are in use, once the loop runs
+    arp: Option<Arp>,
     pace: rival::Pace,
 }
 
 impl<L> fmt::Debug for Dhcp<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dhcp").field("interface", &self.interface.name).finish_non_exhaustive()
+        f.debug_struct("Dhcp").field("interface", &self.wire.interface.name).finish_non_exhaustive()
     }
 }
 
@@ -108,6 +103,8 @@ type Arrival = (u16, Datagram);
 struct Outgoing {
     port: u16,
     limit: Option<u16>,
+    /// when it was decided, in milliseconds since the Unix epoch
+    at: u64,
     answer: Answer,
 }
 
@@ -115,32 +112,34 @@ impl<L: LeaseLog> Dhcp<L> {
     /// Answers until told to stop.
     pub async fn run(mut self, shutdown: CancellationToken) {
         for Config { subnet, mode, relayed, .. } in self.networks.configs() {
-            tracing::info!(interface = %self.interface.name, %subnet, ?mode, relayed, "answering DHCP");
+            tracing::info!(interface = %self.wire.interface.name, %subnet, ?mode, relayed, "answering DHCP");
         }
         let alone = self.networks.configs().any(|config| config.mode == Mode::Authoritative);
         let mut watch =
-            rival::Watch::start(alone.then(|| self.interface.name.clone()), self.server, self.pace);
+            rival::Watch::start(alone.then(|| self.wire.interface.name.clone()), self.wire.server, self.pace);
+        let mut looks = Looks::start(self.arp.take());
+        let mut stocktaking = interval(STOCKTAKING);
+        stocktaking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffers = (ReceiveBuffer::default(), ReceiveBuffer::default());
         loop {
-            let first = tokio::select! {
-                () = shutdown.cancelled() => return,
-                rival = watch.changed() => {
-                    self.rival(rival);
-                    continue;
+            self.commits.start();
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                rival = watch.changed() => self.rival(rival),
+                Some(written) = self.commits.written() => self.written(written).await,
+                Some(seen) = looks.next() => {
+                    let batch = self.seen(seen, &mut looks);
+                    self.answer(batch, &mut looks, &watch).await;
                 }
-                Some(looked) = self.looks.next() => {
-                    let batch = self.looked(looked).await;
-                    self.answer(batch, &watch).await;
-                    continue;
+                _ = stocktaking.tick() => self.take_stock(&mut looks),
+                arrived = self.wire.waiting(&mut buffers), if !self.commits.is_full() => {
+                    let batch = self.arrived(arrived);
+                    self.answer(batch, &mut looks, &watch).await;
                 }
-                first = next(&self.socket, self.pxe.as_ref()) => first,
-            };
-            match first {
-                Ok(first) => {
-                    let batch = self.with_what_waits(first);
-                    self.answer(batch, &watch).await;
-                }
-                Err(error) => self.socket_fault(&error),
             }
+        }
+        if let Some(written) = self.commits.written().await {
+            self.written(written).await;
         }
     }
 
@@ -152,8 +151,8 @@ impl<L: LeaseLog> Dhcp<L> {
         if !self.networks.configs().any(|config| config.mode == Mode::Authoritative) {
             return Ok(());
         }
-        let interface = self.interface.name.clone();
-        match rival::search(&interface, self.server, rival::AT_START).await {
+        let interface = self.wire.interface.name.clone();
+        match rival::search(&interface, self.wire.server, rival::AT_START).await {
             Ok(Some(rival)) => Err(DhcpError::Rival { interface, rival }),
             Ok(None) => Ok(()),
             Err(source) => Err(DhcpError::Search { interface, source }),
@@ -161,7 +160,7 @@ impl<L: LeaseLog> Dhcp<L> {
     }
 
     fn rival(&mut self, rival: Option<Rival>) {
-        let interface = &self.interface.name;
+        let interface = &self.wire.interface.name;
         match rival {
             Some(Rival { server, mac }) => {
                 self.links.counters.add("dhcp", "rival");
@@ -180,87 +179,108 @@ impl<L: LeaseLog> Dhcp<L> {
         self.networks.set_rival(rival.map(|rival| rival.server));
     }
 
-    /// Somebody looked whether an address is in use: stores what follows, and gives back who waits for it.
-    async fn looked(&mut self, (address, user): look::Looked) -> Vec<Arrival> {
+    /// What follows from what was seen of an address; gives back who waits for it.
+    fn seen(&mut self, seen: Seen, looks: &mut Looks) -> Vec<Arrival> {
         let (view, now) = (Arc::clone(&self.links.view.borrow()), clock::now());
         let machines = View { boot: &view, local: &self.links.local_boots };
+        let (address, user) = match seen {
+            Seen::Looked(address, user) => (address, user),
+            Seen::Heard(address, user) => {
+                self.networks.heard(address, user, &machines, now);
+                return Vec::new();
+            }
+        };
         let answer = self.networks.probed(address, user, &machines, now);
         if let Some(note) = &answer.note {
             self.links.counters.add("dhcp", note.label());
-            tracing::warn!(interface = %self.interface.name, %note, "DHCP");
+            tracing::warn!(interface = %self.wire.interface.name, %note, "DHCP");
             self.links.trace.trouble(note.label(), note.to_string(), now);
         }
-        if !answer.changes.is_empty()
-            && let Err(error) = self.leases.commit(&answer.changes).await
-        {
-            self.not_stored(&error, &answer.changes);
+        self.commits.store(answer.changes);
+        self.take_stock(looks);
+        looks.waited_for(address)
+    }
+
+    /// Has addresses looked at that will be asked for.
+    fn take_stock(&mut self, looks: &mut Looks) {
+        let (view, now) = (Arc::clone(&self.links.view.borrow()), clock::now());
+        let machines = View { boot: &view, local: &self.links.local_boots };
+        for address in self.networks.to_look(&machines, now, looks.room()) {
+            looks.ask_beforehand(address);
         }
-        self.looks.waited_for(address)
     }
 
-    fn not_stored(&mut self, error: &LeaseLogError, changes: &Changes) {
-        self.links.counters.add("dhcp", "not-stored");
-        tracing::error!(interface = %self.interface.name, %error, "the machines are not answered and ask again");
-        self.links.trace.trouble("not-stored", format!("{error}; machines get no address"), clock::now());
-        self.networks.undo(changes);
-    }
-
-    /// The packets that are there already, up to a batch.
-    fn with_what_waits(&self, first: Arrival) -> Vec<Arrival> {
-        let mut batch = vec![first];
-        while batch.len() < LARGEST_BATCH {
-            match next(&self.socket, self.pxe.as_ref()).now_or_never() {
-                Some(Ok(arrival)) => batch.push(arrival),
-                Some(Err(error)) => self.socket_fault(&error),
-                None => break,
+    /// The packets among what came.
+    fn arrived(&self, arrived: Vec<io::Result<Arrival>>) -> Vec<Arrival> {
+        let packet = |arrival: io::Result<Arrival>| match arrival {
+            Ok(arrival) => Some(arrival),
+            // an error belongs to one packet; the socket goes on
+            Err(error) => {
+                self.links.counters.add("dhcp", "socket-error");
+                tracing::warn!(interface = %self.wire.interface.name, %error, "cannot receive DHCP");
+                None
             }
-        }
-        batch
+        };
+        arrived.into_iter().filter_map(packet).collect()
     }
 
-    /// An error belongs to one packet; the socket goes on.
-    fn socket_fault(&self, error: &io::Error) {
-        self.links.counters.add("dhcp", "socket-error");
-        tracing::warn!(interface = %self.interface.name, %error, "cannot receive DHCP");
-    }
-
-    async fn answer(&mut self, batch: Vec<Arrival>, watch: &rival::Watch) {
+    async fn answer(&mut self, batch: Vec<Arrival>, looks: &mut Looks, watch: &rival::Watch) {
         if self.configs.has_changed().unwrap_or(false) {
             let configs = self.configs.borrow_and_update().clone();
-            tracing::info!(interface = %self.interface.name, "DHCP goes on with a new configuration");
+            tracing::info!(interface = %self.wire.interface.name, "DHCP goes on with a new configuration");
             self.networks.reconfigure(configs);
         }
         let view = Arc::clone(&self.links.view.borrow());
         let now = clock::now();
-        let mut changes = Changes::default();
-        let mut going = Vec::new();
         for (port, datagram) in batch {
             let Some(outgoing) = self.decide(port, &datagram, &view, now) else { continue };
             if let Some(address) = outgoing.answer.probe {
-                self.looks.ask(&self.interface.name, address, (port, datagram));
+                looks.ask(address, (port, datagram));
             }
             if matches!(outgoing.answer.note, Some(Note::ChoseAnother { .. })) {
                 watch.look_again();
             }
-            changes.fold(outgoing.answer.changes.clone());
-            going.push(outgoing);
-        }
-        if !changes.is_empty()
-            && let Err(error) = self.leases.commit(&changes).await
-        {
-            self.not_stored(&error, &changes);
-            // what promised nothing new may still go out
-            going.retain(|outgoing| outgoing.answer.changes.is_empty());
-        }
-        for Outgoing { port, limit, answer } in going {
-            if let Some((mac, address)) = answer.bound {
-                let seen = Whereabouts { mac, address: address.into(), at: now };
-                self.links.trace.place(mac, address.into());
-                tell(&self.links.whereabouts, seen, "whereabouts");
+            if outgoing.answer.changes.is_empty() {
+                self.go(outgoing).await;
+            } else {
+                self.commits.hold(outgoing);
             }
-            if let Some(reply) = answer.reply {
-                self.send(port, &reply, limit).await;
+        }
+    }
+
+    async fn written(&mut self, written: Written) {
+        match written {
+            Written::Stored(answers) => {
+                for outgoing in answers {
+                    self.go(outgoing).await;
+                }
             }
+            Written::Failed(error, undone) => {
+                self.links.counters.add("dhcp", "not-stored");
+                tracing::error!(interface = %self.wire.interface.name, %error, "the machines are not answered and ask again");
+                self.links.trace.trouble(
+                    "not-stored",
+                    format!("{error}; machines get no address"),
+                    clock::now(),
+                );
+                undone.iter().for_each(|changes| self.networks.undo(changes));
+            }
+        }
+    }
+
+    /// Tells who is where now, and sends the answer.
+    async fn go(&mut self, Outgoing { port, limit, at, answer }: Outgoing) {
+        if let Some((mac, address)) = answer.bound {
+            self.links.trace.place(mac, address.into());
+            tell(&self.links.whereabouts, Whereabouts { mac, address: address.into(), at }, "whereabouts");
+        }
+        let Some(reply) = answer.reply else { return };
+        if let Err(error) = self.wire.send(port, &reply, limit).await {
+            let interface = &self.wire.interface.name;
+            self.links.counters.add("dhcp", "not-sent");
+            tracing::warn!(%interface, to = ?reply.destination, %error, "cannot send DHCP");
+            let what = format!("DHCP cannot be sent on {interface}: {error}");
+            self.links.trace.trouble("not-sent", what, clock::now());
         }
     }
 
@@ -290,7 +310,7 @@ impl<L: LeaseLog> Dhcp<L> {
             tell(&self.links.sightings, sighting, "sighting");
         }
         let limit = packet.options.raw(OptionCode::MaxMessageSize).and_then(|octets| octets.try_into().ok());
-        Some(Outgoing { port, limit: limit.map(u16::from_be_bytes), answer })
+        Some(Outgoing { port, limit: limit.map(u16::from_be_bytes), at: now, answer })
     }
 
     /// Counts, logs and remembers one answer or silence with its reason.
@@ -301,7 +321,7 @@ impl<L: LeaseLog> Dhcp<L> {
         }
         let Some(note) = &answer.note else { return };
         self.links.counters.add("dhcp", note.label());
-        let interface = &self.interface.name;
+        let interface = &self.wire.interface.name;
         let mac = packet.mac().map(tracing::field::display);
         if note.is_alarming() {
             tracing::warn!(interface, mac, %note, "DHCP");
@@ -319,58 +339,6 @@ impl<L: LeaseLog> Dhcp<L> {
         {
             trace.offered(client.mac, now);
         }
-    }
-
-    async fn send(&self, port: u16, reply: &Reply, limit: Option<u16>) {
-        let bytes = reply.packet.to_bytes_within(limit);
-        let to = |address, port| SocketAddrV4::new(address, port);
-        let sent = match reply.destination {
-            Destination::Relay(relay) => self.send_udp(port, &bytes, to(relay, SERVER_PORT)).await,
-            Destination::Client(address) => self.send_udp(port, &bytes, to(address, CLIENT_PORT)).await,
-            Destination::Asker(asker) => self.send_udp(port, &bytes, asker).await,
-            Destination::Broadcast => self.broadcast(port, &bytes).await,
-            Destination::Frame { mac, address } => {
-                let server = to(self.server, SERVER_PORT);
-                let from = self.interface.mac.map(|own| (own, server));
-                let frame =
-                    from.and_then(|from| frame::udp_frame(from, (mac, to(address, CLIENT_PORT)), &bytes));
-                match frame {
-                    Some(frame) => self.frames.send(&frame).await,
-                    None => self.broadcast(port, &bytes).await,
-                }
-            }
-        };
-        if let Err(error) = sent {
-            self.links.counters.add("dhcp", "not-sent");
-            tracing::warn!(interface = %self.interface.name, to = ?reply.destination, %error, "cannot send DHCP");
-            let what = format!("DHCP cannot be sent on {}: {error}", self.interface.name);
-            self.links.trace.trouble("not-sent", what, clock::now());
-        }
-    }
-
-    async fn broadcast(&self, port: u16, bytes: &[u8]) -> io::Result<()> {
-        self.send_udp(port, bytes, SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)).await
-    }
-
-    /// From the port the request came to, so that the answer fits the question.
-    async fn send_udp(&self, port: u16, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
-        let via = Via { interface: self.interface.index, source: Some(self.server) };
-        let socket = self.pxe.as_ref().filter(|_| port == PXE_PORT).unwrap_or(&self.socket);
-        socket.send_to(bytes, to, via).await
-    }
-}
-
-/// The next packet on either port.
-async fn next(socket: &DhcpSocket, pxe: Option<&DhcpSocket>) -> io::Result<Arrival> {
-    let pxe = async {
-        match pxe {
-            Some(pxe) => pxe.recv().await,
-            None => pending().await,
-        }
-    };
-    tokio::select! {
-        datagram = socket.recv() => Ok((SERVER_PORT, datagram?)),
-        datagram = pxe => Ok((PXE_PORT, datagram?)),
     }
 }
 

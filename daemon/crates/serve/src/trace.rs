@@ -7,7 +7,7 @@
 mod doctor;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -105,6 +105,8 @@ pub struct Trace(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     machines: BTreeMap<MacAddr, Conversation>,
+    /// from the one that was silent for the longest
+    silence: BTreeSet<(u64, MacAddr)>,
     /// machines by the address that our own DHCP gave them or that they took before our eyes
     places: BTreeMap<IpAddr, MacAddr>,
     troubles: doctor::Troubles,
@@ -121,6 +123,7 @@ impl Trace {
             what.truncate(end);
         }
         let conversation = memory.conversation(mac);
+        let before = conversation.last();
         match conversation.lines.back_mut() {
             Some(line) if line.layer == layer && line.what == what => {
                 line.times = line.times.saturating_add(1);
@@ -133,6 +136,7 @@ impl Trace {
                 conversation.lines.push_back(Line { at, last: at, times: 1, layer, what });
             }
         }
+        memory.spoke(mac, before);
     }
 
     /// The machine has this address from now on.
@@ -187,14 +191,24 @@ impl Memory {
     }
 
     fn conversation(&mut self, mac: MacAddr) -> &mut Conversation {
-        if self.machines.len() >= MOST_MACHINES && !self.machines.contains_key(&mac) {
-            let oldest = self.machines.iter().min_by_key(|(_, conversation)| conversation.last());
-            if let Some(oldest) = oldest.map(|(mac, _)| *mac) {
-                self.machines.remove(&oldest);
-                self.places.retain(|_, mac| *mac != oldest);
+        if !self.machines.contains_key(&mac) {
+            if self.machines.len() >= MOST_MACHINES
+                && let Some((_, oldest)) = self.silence.pop_first()
+                && let Some(Conversation { address: Some(address), .. }) = self.machines.remove(&oldest)
+                && self.places.get(&address) == Some(&oldest)
+            {
+                self.places.remove(&address);
             }
+            self.silence.insert((0, mac));
         }
         self.machines.entry(mac).or_default()
+    }
+
+    /// The machine was silent since `before` until now.
+    fn spoke(&mut self, mac: MacAddr, before: u64) {
+        let last = self.machines.get(&mac).map_or(0, Conversation::last);
+        self.silence.remove(&(before, mac));
+        self.silence.insert((last, mac));
     }
 }
 
@@ -257,7 +271,7 @@ mod tests {
             trace.note(Who::Mac(MAC), Layer::Http, 9_999_999, format!("line {line}"));
         }
         let memory = trace.memory();
-        assert_eq!(memory.machines.len(), MOST_MACHINES);
+        assert_eq!((memory.machines.len(), memory.silence.len()), (MOST_MACHINES, MOST_MACHINES));
         assert!(memory.places.len() <= MOST_MACHINES);
         assert_eq!(memory.machines[&MAC].lines.len(), MOST_LINES);
         let longest = memory.machines.values().flat_map(|said| &said.lines).map(|line| line.what.len()).max();

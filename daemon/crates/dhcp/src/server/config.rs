@@ -74,7 +74,8 @@ pub struct Timing {
     pub quarantine: Duration,
     /// how long after a netboot the machine's operating system still gets a pool address
     pub remember: Duration,
-    /// how long an address that nobody was found to use needs no second look
+    /// how long an address that nobody was found to use, and nobody was heard using since, needs no
+    /// second look
     pub probed: Duration,
     /// in which time an unidentified machine is given iPXE only so often
     pub identify: Duration,
@@ -90,7 +91,7 @@ impl Default for Timing {
             lease: HOUR,
             quarantine: HOUR,
             remember: HOUR,
-            probed: Duration::from_secs(60),
+            probed: Duration::from_secs(5 * 60),
             identify: HOUR,
         }
     }

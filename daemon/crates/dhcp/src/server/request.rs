@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 
-use super::{Answer, Machines, Note, Offered, Request, Server, millis};
+use super::{Answer, Machines, Note, Request, Server, millis};
 use crate::lease::{Changes, Lease, LeaseState};
 
 impl Server {
@@ -15,7 +15,11 @@ impl Server {
             Err(note) => return note.into(),
         };
         let until = request.now.saturating_add(millis(self.config.timing.offer));
-        self.offers.insert(request.client.mac, Offered { address, until });
+        let before = self.offers.of(request.client.mac);
+        self.offers.insert(request.client.mac, address, until);
+        if before.is_some_and(|before| before != address) {
+            self.search.anew();
+        }
         if let Some(doubt) = self.doubt(request, address) {
             return doubt;
         }
@@ -34,7 +38,9 @@ impl Server {
         let current = Some(packet.ciaddr).filter(|address| !address.is_unspecified());
         match (server, requested, current) {
             (Some(server), _, _) if server != self.config.server && server != self.identifier(request) => {
-                self.offers.remove(&request.client.mac);
+                if self.offers.remove(request.client.mac).is_some() {
+                    self.search.anew();
+                }
                 Note::ChoseAnother { server }.into()
             }
             (Some(_), requested, current) => match requested.or(current) {
@@ -54,7 +60,7 @@ impl Server {
             Some(reserved) if reserved == wanted => self.acknowledge(request, wanted),
             Some(_) => self.refuse(request, wanted),
             None => match self.may_lease(request) {
-                Ok(()) if self.is_free(request, wanted) => self.acknowledge(request, wanted),
+                Ok(()) if self.is_free_for(request, wanted) => self.acknowledge(request, wanted),
                 Ok(()) => self.refuse(request, wanted),
                 Err(note) => note.into(),
             },
@@ -71,7 +77,7 @@ impl Server {
         match self.reservation(request) {
             Some(reserved) if reserved == wanted => self.acknowledge(request, wanted),
             Some(_) => self.refuse(request, wanted),
-            None if self.has_lease(mac, wanted) && self.is_free(request, wanted) => {
+            None if self.has_lease(mac, wanted) && self.is_free_for(request, wanted) => {
                 self.acknowledge(request, wanted)
             }
             None if self.leases.of(mac).is_some() => self.refuse(request, wanted),
@@ -85,7 +91,7 @@ impl Server {
     fn extending<M: Machines>(&mut self, request: &Request<'_, M>, current: Ipv4Addr) -> Answer {
         let reservation = self.reservation(request);
         let taken = self.leases.at(current).is_some_and(|lease| lease.holds(request.now));
-        if reservation == Some(current) || self.is_free(request, current) {
+        if reservation == Some(current) || self.is_free_for(request, current) {
             self.acknowledge(request, current)
         } else if !taken && reservation.is_none() && self.may_keep(request, current) {
             self.keep(request, current)
@@ -116,7 +122,11 @@ impl Server {
 
     fn acknowledge<M: Machines>(&mut self, request: &Request<'_, M>, address: Ipv4Addr) -> Answer {
         let mac = request.client.mac;
-        self.offers.remove(&mac);
+        let moved = self.leases.of(mac).is_some_and(|lease| lease.address != address);
+        if self.offers.remove(mac).is_some_and(|offered| offered != address) || moved {
+            self.search.anew();
+        }
+        self.looked.take(address);
         let seconds = self.seconds(request, address);
         let mut answer = self.grant(request, MessageType::Ack, address, seconds);
         if let Some(seconds) = seconds {
@@ -154,12 +164,13 @@ impl Server {
         if self.reservation(request) == Some(address) {
             return Note::ReservationConflict { address, mac }.into();
         }
-        let offered = self.offers.get(&mac).is_some_and(|offer| offer.address == address);
+        let offered = self.offers.of(mac) == Some(address);
         // nobody can put a stranger's address into quarantine
         if !offered && !self.has_lease(mac, address) {
             return Note::NotItsAddress { address }.into();
         }
-        self.offers.remove(&mac);
+        self.offers.remove(mac);
+        self.search.anew();
         let mut changes = Changes::default();
         self.quarantine(address, request.now, &mut changes);
         Answer { changes, ..Note::Declined { address, mac }.into() }
@@ -177,6 +188,7 @@ impl Server {
             return Note::NotItsAddress { address }.into();
         };
         let mut changes = Changes::default();
+        self.search.anew();
         self.leases.put(Lease { state: LeaseState::Released, expires: request.now, ..lease }, &mut changes);
         Answer { changes, ..Note::Released { address }.into() }
     }

@@ -4,6 +4,7 @@ mod boot;
 mod pool;
 mod proxy;
 mod states;
+mod stock;
 
 use std::collections::BTreeSet;
 

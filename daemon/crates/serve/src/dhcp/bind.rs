@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 
 use ::dhcp::{Config, Lease, Mode, Networks, PXE_PORT, SERVER_PORT};
 use net::{
+    arp::Arp,
     frame::{FrameError, FrameSocket},
     interface::{Interface, InterfaceError},
     udp::{BindError, DhcpSocket},
 };
 use tokio::sync::watch;
 
-use super::{Dhcp, LeaseLog, Links, Rival, SearchError, look::Looks, rival::Pace};
+use super::{Dhcp, LeaseLog, Links, Rival, SearchError, commit::Commits, rival::Pace, wire::Wire};
 
 /// The DHCP server cannot start on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -109,18 +110,14 @@ impl<L: LeaseLog> Dhcp<L> {
         let frames = FrameSocket::sender(&name)
             .map_err(|source| DhcpError::Frame { interface: name.clone(), source })?;
         let (server, networks) = (config.server, Networks::new(all, &stored));
-        let looks = Looks::default();
+        let arp = Arp::open(&name).map_err(|source| DhcpError::Frame { interface: name, source })?;
         Ok(Self {
-            interface,
-            socket,
-            pxe,
-            frames,
-            server,
+            wire: Wire { interface, socket, pxe, frames, server },
             networks,
             configs,
-            leases,
+            commits: Commits::new(leases),
             links,
-            looks,
+            arp,
             pace: Pace::default(),
         })
     }
