@@ -58,9 +58,9 @@ impl Server {
         if let Some(address) = favourites.into_iter().flatten().find(free) {
             return Ok(address);
         }
-        self.from_stock(request)
+        self.next_stocked(request)
             .or_else(|| self.next_free(request.machines, request.now))
-            .or_else(|| self.from_asked(request))
+            .or_else(|| self.next_asked(request))
             .ok_or(Note::PoolExhausted)
     }
 

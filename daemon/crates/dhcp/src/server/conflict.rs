@@ -105,7 +105,7 @@ impl Server {
     }
 
     /// The oldest of the stock that is still free.
-    pub(super) fn from_stock<M: Machines>(&mut self, request: &Request<'_, M>) -> Option<Ipv4Addr> {
+    pub(super) fn next_stocked<M: Machines>(&mut self, request: &Request<'_, M>) -> Option<Ipv4Addr> {
         while let Some((_, address)) = self.looked.stock.pop_first() {
             if self.is_free_for(request, address) {
                 return Some(address);
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// One that is being looked at right now: when all the others are given away.
-    pub(super) fn from_asked<M: Machines>(&self, request: &Request<'_, M>) -> Option<Ipv4Addr> {
+    pub(super) fn next_asked<M: Machines>(&self, request: &Request<'_, M>) -> Option<Ipv4Addr> {
         self.looked.asked.keys().copied().find(|address| self.is_free_for(request, *address))
     }
 
