@@ -104,11 +104,11 @@ impl Networks {
         }
     }
 
-    /// Addresses to look at before anybody asks for them; see [`Server::to_look`].
-    pub fn to_look(&mut self, machines: &impl Machines, now: u64, room: usize) -> Vec<Ipv4Addr> {
+    /// Addresses to look at before anybody asks for them; see [`Server::beforehand`].
+    pub fn beforehand(&mut self, machines: &impl Machines, now: u64, room: usize) -> Vec<Ipv4Addr> {
         let mut found = Vec::new();
         for server in &mut self.0 {
-            found.extend(server.to_look(machines, now, room.saturating_sub(found.len())));
+            found.extend(server.beforehand(machines, now, room.saturating_sub(found.len())));
         }
         found
     }

@@ -205,7 +205,7 @@ impl<L: LeaseLog> Dhcp<L> {
     fn take_stock(&mut self, looks: &mut Looks) {
         let (view, now) = (Arc::clone(&self.links.view.borrow()), clock::now());
         let machines = View { boot: &view, local: &self.links.local_boots };
-        for address in self.networks.to_look(&machines, now, looks.room()) {
+        for address in self.networks.beforehand(&machines, now, looks.room()) {
             looks.ask_beforehand(address);
         }
     }

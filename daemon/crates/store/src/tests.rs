@@ -144,6 +144,15 @@ async fn one_address_is_never_leased_to_two_machines() {
     assert_eq!(store.leases().await.unwrap(), [lease(101, Some(2)), lease(104, Some(1))]);
 
     // A declined address belongs to nobody; several of them may exist.
+    let freed = |put: Vec<LeaseRow>| LeaseBatch { remove: put.iter().map(|row| row.address).collect(), put };
+    store.commit_leases(freed(vec![lease(104, Some(2)), lease(101, Some(1))])).await.unwrap();
+    assert_eq!(
+        store.leases().await.unwrap(),
+        [lease(101, Some(1)), lease(104, Some(2))],
+        "traded when freed"
+    );
+    let error = store.commit_leases(freed(vec![lease(105, Some(5)), lease(106, Some(5))])).await.unwrap_err();
+    assert!(matches!(error, LeaseError::Taken { .. }), "one machine has one lease");
     let remove = vec![lease(101, None).address, lease(104, None).address];
     let put = vec![lease(101, None), lease(104, None)];
     store.commit_leases(LeaseBatch { remove, put }).await.unwrap();

@@ -1,7 +1,7 @@
 //! Whether somebody already uses an address, asked on the wire before a new machine is offered it.
 //!
 //! The asking itself takes time and is done elsewhere. [`Answer::probe`] names the address that a
-//! machine waits for, [`Server::to_look`] those that somebody should look at beforehand, and
+//! machine waits for, [`Server::beforehand`] those that somebody should look at beforehand, and
 //! [`Server::probed`] takes either result. What was found free beforehand is the *stock*: an offer
 //! from it leaves at once. It keeps its addresses for [`Timing::probed`](super::Timing::probed), and
 //! meanwhile whoever is heard using one takes it out ([`Server::heard`]).
@@ -121,7 +121,7 @@ impl Server {
 
     /// Addresses to look at before anybody asks for them, at most `room` of them: the nodes' own,
     /// those of the stock whose look is soon too old, and more for the stock.
-    pub fn to_look(&mut self, machines: &impl Machines, now: u64, room: usize) -> Vec<Ipv4Addr> {
+    pub fn beforehand(&mut self, machines: &impl Machines, now: u64, room: usize) -> Vec<Ipv4Addr> {
         if self.config.mode != Mode::Authoritative || self.rival.is_some() || !self.looks() {
             return Vec::new();
         }

@@ -16,8 +16,8 @@ fn probing() -> Config {
 }
 
 impl Stand {
-    fn to_look(&mut self, room: usize) -> Vec<Ipv4Addr> {
-        self.server.to_look(&self.known, self.now, room)
+    fn beforehand(&mut self, room: usize) -> Vec<Ipv4Addr> {
+        self.server.beforehand(&self.known, self.now, room)
     }
 
     fn probed(&mut self, address: Ipv4Addr, user: Option<MacAddr>) -> Answer {
@@ -36,15 +36,15 @@ impl Stand {
     /// Everything that wants to be looked at is found free.
     fn stocked(config: Config, known: Known) -> Self {
         let mut stand = Self::new(config, known);
-        for address in stand.to_look(100) {
+        for address in stand.beforehand(100) {
             stand.probed(address, None);
         }
         stand
     }
 
-    fn offer(&mut self, mac: MacAddr) -> Result<Ipv4Addr, Answer> {
+    fn offer(&mut self, mac: MacAddr) -> Result<Ipv4Addr, Box<Answer>> {
         let answer = self.send(&firmware(mac));
-        answer.reply.as_ref().map(|reply| reply.packet.yiaddr).ok_or(answer)
+        answer.reply.as_ref().map(|reply| reply.packet.yiaddr).ok_or_else(|| Box::new(answer.clone()))
     }
 }
 
@@ -52,12 +52,12 @@ impl Stand {
 fn an_offer_from_the_stock_leaves_at_once() {
     let mut stand = Stand::new(probing(), Known::default());
     assert_eq!(
-        stand.to_look(3),
+        stand.beforehand(3),
         [host(100), host(101), host(102)],
         "in order, and no more than there is room for"
     );
-    assert_eq!(stand.to_look(3), [host(103)], "nothing twice");
-    assert_eq!(stand.to_look(3), Vec::<Ipv4Addr>::new());
+    assert_eq!(stand.beforehand(3), [host(103)], "nothing twice");
+    assert_eq!(stand.beforehand(3), Vec::<Ipv4Addr>::new());
     for last in [102, 100, 101] {
         stand.probed(host(last), None);
     }
@@ -79,10 +79,10 @@ fn whoever_is_heard_using_an_address_takes_it_out_of_the_stock() {
     stand.heard(host(100), STRANGER);
     assert_eq!(stand.offer(mac(1)), Ok(host(101)));
     // it is looked at again, and then in quarantine
-    assert_eq!(stand.to_look(9), [host(100)]);
+    assert_eq!(stand.beforehand(9), [host(100)]);
     let found = stand.probed(host(100), Some(STRANGER));
     assert_eq!((label(&found), stand.stored[&host(100)].state), ("in-use", LeaseState::Declined));
-    assert_eq!(stand.to_look(9), Vec::<Ipv4Addr>::new());
+    assert_eq!(stand.beforehand(9), Vec::<Ipv4Addr>::new());
     // the machine that is offered it may say so
     stand.heard(host(101), mac(1));
     assert_eq!(stand.offer(mac(1)), Ok(host(101)));
@@ -94,7 +94,7 @@ fn whoever_is_heard_using_an_address_takes_it_out_of_the_stock() {
 #[test]
 fn a_lease_is_not_taken_away_by_a_look_that_comes_late() {
     let mut stand = Stand::new(probing(), Known::default());
-    stand.to_look(9);
+    stand.beforehand(9);
     stand.send(&selecting(mac(1), host(100)));
     let before = stand.stored.clone();
     // first its own machine answers, then another one
@@ -107,14 +107,14 @@ fn a_lease_is_not_taken_away_by_a_look_that_comes_late() {
 fn what_was_seen_ages_and_is_looked_at_again_in_time() {
     let mut stand = Stand::stocked(probing(), Known::default());
     stand.now += 224 * SECOND;
-    assert_eq!(stand.to_look(9), Vec::<Ipv4Addr>::new());
+    assert_eq!(stand.beforehand(9), Vec::<Ipv4Addr>::new());
     stand.now += 2 * SECOND;
-    assert_eq!(stand.to_look(9), [host(100), host(101), host(102), host(103)]);
+    assert_eq!(stand.beforehand(9), [host(100), host(101), host(102), host(103)]);
     stand.probed(host(101), None);
     // the others were forgotten by whoever looks: their time is over
     stand.now += 75 * SECOND;
     assert_eq!(stand.offer(mac(1)), Ok(host(101)));
-    assert_eq!(stand.to_look(9), [host(100), host(102), host(103)]);
+    assert_eq!(stand.beforehand(9), [host(100), host(102), host(103)]);
 }
 
 #[test]
@@ -122,17 +122,17 @@ fn slot_addresses_are_looked_at_first() {
     let nodes: BTreeSet<_> = [SLOT, host(12), "10.99.0.1".parse().unwrap()].into();
     let config = Config { nodes: nodes.clone(), excluded: nodes, ..probing() };
     let mut stand = Stand::new(config, Known::slot(MACHINE));
-    assert_eq!(stand.to_look(3), [SLOT, host(12), host(100)], "in this network only");
+    assert_eq!(stand.beforehand(3), [SLOT, host(12), host(100)], "in this network only");
     stand.probed(SLOT, None);
     assert_eq!(stand.offer(MACHINE), Ok(SLOT));
     // whoever sits on one is no lease, and is looked at again soon
     stand.probed(host(12), Some(STRANGER));
     assert!(stand.stored.is_empty());
     stand.now += 31 * SECOND;
-    assert!(stand.to_look(9).contains(&host(12)));
+    assert!(stand.beforehand(9).contains(&host(12)));
     // a slot address that its machine has needs no looks
     stand.now += HOUR;
-    let wanted = stand.to_look(9);
+    let wanted = stand.beforehand(9);
     assert!(!wanted.contains(&SLOT) && wanted.contains(&host(12)), "{wanted:?}");
 }
 
@@ -144,11 +144,11 @@ fn who_gives_no_addresses_looks_at_none() {
         Config { relayed: true, ..probing() },
         config(),
     ] {
-        assert_eq!(Stand::new(config, Known::default()).to_look(9), Vec::<Ipv4Addr>::new());
+        assert_eq!(Stand::new(config, Known::default()).beforehand(9), Vec::<Ipv4Addr>::new());
     }
     let mut silenced = Stand::new(probing(), Known::default());
     silenced.server.set_rival(Some(host(9)));
-    assert_eq!(silenced.to_look(9), Vec::<Ipv4Addr>::new());
+    assert_eq!(silenced.beforehand(9), Vec::<Ipv4Addr>::new());
 }
 
 #[test]
@@ -157,10 +157,10 @@ fn an_address_that_was_offered_and_not_taken_comes_back() {
     for last in 1..=4 {
         assert!(stand.offer(mac(last)).is_ok());
     }
-    assert_eq!(stand.to_look(9), Vec::<Ipv4Addr>::new());
+    assert_eq!(stand.beforehand(9), Vec::<Ipv4Addr>::new());
     stand.now += 60 * SECOND;
     // nobody has to look again
-    assert_eq!(stand.to_look(9), Vec::<Ipv4Addr>::new());
+    assert_eq!(stand.beforehand(9), Vec::<Ipv4Addr>::new());
     assert!(stand.offer(mac(9)).is_ok());
 }
 
@@ -245,7 +245,7 @@ proptest! {
                     }
                 }
                 Step::Look => {
-                    for address in stand.to_look(2) {
+                    for address in stand.beforehand(2) {
                         prop_assert!((host(100)..=host(103)).contains(&address));
                         let leased = with.get(&address).is_some_and(|(_, until)| now + 60 * SECOND < *until);
                         prop_assert!(!leased, "{} is with somebody", address);
