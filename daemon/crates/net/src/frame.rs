@@ -7,6 +7,7 @@ use std::{
     io,
     mem::{size_of, zeroed},
     os::fd::{AsRawFd, OwnedFd},
+    sync::{Mutex, PoisonError},
 };
 
 use hardware::MacAddr;
@@ -38,6 +39,8 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Intere
 pub struct FrameSocket {
     socket: AsyncFd<OwnedFd>,
     interface: Interface,
+    /// what frames are read into; made once, because making it costs more than receiving
+    buffer: Mutex<Vec<u8>>,
 }
 
 /// A packet socket could not be opened.
@@ -89,7 +92,43 @@ impl FrameSocket {
         let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }.map_err(|error| {
             FrameError::Socket { interface: interface.name.clone(), source: error.into() }
         })?;
-        Ok(Self { socket, interface })
+        Ok(Self { socket, interface, buffer: Mutex::default() })
+    }
+
+    /// Lets only UDP datagrams to one port through, and of fragments the first; for a socket that hears IPv4. The
+    /// kernel looks, so that nobody is woken for anything else.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn only_udp_to(&self, port: u16) -> io::Result<()> {
+        let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+        let load = libc::BPF_LD | libc::BPF_ABS;
+        let jump = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        // the protocol is UDP, this is no later fragment, and the port behind the header of whatever length is this one
+        let mut rules = [
+            rule(load | libc::BPF_B, 0, 0, 14 + 9),
+            rule(jump, 0, 6, 17),
+            rule(load | libc::BPF_H, 0, 0, 14 + 6),
+            rule(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 4, 0, 0x1fff),
+            rule(libc::BPF_LDX | libc::BPF_MSH | libc::BPF_B, 0, 0, 14),
+            rule(libc::BPF_LD | libc::BPF_IND | libc::BPF_H, 0, 0, 14 + 2),
+            rule(jump, 0, 1, u32::from(port)),
+            rule(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+            rule(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ];
+        let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
+        #[allow(unsafe_code)]
+        // SAFETY: the program points to rules that live until after the call; the kernel copies them.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.get_ref().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as u32,
+            )
+        };
+        Ok(Errno::result(result).map(drop)?)
     }
 
     /// Only sends frames on an interface, of whatever type their header says.
@@ -111,10 +150,11 @@ impl FrameSocket {
     /// `NetworkDown` (once) when the interface went down: the socket goes on when it comes back, but must
     /// be opened anew when the interface was deleted.
     pub async fn recv(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; LONGEST];
         loop {
             // an error alone (the interface went down) does not count as readable
             let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            buffer.resize(LONGEST, 0);
             let received = ready.try_io(|socket| {
                 recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer).map_err(io::Error::from)
             });

@@ -91,6 +91,40 @@ fn frames_of_the_type_arrive_and_own_ones_do_not() {
 }
 
 #[test]
+fn of_all_that_is_sent_only_datagrams_to_the_port_are_heard() {
+    namespace::test(|| async {
+        namespace::cable(["port1", "eth0"], [None, Some(MACHINE)]).await.unwrap();
+        let port = FrameSocket::open("port1", 0x0800, &[]).unwrap();
+        port.only_udp_to(68).unwrap();
+        let machine = FrameSocket::sender("eth0").unwrap();
+        // an IPv4 header of so many words, of a protocol, and where the fragment begins
+        let datagram = |words: u8, protocol: u8, fragment: u8, to: u16| {
+            let mut ip = vec![0x40 | words, 0, 0, 0, 0, 0, 0, fragment, 64, protocol];
+            ip.resize(usize::from(words) * 4, 0);
+            ip.extend([0, 67]);
+            ip.extend(to.to_be_bytes());
+            frame(OTHER, MACHINE, 0x0800, &[&ip[..], &[0, 8, 0, 0, words]].concat())
+        };
+        let unwanted = [
+            datagram(5, 17, 0, 67),
+            datagram(5, 6, 0, 68),
+            datagram(5, 17, 1, 68),
+            datagram(6, 17, 0, 69),
+            frame(OTHER, MACHINE, 0x0800, &[0x45]),
+        ];
+        for unwanted in &unwanted {
+            machine.send(unwanted).await.unwrap();
+        }
+        for words in [5, 6] {
+            let wanted = datagram(words, 17, 0, 68);
+            machine.send(&wanted).await.unwrap();
+            assert_eq!(soon(port.recv()).await.unwrap(), wanted);
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn lldp_reaches_the_port_of_a_bridge_but_not_its_neighbours() {
     namespace::test(|| async {
         namespace::cable(["p1", "m1"], [None, Some(MACHINE)]).await.unwrap();

@@ -49,8 +49,15 @@ impl Options {
     /// Sets a typed option, replacing one of the same code. One that dhcproto cannot encode (a name
     /// too long for DNS, say) is left out.
     pub fn set(&mut self, option: &DhcpOption) {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(LONGEST);
         if option.encode(&mut Encoder::new(&mut bytes)).is_ok() {
+            // nearly all are short
+            if let [code, length, value @ ..] = bytes.as_slice()
+                && value.len() == usize::from(*length)
+            {
+                self.set_raw((*code).into(), value.to_vec());
+                return;
+            }
             let mut encoded = Self::default();
             encoded.read(&bytes);
             for (code, value) in encoded.list {

@@ -146,6 +146,7 @@ pub(super) async fn search(
     wait: Duration,
 ) -> Result<Option<Rival>, SearchError> {
     let socket = FrameSocket::open(interface, ETHERTYPE_IPV4, &[])?;
+    socket.only_udp_to(CLIENT_PORT)?;
     let Interface { mac: Some(mac), running: true, .. } = *socket.interface() else { return Ok(None) };
     let question = question(mac);
     let from = (mac, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
