@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use boot::Catalogue;
+use boot::{Catalogue, discovery::Report};
+use hardware::MacAddr;
 use identity::Marks;
 use lifecycle::{BootAnswer, NodeName};
 use reconciler::{Cluster, Handle};
@@ -29,6 +30,7 @@ impl BootAuthority for Authority {
         }
         match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
             Ok(BootAnswer::Deploy { node }) => self.images(&node),
+            Ok(BootAnswer::Identify { seconds, reason }) => BootReply::Identify { seconds, reason },
             Ok(BootAnswer::Retry { seconds, reason }) => {
                 tracing::info!(%from, reason, "asked to come back");
                 BootReply::Retry { seconds, reason }
@@ -39,10 +41,31 @@ impl BootAuthority for Authority {
             }
             Ok(BootAnswer::Refused { reason }) => BootReply::Refused { reason },
             // going down; the next daemon answers
-            Err(_) => BootReply::Retry { seconds: 5, reason: "ichord is going down".to_owned() },
+            Err(_) => BootReply::Retry { seconds: 5, reason: GOING_DOWN.to_owned() },
         }
     }
+
+    async fn report(&self, mac: MacAddr, from: IpAddr, report: Report) -> BootReply {
+        let (uuid, serial) = (report.inventory.uuid, report.inventory.serial.clone());
+        let machine = Marks { macs: [mac].into(), uuid, serial };
+        if let Err(reason) = asks_for_itself(from, &machine, &self.trace).await {
+            tracing::warn!(%from, %mac, reason, "a report is refused");
+            return BootReply::Refused { reason };
+        }
+        let kexec = report.kexec;
+        if self.handle.report(from, report).await.is_err() {
+            return BootReply::LocalDisk { reason: GOING_DOWN.to_owned() };
+        }
+        // an answer may use a permit up, and only its firmware's question could follow it
+        if !kexec {
+            return BootReply::Retry { seconds: 0, reason: "it cannot start a kernel by itself".to_owned() };
+        }
+        self.ask(BootQuestion { from, machine, attempt: 0, firmware: None, lldp: Vec::new() }).await
+    }
 }
+
+/// Said to whom the next daemon answers.
+const GOING_DOWN: &str = "ichord is going down";
 
 /// Whether the hardware address in the question is the one that the question came from: as ARP says, or behind a
 /// relay, where ARP does not reach, as our own DHCP gave it out.

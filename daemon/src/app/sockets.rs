@@ -151,6 +151,7 @@ pub(crate) async fn open(
         catalogue: catalogue.clone(),
         trace: Arc::clone(&trace),
     });
+    let discoveries = Arc::default();
     let bootloaders = Arc::new(Bootloaders::new(catalogue.clone()));
     let mut sockets = Sockets {
         dhcp: Vec::new(),
@@ -194,6 +195,7 @@ pub(crate) async fn open(
             catalogue: catalogue.clone(),
             whereabouts: sockets.ends.whereabouts.clone(),
             local_boots: local_boots.clone(),
+            discoveries: Arc::clone(&discoveries),
             counters: Arc::clone(&counters),
             trace: Arc::clone(&trace),
             limits: Limits::default(),

@@ -5,7 +5,10 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use boot::{Ask, AssetName};
+use boot::{
+    Ask, AssetName,
+    discovery::{Errand, Report},
+};
 use dhcp::{
     Boots, Config, Machines, Mode, Networks, PXE_PORT, Packet, PoolFor, Received, Relayed, SERVER_PORT,
     Timing,
@@ -29,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "tftp", captures: None, feed: tftp },
     Target { name: "path", captures: None, feed: path },
     Target { name: "ask", captures: None, feed: ask },
+    Target { name: "report", captures: None, feed: report },
     Target { name: "lldp", captures: None, feed: lldp },
 ];
 
@@ -177,6 +181,27 @@ fn ask(input: &[u8]) -> Result<bool, String> {
         return Err("a text with control characters came through".to_owned());
     }
     Ok(true)
+}
+
+/// What the discovery image sends, and the command line that it is sent with.
+fn report(input: &[u8]) -> Result<bool, String> {
+    Errand::read(&String::from_utf8_lossy(input)).ok();
+    let Ok(report) = Report::read(input) else { return Ok(false) };
+    let own = |mac| report.inventory.has_mac(mac);
+    if !report.neighbours.iter().all(|heard| own(heard.nic)) {
+        return Err("a card that the machine does not have heard something".to_owned());
+    }
+    let disks = report.inventory.disks.iter().flat_map(|disk| [&disk.dev_path, &disk.model, &disk.serial]);
+    let names = report.neighbours.iter().filter_map(|heard| heard.system_name.as_ref());
+    let texts = disks.chain(names).chain(&report.inventory.serial).chain(&report.notes);
+    if texts.into_iter().any(|text| text.chars().any(char::is_control)) {
+        return Err("a text with control characters came through".to_owned());
+    }
+    let again = serde_json::to_vec(&report).map_err(|error| error.to_string())?;
+    match Report::read(&again) {
+        Ok(same) if same == report => Ok(true),
+        other => Err(format!("what was written reads differently: {other:?}")),
+    }
 }
 
 fn lldp(input: &[u8]) -> Result<bool, String> {

@@ -81,7 +81,9 @@ impl World {
                 cmdline: "talos.platform=metal slab_nomerge pti=on".into(),
                 intact: true,
             },
-            BootAnswer::Retry { seconds, .. } => Instruction::Retry { after: u64::from(*seconds) * 1000 },
+            BootAnswer::Identify { seconds, .. } | BootAnswer::Retry { seconds, .. } => {
+                Instruction::Retry { after: u64::from(*seconds) * 1000 }
+            }
             BootAnswer::LocalDisk { .. } | BootAnswer::Refused { .. } => Instruction::LocalDisk,
         };
         if let Some(machine) = self.rack.machines.get_mut(label) {

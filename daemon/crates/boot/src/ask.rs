@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hardware::{ChassisId, MacAddr, PortId, SystemUuid};
+use hardware::{Architecture, ChassisId, MacAddr, PortId, SystemUuid};
 use serde::{Deserialize, Serialize};
 
 use crate::script::MOST_CARDS;
@@ -47,6 +47,8 @@ pub struct Ask {
     pub serial: Option<String>,
     /// `efi` or `pcbios`
     pub platform: Option<String>,
+    /// what its kernel must be built for; a 32-bit iPXE runs on 64-bit machines, too
+    pub architecture: Architecture,
     /// SMBIOS manufacturer and product: `Apple Inc. Macmini8,1`
     pub model: Option<String>,
     /// how often this boot has asked before; 0 the first time
@@ -85,6 +87,10 @@ impl Ask {
             uuid: uuid.filter(|uuid| uuid.is_distinctive()),
             serial: fields.serial.and_then(hex_text),
             platform: fields.platform.and_then(text),
+            architecture: match fields.arch {
+                Some("arm64") => Architecture::Arm64,
+                _ => Architecture::Amd64,
+            },
             model: model(fields.manufacturer.and_then(hex_text), fields.product.and_then(hex_text)),
             attempt: fields.attempt.and_then(|text| text.parse().ok()).unwrap_or(0),
             lldp: fields.lldp.into_iter().filter_map(report).collect(),
@@ -98,6 +104,7 @@ struct Fields<'a> {
     uuid: Option<&'a str>,
     serial: Option<&'a str>,
     platform: Option<&'a str>,
+    arch: Option<&'a str>,
     manufacturer: Option<&'a str>,
     product: Option<&'a str>,
     attempt: Option<&'a str>,
@@ -111,6 +118,7 @@ impl<'a> Fields<'a> {
             "uuid" => (&mut self.uuid, "uuid"),
             "serial" => (&mut self.serial, "serial"),
             "platform" => (&mut self.platform, "platform"),
+            "arch" => (&mut self.arch, "arch"),
             "manufacturer" => (&mut self.manufacturer, "manufacturer"),
             "product" => (&mut self.product, "product"),
             "attempt" => (&mut self.attempt, "attempt"),
@@ -213,6 +221,7 @@ mod tests {
             ("uuid", "00112233-4455-6677-8899-aabbccddee02"),
             ("serial", "433032205826595a"),
             ("platform", "efi"),
+            ("arch", "arm64"),
             ("attempt", "0"),
             ("manufacturer", "51454d55"),
             ("product", "5374616e64617264205043"),
@@ -225,7 +234,7 @@ mod tests {
         .unwrap();
         assert_eq!(ask.mac, MacAddr([0x52, 0x54, 0, 0x77, 0, 2]));
         assert_eq!(ask.serial.as_deref(), Some("C02 X&YZ"));
-        assert_eq!(ask.model.as_deref(), Some("QEMU Standard PC"));
+        assert_eq!((ask.model.as_deref(), ask.architecture), (Some("QEMU Standard PC"), Architecture::Arm64));
         let [report, other] = ask.lldp.as_slice() else { panic!("two neighbours: {:?}", ask.lldp) };
         assert_eq!(report.nic, ask.mac);
         assert_eq!(report.port, Some(PortId { subtype: 5, id: b"tap2".to_vec() }));
@@ -250,6 +259,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((ask.uuid, ask.serial, ask.attempt), (None, None, 3));
+        assert_eq!(ask.architecture, Architecture::Amd64);
         assert!(ask.lldp.is_empty());
     }
 

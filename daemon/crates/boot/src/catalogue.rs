@@ -2,7 +2,7 @@
 //!
 //! The folder has the Image Factory's layout, `<schematic>/<version>/{kernel-<arch>,
 //! initramfs-<arch>.xz, cmdline-metal-<arch>, sha256sum.txt}`, beside `ipxe/` with the network
-//! bootloaders. Nothing else of it can be named from outside, and nothing is served whose digest was
+//! bootloaders; the discovery image lies there as if `discovery` were a schematic. Nothing else of it can be named from outside, and nothing is served whose digest was
 //! not computed when the folder was read.
 
 mod error;
@@ -26,6 +26,8 @@ pub use name::{AssetName, AssetNameError};
 const SUMS: &str = "sha256sum.txt";
 /// The folder of the network bootloaders.
 const IPXE: &str = "ipxe";
+/// Where the discovery image lies, in the place of a schematic.
+pub const DISCOVERY: &str = "discovery";
 /// No list of digests and no kernel command line is longer.
 const LONGEST_TEXT: u64 = 1 << 20;
 
@@ -115,6 +117,19 @@ impl Catalogue {
         })
     }
 
+    /// What a machine of this architecture boots that shall find out its switch port: the newest there is.
+    pub fn discovery(&self, architecture: Architecture) -> Option<&Image> {
+        let of = |(key, image)| {
+            let (folder, version, arch): &(String, String, &str) = key;
+            (folder == DISCOVERY && *arch == architecture.name()).then(|| (numbers(version), image))
+        };
+        self.images
+            .iter()
+            .filter_map(of)
+            .max_by(|(one, _), (other, _)| one.cmp(other))
+            .map(|(_, image)| image)
+    }
+
     fn add_bootloaders(&mut self, folder: &Path) -> Result<(), CatalogueError> {
         let sums = read_sums(&folder.join(SUMS))?.unwrap_or_default();
         for (file, path) in entries(folder)? {
@@ -176,6 +191,12 @@ impl Catalogue {
         self.assets.insert(name.clone(), Asset { name, path, size, sha256, modified });
         Ok(())
     }
+}
+
+/// `6.1.192-2` comes after `6.1.99-1`.
+fn numbers(version: &str) -> Vec<u64> {
+    let parts = version.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
 
 /// What the factory calls the files of an image.

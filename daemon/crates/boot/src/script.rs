@@ -10,7 +10,7 @@ use std::{fmt, net::SocketAddr};
 
 use hardware::LocalBoot;
 
-use crate::catalogue::Asset;
+use crate::{catalogue::Asset, discovery::Token};
 
 /// How long [`entry`] listens for the switch before it asks without: one default LLDP interval
 /// (30 s, 802.1AB-2016 §9.2.5.7) and some.
@@ -45,12 +45,13 @@ impl fmt::Display for Base {
 ///
 /// Only UEFI builds of iPXE hear LLDP, each card while it is open. So every card is opened once, and those with a link
 /// are listened to until each has heard a frame, once per boot and for at most `lldp_wait` seconds. A card that is
-/// opened becomes `netX`, so the one that the machine boots from is noted before. Texts of the machine go as
+/// opened becomes `netX`, so the one that the machine boots from is noted before, with its address for [`discover`]. Texts of the machine go as
 /// hexadecimal: `uristring` of older builds (1.0.0 in QEMU ROMs) leaves `&` as it is.
 pub fn entry(base: Base, lldp_wait: u32) -> String {
     format!(
         "#!ipxe\n\
          isset ${{attempt}} || set attempt:int32 0\n\
+         isset ${{card}} || set card-address ${{netX/ip}},${{netX/netmask}},${{netX/gateway}}\n\
          isset ${{card}} || set card ${{netX/mac:hexhyp}}\n\
          set waited:int32 0\n\
          :look\n\
@@ -77,7 +78,7 @@ pub fn entry(base: Base, lldp_wait: u32) -> String {
          inc waited\n\
          goto look\n\
          :ask\n\
-         chain --replace --autofree {base}/boot/ask?mac=${{card}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&manufacturer=${{manufacturer:hexraw}}&product=${{product:hexraw}}&platform=${{platform}}&attempt=${{attempt}}${{heard}} ||\n\
+         chain --replace --autofree {base}/boot/ask?mac=${{card}}&uuid=${{uuid}}&serial=${{serial:hexraw}}&manufacturer=${{manufacturer:hexraw}}&product=${{product:hexraw}}&platform=${{platform}}&arch=${{buildarch}}&attempt=${{attempt}}${{heard}} ||\n\
          echo ichord does not answer, asking again in {FETCH_AGAIN_SECONDS} s\n\
          sleep {FETCH_AGAIN_SECONDS}\n\
          inc attempt\n\
@@ -141,6 +142,27 @@ pub fn deploy(
     attempt: u32,
 ) -> Result<String, CmdlineError> {
     check_cmdline(cmdline)?;
+    Ok(boot(base, kernel, initramfs, cmdline, attempt))
+}
+
+/// Boots the discovery image: with what it needs to find the daemon again by the address that iPXE has.
+pub fn discover(
+    base: Base,
+    kernel: &Asset,
+    initramfs: &Asset,
+    cmdline: &str,
+    (token, listen): (&Token, u32),
+    attempt: u32,
+) -> Result<String, CmdlineError> {
+    check_cmdline(cmdline)?;
+    let errand = format!(
+        "{cmdline} ichord.daemon={base} ichord.token={} ichord.listen={listen} ichord.card=${{card}},${{card-address}}",
+        token.reveal()
+    );
+    Ok(boot(base, kernel, initramfs, &errand, attempt))
+}
+
+fn boot(base: Base, kernel: &Asset, initramfs: &Asset, cmdline: &str, attempt: u32) -> String {
     let (kernel_file, initrd_file) = (kernel.name.file(), initramfs.name.file());
     let boot = format!(
         "#!ipxe\n\
@@ -156,7 +178,7 @@ pub fn deploy(
         kernel.name.url_path(),
         initramfs.name.url_path(),
     );
-    Ok(boot + &ask_again(base, FETCH_AGAIN_SECONDS, attempt))
+    boot + &ask_again(base, FETCH_AGAIN_SECONDS, attempt)
 }
 
 /// Nothing to boot yet: asks again, with the next attempt.

@@ -81,6 +81,8 @@ pub enum Source {
     Dhcp,
     /// the machine's own account over the maintenance API
     Maintenance,
+    /// the machine's own account from the discovery image, LLDP neighbours among it
+    Discovery,
 }
 
 impl Source {
@@ -95,7 +97,7 @@ impl Source {
             Self::ForwardingTable => Duration::from_secs(5 * MINUTE),
             // 802.1AB-2016 §9.2.5.22: the usual TTL, used only when a frame's own is unknown
             Self::Lldp => Duration::from_secs(2 * MINUTE),
-            Self::Ipxe | Self::Dhcp | Self::Maintenance => Duration::from_secs(15 * MINUTE),
+            Self::Ipxe | Self::Dhcp | Self::Maintenance | Self::Discovery => Duration::from_secs(15 * MINUTE),
         }
     }
 }
@@ -108,6 +110,7 @@ impl fmt::Display for Source {
             Self::Lldp => "LLDP",
             Self::Dhcp => "DHCP",
             Self::Maintenance => "maintenance mode",
+            Self::Discovery => "discovery image",
         })
     }
 }
@@ -224,7 +227,7 @@ impl Sighting {
     pub fn new(source: Source, machine: Marks, at: u64) -> Self {
         let attestor = match source {
             Source::ForwardingTable | Source::Lldp => Attestor::Daemon,
-            Source::Ipxe | Source::Dhcp | Source::Maintenance => Attestor::Machine,
+            Source::Ipxe | Source::Dhcp | Source::Maintenance | Source::Discovery => Attestor::Machine,
         };
         let lifetime = source.lifetime();
         let (raw, forwarded) = (String::new(), None);

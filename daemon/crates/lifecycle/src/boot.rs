@@ -59,13 +59,13 @@ impl Core {
                 };
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
-            (None, Identity::Unknown { reason }) => {
-                if self.looks_for_machines() {
-                    retry(attempt, reason)
-                } else {
-                    BootAnswer::LocalDisk { reason: "every slot has its machine".to_owned() }
-                }
+            (None, Identity::Unknown { .. }) if !self.looks_for_machines() => {
+                BootAnswer::LocalDisk { reason: "every slot has its machine".to_owned() }
             }
+            (None, Identity::Unknown { reason }) if attempt < ATTEMPTS => {
+                BootAnswer::Identify { seconds: PAUSE, reason }
+            }
+            (None, Identity::Unknown { reason }) => BootAnswer::LocalDisk { reason },
             (None, Identity::Refused { reason }) => {
                 self.note("cluster", format!("refused to boot {machine}"), vec![reason.clone()]);
                 BootAnswer::Refused { reason }

@@ -134,6 +134,13 @@ pub enum BootAnswer {
         /// which slot
         node: NodeName,
     },
+    /// nobody knows which slot this is: ask again, or find it out meanwhile
+    Identify {
+        /// after so many seconds
+        seconds: u32,
+        /// what is missing
+        reason: String,
+    },
     /// ask again
     Retry {
         /// after so many seconds

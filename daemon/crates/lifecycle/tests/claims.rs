@@ -363,7 +363,7 @@ fn strangers_are_booted_while_a_slot_may_want_one_or_a_fence_must_hold() {
     assert!(matches!(bench.asks_as(5, unknown()), BootAnswer::LocalDisk { .. }));
     bench.dies("w1");
     assert!(bench.view().identify, "another machine may take over");
-    assert!(matches!(bench.asks_as(5, unknown()), BootAnswer::Retry { .. }));
+    assert!(matches!(bench.asks_as(5, unknown()), BootAnswer::Identify { .. }));
     bench.refused(5, "w1");
     bench.order(Order::Admit { node: "w1".into() }).unwrap();
     assert!(matches!(bench.asks(5, "w1", true), BootAnswer::Deploy { .. }));

@@ -315,7 +315,7 @@ fn one_machine_one_slot() {
 fn who_is_unknown_asks_again_and_then_boots_its_own_disk() {
     let mut bench = two_control_planes();
     let unknown = || Identity::Unknown { reason: "no port yet".into() };
-    assert!(matches!(bench.ask_as(1, unknown(), 0), BootAnswer::Retry { .. }));
+    assert!(matches!(bench.ask_as(1, unknown(), 0), BootAnswer::Identify { .. }));
     assert!(matches!(bench.ask_as(1, unknown(), 1000), BootAnswer::LocalDisk { .. }));
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use boot::LldpReport;
+use boot::{LldpReport, discovery::Report};
 use hardware::MacAddr;
 use identity::{Marks, PortRow, Sighting};
 use lifecycle::{BootAnswer, Event, NodeName, Order};
@@ -54,6 +54,7 @@ pub struct Explained {
 pub(crate) enum Input {
     Boot { question: BootQuestion, answer: oneshot::Sender<BootAnswer> },
     Sighting(Sighting),
+    Report { from: IpAddr, report: Box<Report> },
     Located { mac: MacAddr, address: IpAddr },
     Heard { mac: MacAddr, address: IpAddr },
     Met { mac: MacAddr, met: Option<Met> },
@@ -135,6 +136,11 @@ impl Handle {
         self.send(Input::Sighting(sighting)).await
     }
 
+    /// What a machine found out about itself by the discovery image.
+    pub async fn report(&self, from: IpAddr, report: Report) -> Result<(), AskError> {
+        self.send(Input::Report { from, report: Box::new(report) }).await
+    }
+
     /// A machine has this address now.
     pub async fn locate(&self, mac: MacAddr, address: IpAddr) -> Result<(), AskError> {
         self.send(Input::Located { mac, address }).await
@@ -202,6 +208,7 @@ impl std::fmt::Debug for Input {
         f.write_str(match self {
             Self::Boot { .. } => "Boot",
             Self::Sighting(_) => "Sighting",
+            Self::Report { .. } => "Report",
             Self::Located { .. } => "Located",
             Self::Heard { .. } => "Heard",
             Self::Met { .. } => "Met",

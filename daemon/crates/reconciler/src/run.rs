@@ -236,6 +236,11 @@ impl<W: World> Reconciler<W> {
                 let (machine, identity) = self.evidence.of_sighting(sighting, now);
                 Some(Event::Identified { machine, identity })
             }
+            Input::Report { from, report } => {
+                let (machine, identity) = self.evidence.of_report(from, &report, now);
+                tracing::info!(%machine, %from, ?identity, "discovery report");
+                Some(Event::Identified { machine, identity })
+            }
             Input::Located { mac, address } => {
                 if self.core.holder_of(&of_mac(mac)).is_none() {
                     self.strangers.arrived(mac, address, now);

@@ -1,6 +1,9 @@
 //! Evidence in memory, and what it says about one machine.
 
-use hardware::MacAddr;
+use std::net::IpAddr;
+
+use boot::{LldpReport, discovery::Report};
+use hardware::{Disk, Inventory, Link, MacAddr};
 use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, overview, testimony, unseen};
 use lifecycle::{Core, Identity, Machine, NodeName, NodeState, Time};
 
@@ -25,19 +28,29 @@ impl Evidence {
     /// Takes in what a boot question says, and answers which slot the machine is.
     pub(crate) fn of_question(&mut self, question: &BootQuestion, now: Time) -> (Machine, Identity) {
         for report in &question.lldp {
-            let Some(id) = report.port.clone() else { continue };
-            let port = Port {
-                switch: report.system_name.clone(),
-                chassis: report.chassis.clone(),
-                description: report.port_description.clone(),
-                management: report.management.into_iter().collect(),
-                forwards: report.forwards,
-                ..Port::of_id(id)
-            };
+            let Some(port) = port(report) else { continue };
             self.record(sighting(question, now).on(Some(report.nic), port), now);
         }
         self.record(sighting(question, now), now);
         self.identify(&question.machine, now)
+    }
+
+    /// Takes in what a machine found out about itself, and answers which slot it is.
+    pub(crate) fn of_report(&mut self, from: IpAddr, report: &Report, now: Time) -> (Machine, Identity) {
+        let Inventory { uuid, serial, links, disks } = &report.inventory;
+        let macs = links.iter().map(|link| link.mac).collect();
+        let machine = Marks { macs, uuid: *uuid, serial: serial.clone() };
+        let sighting =
+            |raw: String| Sighting { raw, ..Sighting::new(Source::Discovery, machine.clone(), now.0) };
+        self.record(sighting(format!("from {from}: {}", made_of(links, disks))), now);
+        for heard in &report.neighbours {
+            let Some(port) = port(heard) else { continue };
+            let raw = heard.chassis.as_ref().map(|chassis| {
+                format!("chassis {chassis} (subtype {}), port subtype {}", chassis.subtype, port.id.subtype)
+            });
+            self.record(sighting(raw.unwrap_or_default()).on(Some(heard.nic), port), now);
+        }
+        self.identify(&machine, now)
     }
 
     /// Takes in a sighting, and answers which slot its machine is.
@@ -147,6 +160,30 @@ impl Evidence {
 
 fn machine(marks: &Marks) -> Machine {
     Machine { macs: marks.macs.clone(), uuid: marks.uuid, serial: marks.serial.clone() }
+}
+
+/// The switch port that a machine heard of.
+fn port(heard: &LldpReport) -> Option<Port> {
+    Some(Port {
+        switch: heard.system_name.clone(),
+        chassis: heard.chassis.clone(),
+        description: heard.port_description.clone(),
+        management: heard.management.into_iter().collect(),
+        forwards: heard.forwards,
+        ..Port::of_id(heard.port.clone()?)
+    })
+}
+
+/// Cards and disks, for people.
+fn made_of(links: &[Link], disks: &[Disk]) -> String {
+    let card =
+        |link: &Link| format!("{} {}{}", link.name, link.mac, if link.up { "" } else { " without link" });
+    let disk = |disk: &Disk| {
+        let gigabytes = disk.size / 1_000_000_000;
+        format!("{} {gigabytes} GB {} {}", disk.dev_path, disk.model, disk.serial).trim_end().to_owned()
+    };
+    let disks = disks.iter().filter(|disk| !disk.cdrom).map(disk);
+    links.iter().map(card).chain(disks).collect::<Vec<_>>().join(", ")
 }
 
 fn sighting(question: &BootQuestion, now: Time) -> Sighting {

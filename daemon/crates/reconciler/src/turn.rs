@@ -74,6 +74,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
     match effect {
         Effect::AnswerBoot { answer, .. } => match answer {
             BootAnswer::Deploy { node } => format!("answer boot: deploy {node}"),
+            BootAnswer::Identify { .. } => "answer boot: identify".to_owned(),
             BootAnswer::Retry { .. } => "answer boot: retry".to_owned(),
             BootAnswer::LocalDisk { .. } => "answer boot: local disk".to_owned(),
             BootAnswer::Refused { .. } => "answer boot: refused".to_owned(),

@@ -249,3 +249,44 @@ async fn a_machine_that_says_to_be_another_one_than_its_card_gets_nothing() {
     assert!(!running.world.has_seen(|_| true), "nobody gets a config");
     running.end().await;
 }
+
+#[tokio::test]
+async fn a_machine_that_nobody_knows_is_known_after_its_own_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(&dir.path().join("state.db"), Played::default()).await;
+    let stranger = MacAddr([2, 0, 0, 0, 0, 9]);
+    let asks = || BootQuestion { machine: Marks::of_mac(stranger), ..question() };
+    assert!(matches!(running.handle.ask(asks()).await.unwrap(), BootAnswer::Identify { .. }));
+    let heard = boot::LldpReport {
+        nic: stranger,
+        chassis: None,
+        port: Some(hardware::PortId { subtype: 5, id: b"Ethernet1/2".to_vec() }),
+        system_name: Some("sw1".into()),
+        port_description: None,
+        forwards: Some(true),
+        management: None,
+    };
+    let disk = Disk {
+        dev_path: "/dev/sda".into(),
+        model: "SAMSUNG".into(),
+        size: 480_000_000_000,
+        ..Disk::default()
+    };
+    let inventory = Inventory {
+        links: vec![Link { name: "eth0".into(), mac: stranger, up: true }],
+        disks: vec![disk],
+        ..Inventory::default()
+    };
+    let report = boot::discovery::Report { inventory, neighbours: vec![heard], ..Default::default() };
+    running.handle.report(asks().from, report).await.unwrap();
+    let answer = running.handle.ask(asks()).await.unwrap();
+    assert!(
+        matches!(&answer, BootAnswer::Retry { reason, .. } if reason.contains("ichord deploy mini02")),
+        "{answer:?}"
+    );
+    let explained = running.handle.explain(stranger.to_string()).await.unwrap();
+    assert_eq!(explained[0].verdict, "it is mini02, as nobody but itself says");
+    let seen = explained[0].seen.join("\n");
+    assert!(seen.contains("discovery image") && seen.contains("/dev/sda 480 GB SAMSUNG"), "{seen}");
+    running.end().await;
+}

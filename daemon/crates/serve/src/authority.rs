@@ -5,7 +5,8 @@
 
 use std::{future::Future, net::IpAddr};
 
-use boot::{AssetName, LldpReport};
+use boot::{AssetName, LldpReport, discovery::Report};
+use hardware::MacAddr;
 use identity::Marks;
 
 /// A machine in iPXE asks what to boot.
@@ -35,6 +36,13 @@ pub enum BootReply {
         /// the whole command line, without `initrd=`
         cmdline: String,
     },
+    /// nobody knows which slot this is: ask again, or find it out meanwhile
+    Identify {
+        /// after so long
+        seconds: u32,
+        /// what is missing
+        reason: String,
+    },
     /// ask again
     Retry {
         /// after so long
@@ -59,6 +67,7 @@ impl BootReply {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Deploy { .. } => "deploy",
+            Self::Identify { .. } => "identify",
             Self::Retry { .. } => "retry",
             Self::LocalDisk { .. } => "local-disk",
             Self::Refused { .. } => "refused",
@@ -69,7 +78,10 @@ impl BootReply {
     pub fn reason(&self) -> &str {
         match self {
             Self::Deploy { .. } => "the permit pays for one boot",
-            Self::Retry { reason, .. } | Self::LocalDisk { reason } | Self::Refused { reason } => reason,
+            Self::Identify { reason, .. }
+            | Self::Retry { reason, .. }
+            | Self::LocalDisk { reason }
+            | Self::Refused { reason } => reason,
         }
     }
 }
@@ -78,4 +90,8 @@ impl BootReply {
 pub trait BootAuthority: Send + Sync + 'static {
     /// Answers when the decision is durable.
     fn ask(&self, question: BootQuestion) -> impl Future<Output = BootReply> + Send;
+
+    /// Takes in what the machine with this card found out about itself and, when it can start a kernel by itself,
+    /// answers what it shall boot.
+    fn report(&self, mac: MacAddr, from: IpAddr, report: Report) -> impl Future<Output = BootReply> + Send;
 }

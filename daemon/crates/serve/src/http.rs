@@ -8,12 +8,13 @@
 mod ask;
 mod assets;
 mod connection;
+mod discovery;
 mod signed;
 
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tokio::{
     net::TcpListener,
@@ -38,6 +39,7 @@ use crate::{
     authority::BootAuthority,
     clock,
     counters::Counters,
+    discoveries::Discoveries,
     local_boot::LocalBoots,
     trace::{Layer, Trace, Who},
     whereabouts::Whereabouts,
@@ -50,7 +52,7 @@ pub struct Limits {
     pub connections: usize,
     /// until the head of a request is complete, also of the next one on a kept connection
     pub header: Duration,
-    /// how long the entry script listens for LLDP, in seconds
+    /// how long the entry script and the discovery image listen for LLDP, in seconds
     pub lldp_wait: u32,
 }
 
@@ -70,6 +72,8 @@ pub struct BootServer<A> {
     pub whereabouts: mpsc::Sender<Whereabouts>,
     /// how machines are sent to their own disks
     pub local_boots: LocalBoots,
+    /// which machines were sent to find out their switch port
+    pub discoveries: Arc<Mutex<Discoveries>>,
     /// what happened
     pub counters: Arc<Counters>,
     /// what happened to whom
@@ -92,6 +96,7 @@ impl<A> Clone for BootServer<A> {
             catalogue: self.catalogue.clone(),
             whereabouts: self.whereabouts.clone(),
             local_boots: self.local_boots.clone(),
+            discoveries: Arc::clone(&self.discoveries),
             counters: Arc::clone(&self.counters),
             trace: Arc::clone(&self.trace),
             limits: self.limits,
@@ -119,6 +124,7 @@ impl<A: BootAuthority> BootServer<A> {
         Router::new()
             .route("/boot.ipxe", get(entry::<A>))
             .route("/boot/ask", get(ask::ask::<A>))
+            .route(::boot::discovery::PATH, post(discovery::report::<A>))
             .route("/uki/{mac}/{file}", get(signed::image::<A>))
             .route("/ipxe/{file}", get(assets::ipxe::<A>))
             .route("/assets/{schematic}/{version}/{file}", get(assets::image::<A>))

@@ -10,6 +10,7 @@ pub mod capture;
 mod clock;
 pub mod counters;
 pub mod dhcp;
+pub mod discoveries;
 pub mod forwarding;
 pub mod http;
 pub mod local_boot;

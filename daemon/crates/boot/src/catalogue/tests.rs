@@ -53,6 +53,24 @@ fn an_image_is_two_files_and_a_command_line() {
 }
 
 #[test]
+fn the_newest_discovery_image_is_taken() {
+    let root = images();
+    assert_eq!(Catalogue::load(root.path()).unwrap().discovery(Architecture::Amd64), None);
+    for version in ["6.1.99-1", "6.1.192-2", "5.10.9-1"] {
+        let folder = root.path().join(DISCOVERY).join(version);
+        fs::create_dir_all(&folder).unwrap();
+        for file in fs::read_dir(root.path().join(SCHEMATIC).join("v1.11.0")).unwrap() {
+            let path = file.unwrap().path();
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let catalogue = Catalogue::load(root.path()).unwrap();
+    let image = catalogue.discovery(Architecture::Amd64).unwrap();
+    assert_eq!(image.kernel.to_string(), "discovery/6.1.192-2/kernel-amd64");
+    assert_eq!(catalogue.discovery(Architecture::Arm64), None);
+}
+
+#[test]
 fn a_changed_file_is_refused() {
     let root = images();
     fs::write(root.path().join(SCHEMATIC).join("v1.11.0/kernel-amd64"), "another kernel").unwrap();

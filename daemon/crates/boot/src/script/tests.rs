@@ -31,6 +31,7 @@ fn the_entry_script_as_ipxe_gets_it() {
     let expected = "\
 #!ipxe
 isset ${attempt} || set attempt:int32 0
+isset ${card} || set card-address ${netX/ip},${netX/netmask},${netX/gateway}
 isset ${card} || set card ${netX/mac:hexhyp}
 set waited:int32 0
 :look
@@ -57,7 +58,7 @@ sleep 1
 inc waited
 goto look
 :ask
-chain --replace --autofree http://10.77.0.1/boot/ask?mac=${card}&uuid=${uuid}&serial=${serial:hexraw}&manufacturer=${manufacturer:hexraw}&product=${product:hexraw}&platform=${platform}&attempt=${attempt}${heard} ||
+chain --replace --autofree http://10.77.0.1/boot/ask?mac=${card}&uuid=${uuid}&serial=${serial:hexraw}&manufacturer=${manufacturer:hexraw}&product=${product:hexraw}&platform=${platform}&arch=${buildarch}&attempt=${attempt}${heard} ||
 echo ichord does not answer, asking again in 10 s
 sleep 10
 inc attempt
@@ -109,6 +110,22 @@ chain --replace --autofree http://10.77.0.1/boot.ipxe || exit 1
         "bb".repeat(32)
     );
     assert_eq!(script, expected);
+}
+
+#[test]
+fn the_discovery_image_gets_an_errand_that_it_can_read() {
+    let token = Token::new([0xab; 16]);
+    let (kernel, initramfs) = (asset("kernel-amd64", 1), asset("initramfs-amd64.xz", 2));
+    let script = discover(base(), &kernel, &initramfs, "console=tty0", (&token, 35), 0).unwrap();
+    let line = script.lines().find(|line| line.starts_with("kernel ")).unwrap();
+    let filled = line
+        .replace("${card}", "52-54-00-77-00-01")
+        .replace("${card-address}", "10.77.0.100,255.255.255.0,10.77.0.1")
+        .replace(" || goto failed", "");
+    let errand = crate::discovery::Errand::read(&filled).unwrap();
+    assert_eq!((errand.token, errand.daemon.as_str()), (token.clone(), "http://10.77.0.1"));
+    assert_eq!(errand.card, "52:54:00:77:00:01".parse().unwrap());
+    assert!(discover(base(), &kernel, &initramfs, "a=${b}", (&token, 35), 0).is_err());
 }
 
 #[test]

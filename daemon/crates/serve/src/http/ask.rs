@@ -13,7 +13,7 @@ use axum::{
 use hardware::LocalBoot;
 use identity::Marks;
 
-use super::{BootServer, Ends, text};
+use super::{BootServer, Ends, discovery, text};
 use crate::{
     authority::{BootAuthority, BootQuestion, BootReply},
     clock,
@@ -41,7 +41,7 @@ pub(super) async fn ask<A: BootAuthority>(
     };
     let from = ends.peer.ip().to_canonical();
     let platform = ask.platform.as_deref().and_then(Platform::from_ipxe);
-    let (mac, attempt) = (ask.mac, ask.attempt);
+    let (mac, attempt, architecture) = (ask.mac, ask.attempt, ask.architecture);
     if let Some(model) = &ask.model {
         server.local_boots.learn(mac, model);
     }
@@ -63,11 +63,12 @@ pub(super) async fn ask<A: BootAuthority>(
     }
     server.counters.add("boot", reply.label());
     tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
-    let catalogue = server.catalogue.borrow().clone();
-    text(
-        StatusCode::OK,
-        script_for(&reply, Base(ends.local), &catalogue, (platform, server.local_boots.way(mac)), attempt),
-    )
+    let (base, catalogue) = (Base(ends.local), server.catalogue.borrow().clone());
+    let script = match discovery::send(&server, &catalogue, base, (mac, architecture), attempt, reply) {
+        Ok(script) => script,
+        Err(reply) => script_for(&reply, base, &catalogue, (platform, server.local_boots.way(mac)), attempt),
+    };
+    text(StatusCode::OK, script)
 }
 
 fn script_for(
@@ -88,7 +89,9 @@ fn script_for(
                 script::retry(base, MENDED_SECONDS, attempt)
             })
         }
-        BootReply::Retry { seconds, .. } => script::retry(base, *seconds, attempt),
+        BootReply::Identify { seconds, .. } | BootReply::Retry { seconds, .. } => {
+            script::retry(base, *seconds, attempt)
+        }
         BootReply::LocalDisk { .. } => script::local_disk(platform, way).to_owned(),
         BootReply::Refused { reason } => script::refused(reason),
     }

@@ -85,7 +85,8 @@ async fn decided<A: BootAuthority>(
             lldp: Vec::new(),
         };
         let reply = server.authority.ask(question).await;
-        if !matches!(reply, BootReply::Retry { .. }) || Instant::now() + AGAIN > deadline {
+        let waits = matches!(reply, BootReply::Retry { .. } | BootReply::Identify { .. });
+        if !waits || Instant::now() + AGAIN > deadline {
             break reply;
         }
         sleep_until(Instant::now() + AGAIN).await;

@@ -4,7 +4,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ::boot::{AssetName, BootView, LldpReport, LocalBootRules};
+use ::boot::{AssetName, BootView, LldpReport, LocalBootRules, discovery::Report};
 use hardware::{ChassisId, LocalBoot, MacAddr, PortId};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
@@ -23,11 +23,17 @@ use crate::authority::{BootQuestion, BootReply};
 struct Oracle {
     reply: Mutex<BootReply>,
     asked: Mutex<Vec<BootQuestion>>,
+    reported: Mutex<Vec<(MacAddr, Report)>>,
 }
 
 impl BootAuthority for Oracle {
     async fn ask(&self, question: BootQuestion) -> BootReply {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(question);
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn report(&self, mac: MacAddr, _: IpAddr, report: Report) -> BootReply {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).push((mac, report));
         self.reply.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -39,6 +45,14 @@ const SIGNED: &str = "metal-amd64-secureboot-uki.efi";
 
 fn images() -> TempDir {
     let root = tempfile::tempdir().unwrap();
+    let discovery = root.path().join("discovery/6.1.192-2");
+    fs::create_dir_all(&discovery).unwrap();
+    let mut sums = String::new();
+    for file in ["kernel-amd64", "initramfs-amd64.xz", "cmdline-metal-amd64"] {
+        fs::write(discovery.join(file), KERNEL).unwrap();
+        sums += &format!("{KERNEL_DIGEST}  {file}\n");
+    }
+    fs::write(discovery.join("sha256sum.txt"), sums).unwrap();
     let image = root.path().join("abc/v1.11.0");
     fs::create_dir_all(&image).unwrap();
     fs::write(image.join("kernel-amd64"), KERNEL).unwrap();
@@ -89,7 +103,7 @@ impl Stand {
         let (_catalogue, receiver) = watch::channel(catalogue);
         let (sender, whereabouts) = mpsc::channel(8);
         let reply = Mutex::new(BootReply::LocalDisk { reason: "mini01 is installed".to_owned() });
-        let oracle = Arc::new(Oracle { reply, asked: Mutex::default() });
+        let oracle = Arc::new(Oracle { reply, asked: Mutex::default(), reported: Mutex::default() });
         let counters = Arc::new(Counters::default());
         let trace = Arc::new(Trace::default());
         let rules =
@@ -101,6 +115,7 @@ impl Stand {
             catalogue: receiver,
             whereabouts: sender,
             local_boots: LocalBoots::new(rules, view),
+            discoveries: Arc::default(),
             trace: Arc::clone(&trace),
             counters: Arc::clone(&counters),
             limits,
@@ -114,6 +129,25 @@ impl Stand {
 
     fn answer(&self, reply: BootReply) {
         *self.oracle.reply.lock().unwrap() = reply;
+    }
+
+    /// Sends a report.
+    async fn report(&self, token: &str, body: Vec<u8>) -> Got {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let mut request = Request::post("/boot/discovery").header("host", "boot");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = http_body_util::Full::new(Bytes::from(body));
+        let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        drop(sender);
+        // who refuses a body does not read it
+        driver.await.unwrap().ok();
+        Got { status: head.status.as_u16(), headers: head.headers, body }
     }
 
     async fn call(&self, method: Method, path: &str, range: Option<&str>) -> Got {
@@ -387,4 +421,94 @@ async fn a_signed_image_goes_to_who_shall_boot_it() {
     {
         assert_eq!(stand.get(odd).await.status, 404, "{odd}");
     }
+}
+
+/// What a machine that nobody knows asks, the third time in one boot.
+fn ask_again(mac: u8) -> String {
+    format!("/boot/ask?mac=52-54-00-77-00-{mac:02x}&platform=pcbios&arch=i386&attempt=2")
+}
+
+fn nobody_knows() -> BootReply {
+    BootReply::Identify { seconds: 5, reason: "no source has told its port".to_owned() }
+}
+
+/// The token that a script hands out, if it boots the discovery image.
+fn token(script: &str) -> Option<String> {
+    let line =
+        script.lines().find(|line| line.starts_with("kernel ") && line.contains("/assets/discovery/"))?;
+    line.split(' ').find_map(|word| word.strip_prefix("ichord.token=")).map(str::to_owned)
+}
+
+fn found(card: u8) -> Vec<u8> {
+    let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, card]);
+    let links = vec![hardware::Link { name: "eth0".to_owned(), mac, up: true }];
+    let inventory = hardware::Inventory { links, ..Default::default() };
+    serde_json::to_vec(&Report { inventory, kexec: true, ..Report::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_sent_to_find_out_and_reports_once() {
+    let stand = Stand::start(Limits { lldp_wait: 7, ..Limits::default() }).await;
+    stand.answer(nobody_knows());
+    // the quick sources first
+    assert_eq!(token(stand.get(&ask_again(1).replace("attempt=2", "attempt=1")).await.text()), None);
+    let script = stand.get(&ask_again(1)).await.text().to_owned();
+    assert!(
+        script.contains("ichord.listen=7 ichord.card=${card},${card-address} || goto failed"),
+        "{script}"
+    );
+    let token = token(&script).unwrap();
+
+    let kernel = AssetName::image("abc", "v1.11.0", "kernel-amd64").unwrap();
+    let cmdline = "talos.platform=metal".to_owned();
+    stand.answer(BootReply::Deploy { kernel: kernel.clone(), initramfs: kernel, cmdline });
+    assert_eq!(stand.report(&token, b"{}".to_vec()).await.status, 400, "that is no report and costs nothing");
+    let got = stand.report(&token, found(1)).await;
+    let path = "/assets/abc/v1.11.0/kernel-amd64";
+    let expected = format!(
+        r#"{{"next":"kexec","kernel":{{"path":"{path}","sha256":"{KERNEL_DIGEST}"}},"initramfs":{{"path":"{path}","sha256":"{KERNEL_DIGEST}"}},"cmdline":"talos.platform=metal"}}"#
+    );
+    assert_eq!((got.status, got.text()), (200, expected.as_str()));
+    assert_eq!(stand.report(&token, found(1)).await.status, 403, "a token pays once");
+    let reported = stand.oracle.reported.lock().unwrap().clone();
+    assert_eq!(reported.len(), 1);
+    assert_eq!(reported[0].0, MacAddr([0x52, 0x54, 0, 0x77, 0, 1]));
+    assert_eq!(stand.counters.get("discovery", "sent"), 1);
+}
+
+#[tokio::test]
+async fn a_report_without_a_token_of_ours_is_not_even_read() {
+    let stand = Stand::start(Limits::default()).await;
+    assert_eq!(stand.report("", found(1)).await.status, 401);
+    assert_eq!(stand.report("zz", found(1)).await.status, 401);
+    assert_eq!(stand.report(&"ab".repeat(16), vec![b' '; 1 << 20]).await.status, 403);
+    assert!(stand.oracle.reported.lock().unwrap().is_empty());
+    assert_eq!(stand.call(Method::GET, "/boot/discovery", None).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_machine_that_finds_nothing_goes_to_its_own_disk_in_the_end() {
+    let stand = Stand::start(Limits::default()).await;
+    stand.answer(nobody_knows());
+    for _ in 0..2 {
+        let token = token(stand.get(&ask_again(1)).await.text()).unwrap();
+        let got = stand.report(&token, found(1)).await;
+        assert_eq!(got.text(), r#"{"next":"reboot","reason":"no source has told its port"}"#);
+    }
+    let last = stand.get(&ask_again(1)).await;
+    assert_eq!(last.text(), script::local_disk(Some(script::Platform::Bios), None));
+    assert!(token(stand.get(&ask_again(2)).await.text()).is_some(), "another machine may still");
+    // there is no image for other processors: as if there were none at all
+    let arm = ask_again(3).replace("i386", "arm64");
+    assert_eq!(stand.get(&arm).await.text(), script::retry(Base(stand.address), 5, 2));
+}
+
+#[tokio::test]
+async fn a_report_of_another_machine_is_refused() {
+    let stand = Stand::start(Limits::default()).await;
+    stand.answer(nobody_knows());
+    let token = token(stand.get(&ask_again(1)).await.text()).unwrap();
+    stand.answer(BootReply::Refused { reason: "127.0.0.1 is another machine".to_owned() });
+    let got = stand.report(&token, found(1)).await;
+    assert_eq!((got.status, got.text()), (403, "127.0.0.1 is another machine\n"));
 }
