@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use boot::{Catalogue, discovery::Report};
-use hardware::MacAddr;
+use boot::{Catalogue, Image, discovery::Report};
+use hardware::{Architecture, MacAddr};
 use identity::Marks;
 use lifecycle::{BootAnswer, NodeName};
 use reconciler::{Cluster, Handle};
@@ -22,7 +22,7 @@ pub(crate) struct Authority {
 
 impl BootAuthority for Authority {
     async fn ask(&self, question: BootQuestion) -> BootReply {
-        let BootQuestion { from, machine, attempt, lldp, firmware: _ } = question;
+        let BootQuestion { from, machine, attempt, lldp, architecture, firmware: _ } = question;
         // anybody can write another machine's address into a URL; only its own card answers for it
         if let Err(reason) = asks_for_itself(from, &machine, &self.trace).await {
             tracing::warn!(%from, %machine, reason, "a boot question is refused");
@@ -30,7 +30,10 @@ impl BootAuthority for Authority {
         }
         match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
             Ok(BootAnswer::Deploy { node }) => self.images(&node),
-            Ok(BootAnswer::Identify { seconds, reason }) => BootReply::Identify { seconds, reason },
+            Ok(BootAnswer::Identify { seconds, reason }) => {
+                tracing::info!(%from, reason, "nobody knows it");
+                BootReply::Identify { seconds, reason, image: self.discovery(architecture) }
+            }
             Ok(BootAnswer::Retry { seconds, reason }) => {
                 tracing::info!(%from, reason, "asked to come back");
                 BootReply::Retry { seconds, reason }
@@ -60,7 +63,9 @@ impl BootAuthority for Authority {
         if !kexec {
             return BootReply::Retry { seconds: 0, reason: "it cannot start a kernel by itself".to_owned() };
         }
-        self.ask(BootQuestion { from, machine, attempt: 0, firmware: None, lldp: Vec::new() }).await
+        let architecture = Architecture::Amd64;
+        self.ask(BootQuestion { from, machine, attempt: 0, firmware: None, architecture, lldp: Vec::new() })
+            .await
     }
 }
 
@@ -80,6 +85,13 @@ async fn asks_for_itself(from: IpAddr, machine: &Marks, trace: &Trace) -> Result
 }
 
 impl Authority {
+    /// What a machine boots that shall find out its switch port; the site's arguments are for its console, too.
+    fn discovery(&self, architecture: Architecture) -> Option<Image> {
+        let site = Arc::clone(&self.cluster.borrow().site);
+        let image = self.catalogue.borrow().discovery(architecture)?.clone();
+        Some(Image { cmdline: kernel_command_line(&site, &image), ..image })
+    }
+
     fn images(&self, node: &NodeName) -> BootReply {
         let site = Arc::clone(&self.cluster.borrow().site);
         let Some(set) = site.image_set(&node.0) else {

@@ -251,7 +251,8 @@ impl Core {
         let reason = match self.with_approval(&machine, identity.clone()) {
             Identity::Slot { .. } => match self.boot_asked(machine.clone(), address, 0, identity, now) {
                 BootAnswer::Deploy { .. } => None,
-                BootAnswer::Retry { reason, .. }
+                BootAnswer::Identify { reason, .. }
+                | BootAnswer::Retry { reason, .. }
                 | BootAnswer::LocalDisk { reason }
                 | BootAnswer::Refused { reason } => Some(reason),
             },

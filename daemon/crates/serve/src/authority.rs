@@ -5,8 +5,8 @@
 
 use std::{future::Future, net::IpAddr};
 
-use boot::{AssetName, LldpReport, discovery::Report};
-use hardware::MacAddr;
+use boot::{AssetName, Image, LldpReport, discovery::Report};
+use hardware::{Architecture, MacAddr};
 use identity::Marks;
 
 /// A machine in iPXE asks what to boot.
@@ -20,6 +20,8 @@ pub struct BootQuestion {
     pub attempt: u32,
     /// iPXE's platform: `efi` or `pcbios`
     pub firmware: Option<String>,
+    /// what its kernel must be built for
+    pub architecture: Architecture,
     /// what it heard from its switch; nothing on BIOS
     pub lldp: Vec<LldpReport>,
 }
@@ -42,6 +44,8 @@ pub enum BootReply {
         seconds: u32,
         /// what is missing
         reason: String,
+        /// with what it could find it out
+        image: Option<Image>,
     },
     /// ask again
     Retry {

@@ -41,7 +41,7 @@ pub(super) async fn ask<A: BootAuthority>(
     };
     let from = ends.peer.ip().to_canonical();
     let platform = ask.platform.as_deref().and_then(Platform::from_ipxe);
-    let (mac, attempt, architecture) = (ask.mac, ask.attempt, ask.architecture);
+    let (mac, attempt) = (ask.mac, ask.attempt);
     if let Some(model) = &ask.model {
         server.local_boots.learn(mac, model);
     }
@@ -50,6 +50,7 @@ pub(super) async fn ask<A: BootAuthority>(
         machine: Marks { macs: [mac].into(), uuid: ask.uuid, serial: ask.serial },
         attempt,
         firmware: ask.platform,
+        architecture: ask.architecture,
         lldp: ask.lldp,
     };
     let reply = server.authority.ask(question).await;
@@ -64,7 +65,7 @@ pub(super) async fn ask<A: BootAuthority>(
     server.counters.add("boot", reply.label());
     tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
     let (base, catalogue) = (Base(ends.local), server.catalogue.borrow().clone());
-    let script = match discovery::send(&server, &catalogue, base, (mac, architecture), attempt, reply) {
+    let script = match discovery::send(&server, &catalogue, base, mac, attempt, reply) {
         Ok(script) => script,
         Err(reply) => script_for(&reply, base, &catalogue, (platform, server.local_boots.way(mac)), attempt),
     };

@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hardware::{Architecture, MacAddr};
+use hardware::MacAddr;
 use tokio::time::timeout;
 
 use super::{BootServer, Ends, text};
@@ -37,12 +37,14 @@ pub(super) fn send<A: BootAuthority>(
     server: &BootServer<A>,
     catalogue: &Catalogue,
     base: Base,
-    (mac, architecture): (MacAddr, Architecture),
+    mac: MacAddr,
     attempt: u32,
     reply: BootReply,
 ) -> Result<String, BootReply> {
-    let image = catalogue.discovery(architecture).filter(|_| attempt >= PATIENCE);
-    let (BootReply::Identify { reason, .. }, Some(image)) = (&reply, image) else { return Err(reply) };
+    let BootReply::Identify { reason, image: Some(image), .. } = &reply else { return Err(reply) };
+    if attempt < PATIENCE {
+        return Err(reply);
+    }
     let (Some(kernel), Some(initramfs)) = (catalogue.get(&image.kernel), catalogue.get(&image.initramfs))
     else {
         return Err(reply);
@@ -65,10 +67,13 @@ pub(super) fn send<A: BootAuthority>(
     server.counters.add("discovery", "sent");
     tracing::info!(%mac, image = %image.kernel, "a machine is sent to find out its switch port");
     let listen = (&token, server.limits.lldp_wait);
-    script::discover(base, kernel, initramfs, &image.cmdline, listen, attempt).map_err(|error| {
-        tracing::error!(%error, image = %image.kernel, "the discovery image cannot be booted with its command line");
-        reply
-    })
+    match script::discover(base, kernel, initramfs, &image.cmdline, listen, attempt) {
+        Ok(script) => Ok(script),
+        Err(error) => {
+            tracing::error!(%error, "the discovery image cannot be booted with its command line");
+            Err(reply)
+        }
+    }
 }
 
 pub(super) async fn report<A: BootAuthority>(

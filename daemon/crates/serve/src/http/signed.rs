@@ -14,7 +14,7 @@ use axum::{
     http::{Method, StatusCode},
     response::Response,
 };
-use hardware::MacAddr;
+use hardware::{Architecture, MacAddr};
 use identity::Marks;
 use tokio::time::{Instant, sleep_until};
 
@@ -82,6 +82,7 @@ async fn decided<A: BootAuthority>(
             machine: Marks { macs: [mac].into(), uuid: None, serial: None },
             attempt,
             firmware: Some("efi".to_owned()),
+            architecture: if wanted.contains("arm64") { Architecture::Arm64 } else { Architecture::Amd64 },
             lldp: Vec::new(),
         };
         let reply = server.authority.ask(question).await;
