@@ -12,4 +12,5 @@ pub mod namespace;
 pub mod neighbour;
 mod netlink;
 pub mod segments;
+pub mod tap;
 pub mod udp;

@@ -14,6 +14,7 @@ use net::{
     interface::{Interface, InterfaceError, bridge_ports},
     namespace::{self, Namespace},
     neighbour,
+    tap::Tap,
     udp::{BindError, DhcpSocket, Via},
 };
 use tokio::time::timeout;
@@ -318,6 +319,36 @@ fn an_address_in_use_is_found_and_a_free_one_is_not() {
         namespace::down("lan").await.unwrap();
         let asked = arp::probe("lan", Ipv4Addr::new(10, 77, 0, 9), PATIENCE).await;
         assert!(matches!(asked, Err(arp::ProbeError::Down { .. })), "{asked:?}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_program_is_the_far_end_of_a_port() {
+    namespace::test(|| async {
+        let tap = Tap::open("t1").unwrap();
+        namespace::up("t1").await.unwrap();
+        let port = FrameSocket::open("t1", 0x88cc, &[]).unwrap();
+        let frame = |last: u8| {
+            let mut frame = vec![0xff; 12];
+            frame.extend([0x88, 0xcc, 1, 2, 3, last]);
+            frame.resize(60, 0);
+            frame
+        };
+        tap.send(&frame(1)).await.unwrap();
+        assert_eq!(soon(port.recv()).await.unwrap(), frame(1));
+        port.send(&frame(2)).await.unwrap();
+        // the kernel says something of its own, too
+        let heard = soon(async {
+            loop {
+                let heard = tap.recv().await.unwrap();
+                if heard.get(12..14) == Some(&[0x88, 0xcc]) {
+                    return heard;
+                }
+            }
+        });
+        assert_eq!(heard.await, frame(2));
+        assert!(Tap::open("a-name-that-is-too-long").is_err());
     })
     .unwrap();
 }

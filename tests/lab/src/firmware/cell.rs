@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub(crate) enum Kind {
     /// SeaBIOS with iPXE in the card's ROM
     SeaBios,
+    /// SeaBIOS with a plain PXE ROM, iPXE over TFTP
+    Undionly,
     /// OVMF, PXE over TFTP
     OvmfPxe,
     /// OVMF, HTTP Boot
@@ -39,12 +41,20 @@ pub(crate) struct Cell {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::SeaBios, Self::OvmfPxe, Self::OvmfHttp, Self::SecureBoot, Self::Usb, Self::Arm64];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::SeaBios,
+        Self::Undionly,
+        Self::OvmfPxe,
+        Self::OvmfHttp,
+        Self::SecureBoot,
+        Self::Usb,
+        Self::Arm64,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::SeaBios => "seabios",
+            Self::Undionly => "undionly",
             Self::OvmfPxe => "ovmf-pxe",
             Self::OvmfHttp => "ovmf-http",
             Self::SecureBoot => "secure-boot",
@@ -57,6 +67,7 @@ impl Kind {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::SeaBios => "SeaBIOS, iPXE in the card's ROM",
+            Self::Undionly => "SeaBIOS, plain PXE in the card's ROM, `undionly.kpxe` over TFTP",
             Self::OvmfPxe => "OVMF, PXE over TFTP",
             Self::OvmfHttp => "OVMF, HTTP Boot",
             Self::SecureBoot => "OVMF in Secure Boot mode, HTTP Boot of a signed image",
@@ -67,7 +78,12 @@ impl Kind {
 
     /// Whether its bootloader comes by TFTP.
     pub(crate) fn needs_tftp(self) -> bool {
-        matches!(self, Self::OvmfPxe | Self::Arm64)
+        matches!(self, Self::Undionly | Self::OvmfPxe | Self::Arm64)
+    }
+
+    /// Whether its firmware is a BIOS.
+    pub(crate) fn is_bios(self) -> bool {
+        matches!(self, Self::SeaBios | Self::Undionly)
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use hardware::MacAddr;
 
 use super::cell::Kind;
+use super::plain_rom::PlainRom;
 use super::secure::enrol;
 use crate::qemu::{Accelerator, OVMF_CODE, OVMF_SETTINGS, QEMU};
 
@@ -63,7 +64,13 @@ pub(crate) fn command(
     add("-uuid", format!("00112233-4455-6677-8899-aabbccdd{:02x}{:02x}", mac.0[4], mac.0[5]));
     add("-display", "none".to_owned());
     add("-serial", "stdio".to_owned());
-    add("-netdev", format!("tap,id=wire,ifname={tap},script=no,downscript=no"));
+    add(
+        "-netdev",
+        match kind {
+            Kind::Undionly => PlainRom::netdev(),
+            _ => format!("tap,id=wire,ifname={tap},script=no,downscript=no"),
+        },
+    );
     if kind == Kind::Usb {
         let stick = folder.join(STICK);
         add("-drive", format!("if=none,id=stick,format=raw,readonly=on,file={}", stick.display()));
@@ -71,7 +78,7 @@ pub(crate) fn command(
         add("-device", "usb-storage,drive=stick,bootindex=0".to_owned());
     }
     // a UEFI machine without the card's ROM, or iPXE in it would take over before the firmware's own boot
-    let rom = if kind == Kind::SeaBios { "" } else { ",romfile=" };
+    let rom = if kind.is_bios() { "" } else { ",romfile=" };
     add("-device", format!("virtio-net-pci,netdev=wire,mac={mac},bootindex=1{rom}"));
     add("-device", "virtio-rng-pci".to_owned());
     let (code, empty) = match kind {
@@ -79,7 +86,7 @@ pub(crate) fn command(
         Kind::SecureBoot => (OVMF_SECURE_CODE, OVMF_SETTINGS),
         _ => (OVMF_CODE, OVMF_SETTINGS),
     };
-    if kind != Kind::SeaBios {
+    if !kind.is_bios() {
         let settings = folder.join("settings");
         let mut store = fs::read(empty).with_context(|| format!("cannot read {empty}"))?;
         if let Some(certificate) = trusted {
@@ -90,7 +97,7 @@ pub(crate) fn command(
         add("-drive", format!("if=pflash,format=raw,unit=1,file={}", settings.display()));
     }
     let not: &[&str] = match kind {
-        Kind::SeaBios | Kind::Arm64 => &[],
+        Kind::SeaBios | Kind::Undionly | Kind::Arm64 => &[],
         Kind::OvmfPxe => &["IPv6PXESupport"],
         // without any network boot of its own there is only the stick
         Kind::OvmfHttp | Kind::SecureBoot | Kind::Usb => &["IPv4PXESupport", "IPv6PXESupport"],

@@ -5,7 +5,9 @@
 
 mod cell;
 mod guest;
+mod ipv6_wait;
 mod payload;
+mod plain_rom;
 mod secure;
 mod site;
 
@@ -24,7 +26,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use self::cell::{Cell, Kind, Network};
+use self::ipv6_wait::{Ear, Wait};
 use self::payload::{Payload, REPORT};
+use self::plain_rom::PlainRom;
 use self::secure::{SECURE, Signer};
 use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
@@ -50,6 +54,9 @@ pub(crate) struct Firmware {
     /// Every cell there is, not only those of every run
     #[arg(long, conflicts_with = "cells")]
     all: bool,
+    /// Show that a router advertisement saves iPXE its wait for IPv6, instead of the matrix
+    #[arg(long, conflicts_with_all = ["cells", "all"])]
+    ipv6_wait: bool,
     /// Give a machine so many seconds from power on to its report
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -85,7 +92,28 @@ pub(crate) fn run(arguments: &Firmware) -> Result<bool> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(matrix(arguments, &programs, &kit, &cells))
+    runtime.block_on(async {
+        let mut folder = Folder::make(&std::env::temp_dir())?;
+        let wires = Wires::open()?;
+        wires.lay_bridge().await?;
+        println!("accelerator {}", kit.accelerator.name());
+        let lab = Lab { programs: &programs, kit: &kit, wires: &wires, patience: arguments.patience() };
+        let all = match arguments.ipv6_wait {
+            true => lab.ipv6_wait(folder.path()).await,
+            false => lab.matrix(folder.path(), &cells).await,
+        };
+        if !all {
+            println!("\nlogs are kept in {}", folder.path().display());
+            folder.keep();
+        }
+        Ok(all)
+    })
+}
+
+impl Firmware {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
 }
 
 impl Kit {
@@ -97,9 +125,9 @@ impl Kit {
             bootloaders.push((file.to_owned(), read(&ipxe.join(file))?));
         }
         let mut payloads = BTreeMap::new();
-        payloads.insert("amd64", Payload::assemble(&packages, Suite::Own, "linux-image-cloud-amd64")?);
+        payloads.insert("amd64", Payload::assemble(&packages, Suite::Own, "amd64")?);
         if cells.iter().any(|cell| cell.kind == Kind::Arm64) {
-            payloads.insert("arm64", Payload::assemble(&packages, Suite::Arm64, "linux-image-cloud-arm64")?);
+            payloads.insert("arm64", Payload::assemble(&packages, Suite::Arm64, "arm64")?);
         }
         let scratch = tempfile::tempdir().context("cannot make a folder for the probe")?;
         let kernel = payloads.get("amd64").map(|payload| payload.kernel.as_slice()).unwrap_or_default();
@@ -121,29 +149,64 @@ impl Kit {
     }
 }
 
-async fn matrix(arguments: &Firmware, programs: &Programs, kit: &Kit, cells: &[Cell]) -> Result<bool> {
-    let mut folder = Folder::make(&std::env::temp_dir())?;
-    let wires = Wires::open()?;
-    wires.lay_bridge().await?;
-    println!("accelerator {}", kit.accelerator.name());
-    let mut results = Vec::new();
-    for (number, cell) in (1..).zip(cells) {
-        let place = folder.path().join(cell.to_string().replace('/', "-"));
-        let rack = Rack { cell: *cell, number, place: &place, programs, kit, wires: &wires };
-        let result = rack.boot(Duration::from_secs(arguments.timeout)).await;
-        match &result {
-            Ok(took) => println!("ok    {cell}: {:.1} s from power on to the report", took.as_secs_f64()),
-            Err(error) => println!("FAIL  {cell}: {error:#}"),
+/// What all boots share.
+struct Lab<'a> {
+    programs: &'a Programs,
+    kit: &'a Kit,
+    wires: &'a Wires,
+    patience: Duration,
+}
+
+impl Lab<'_> {
+    /// Boots the cells, one after the other. True when every one of them reported.
+    async fn matrix(&self, folder: &Path, cells: &[Cell]) -> bool {
+        let mut results = Vec::new();
+        for (number, cell) in (1..).zip(cells) {
+            let place = folder.join(cell.to_string().replace('/', "-"));
+            let rack = Rack { cell: *cell, number, place: &place, lab: self, advertise: false };
+            let result = rack.boot().await;
+            match &result {
+                Ok(boot) => {
+                    println!("ok    {cell}: {:.1} s from power on to the report", boot.took.as_secs_f64())
+                }
+                Err(error) => println!("FAIL  {cell}: {error:#}"),
+            }
+            results.push((*cell, result.ok().map(|boot| boot.took)));
         }
-        results.push((*cell, result.ok()));
+        print!("\n{}", table(&results));
+        results.iter().all(|(_, took)| took.is_some())
     }
-    print!("\n{}", table(&results));
-    let all = results.iter().all(|(_, took)| took.is_some());
-    if !all {
-        println!("\nlogs are kept in {}", folder.path().display());
-        folder.keep();
+
+    /// One machine twice: without and with a router advertisement.
+    async fn ipv6_wait(&self, folder: &Path) -> bool {
+        let shown = async {
+            let mut waits = Vec::new();
+            for (number, advertise) in [(1, false), (2, true)] {
+                let place = folder.join(if advertise { "advertised" } else { "silent" });
+                let cell = Cell { kind: Kind::SeaBios, network: Network::Authoritative };
+                let rack = Rack { cell, number, place: &place, lab: self, advertise };
+                let wait = rack.boot().await?.wait?;
+                println!("{} router advertisement: {wait}", if advertise { "with a" } else { "without a" });
+                waits.push(wait);
+            }
+            let [silent, advertised] = waits[..] else { bail!("two boots are two waits") };
+            ipv6_wait::judge(silent, advertised)
+        };
+        match shown.await {
+            Ok(()) => println!("ok    a router advertisement saves iPXE its wait for IPv6"),
+            Err(ref error) => {
+                println!("FAIL  a router advertisement saves iPXE its wait for IPv6: {error:#}");
+                return false;
+            }
+        }
+        true
     }
-    Ok(all)
+}
+
+/// What came out of one boot.
+struct Boot {
+    took: Duration,
+    wait: Result<Wait>,
 }
 
 /// As it came out, in Markdown.
@@ -177,14 +240,13 @@ struct Rack<'a> {
     cell: Cell,
     number: u8,
     place: &'a Path,
-    programs: &'a Programs,
-    kit: &'a Kit,
-    wires: &'a Wires,
+    lab: &'a Lab<'a>,
+    advertise: bool,
 }
 
 impl Rack<'_> {
     /// From power on to the report; everything that was started is ended.
-    async fn boot(&self, patience: Duration) -> Result<Duration> {
+    async fn boot(&self) -> Result<Boot> {
         let make = |name: &str| {
             let path = self.place.join(name);
             fs::create_dir_all(&path)
@@ -192,22 +254,22 @@ impl Rack<'_> {
                 .map(|()| path)
         };
         let (site, state, logs) = (make("site")?, make("state")?, make("logs")?);
-        let launcher = Launcher { lab: self.programs.lab.clone(), logs };
+        let launcher = Launcher { lab: self.lab.programs.lab.clone(), logs };
         let mac = MacAddr([0x52, 0x54, 0x00, 0x77, 0x01, self.number]);
         let architecture = if self.cell.kind == Kind::Arm64 { "arm64" } else { "amd64" };
-        let payload = self.kit.payload(architecture)?;
-        let signed = self.kit.signed.as_ref().filter(|_| self.cell.kind == Kind::SecureBoot);
+        let payload = self.lab.kit.payload(architecture)?;
+        let signed = self.lab.kit.signed.as_ref().filter(|_| self.cell.kind == Kind::SecureBoot);
         let image = signed.map(|(_, image)| image.as_slice());
-        site::write(&site, self.cell, mac, payload, architecture, image, &self.kit.bootloaders)?;
+        site::write(&site, self.cell, self.advertise, mac, payload, image, &self.lab.kit.bootloaders)?;
 
         let other = match self.cell.network {
             Network::Authoritative => None,
-            Network::Proxy => Some(others::dnsmasq(&launcher, self.wires, self.place, mac.0[5]).await?),
+            Network::Proxy => Some(others::dnsmasq(&launcher, self.lab.wires, self.place, mac.0[5]).await?),
             Network::Relayed => Some(self.relay(&launcher, mac).await?),
         };
         let mut daemon = Daemon::new(
             launcher.clone(),
-            self.programs.ichord.clone(),
+            self.lab.programs.ichord.clone(),
             site.clone(),
             Form::Plain { state, ledger: None },
         );
@@ -221,18 +283,24 @@ impl Rack<'_> {
         let tap = port_interface(usize::from(self.number));
         ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]).await?;
         match self.cell.network {
-            Network::Authoritative | Network::Proxy => self.wires.attach(&tap).await?,
+            Network::Authoritative | Network::Proxy => self.lab.wires.attach(&tap).await?,
             Network::Relayed => ip(&["link", "set", &tap, "master", FAR_BRIDGE, "up"]).await?,
         }
+        let _card = match self.cell.kind {
+            Kind::Undionly => Some(PlainRom::plug(&tap).await?),
+            _ => None,
+        };
+        let ear = Ear::at(&tap)?;
         let trusted = signed.map(|(certificate, _)| certificate.as_slice());
-        let command = guest::command(self.cell.kind, self.kit.accelerator, &tap, mac, self.place, trusted)?;
+        let command =
+            guest::command(self.cell.kind, self.lab.kit.accelerator, &tap, mac, self.place, trusted)?;
         let (lines, said) = mpsc::unbounded_channel();
         let began = Instant::now();
         let start =
             Start { name: "machine".to_owned(), network: None, card: None, command, environment: Vec::new() };
         let mut machine = launcher.start(start, Some(lines))?;
         let report = format!("{REPORT} {mac}");
-        let result = reported(said, &report, began + patience).await.map(|()| began.elapsed());
+        let result = reported(said, &report, began + self.lab.patience).await.map(|()| began.elapsed());
 
         machine.crash().await.ok();
         daemon.process()?.stop().await.ok();
@@ -251,12 +319,12 @@ impl Rack<'_> {
                 }
             }
         }
-        result
+        Ok(Boot { took: result?, wait: ear.wait().await })
     }
 
     /// As a user makes it.
     async fn make_stick(&self, site: &Path) -> Result<()> {
-        let output = Command::new(&self.programs.ichord)
+        let output = Command::new(&self.lab.programs.ichord)
             .args(["images", "usb"])
             .arg(site)
             .arg("--out")
@@ -291,7 +359,7 @@ impl Rack<'_> {
     async fn relay(&self, launcher: &Launcher, mac: MacAddr) -> Result<(Process, crate::process::Network)> {
         let network = launcher.hold_network("relay-network").await?;
         let card = MacAddr([0x52, 0x54, 0x00, 0x77, 0x03, mac.0[5]]);
-        self.wires.plug("other", card, network.pid).await?;
+        self.lab.wires.plug("other", card, network.pid).await?;
         let holder = network.pid.to_string();
         ip(&["link", "add", FAR_BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0"]).await?;
         ip(&["link", "add", "far", "type", "veth", "peer", "name", "eth1", "netns", &holder]).await?;

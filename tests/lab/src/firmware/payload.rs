@@ -25,21 +25,24 @@ const MODULES: [&str; 8] = [
 
 /// Kernel and initramfs of one processor.
 pub(crate) struct Payload {
+    /// as Talos calls it
+    pub(crate) architecture: &'static str,
     pub(crate) kernel: Vec<u8>,
     pub(crate) initramfs: Vec<u8>,
 }
 
 impl Payload {
     /// Fetches the packages and packs them.
-    pub(crate) fn assemble(packages: &Packages, suite: Suite, meta: &str) -> Result<Self> {
-        let linux = packages.behind(meta, "linux-image-", suite)?;
+    pub(crate) fn assemble(packages: &Packages, suite: Suite, architecture: &'static str) -> Result<Self> {
+        let meta = format!("linux-image-cloud-{architecture}");
+        let linux = packages.behind(&meta, "linux-image-", suite)?;
         let linux = packages.unpacked(&linux, suite)?;
         let busybox = packages.unpacked("busybox-static", suite)?;
         let kernel = read(&find(&linux.join("boot"), |name| name.starts_with("vmlinuz-"))?)?;
         // newer releases have everything below usr
         let modules = ["lib/modules", "usr/lib/modules"].map(|path| linux.join(path));
         let modules = modules.iter().find(|path| path.exists()).context("the kernel has no modules")?;
-        Ok(Self { kernel, initramfs: compressed(&initramfs(&busybox, modules)?)? })
+        Ok(Self { architecture, kernel, initramfs: compressed(&initramfs(&busybox, modules)?)? })
     }
 }
 

@@ -31,12 +31,13 @@ pub(crate) fn kernel_args() -> [String; 5] {
 pub(crate) fn write(
     folder: &Path,
     cell: Cell,
+    advertise: bool,
     mac: MacAddr,
     payload: &Payload,
-    architecture: &str,
     signed: Option<&[u8]>,
     bootloaders: &[(String, Vec<u8>)],
 ) -> Result<()> {
+    let architecture = payload.architecture;
     // nobody else gives addresses where the daemon is reached through a relay
     let dhcp = if cell.network == Network::Proxy { "proxy" } else { "authoritative" };
     let mut networks = vec![json!({
@@ -44,6 +45,7 @@ pub(crate) fn write(
         "subnet": format!("10.77.0.0/{}", HOST.1),
         "dhcp": dhcp,
         "gateway": HOST.0,
+        "router-advertisement": advertise,
     })];
     if cell.network == Network::Authoritative {
         networks[0]["pool"] = json!("10.77.0.100-10.77.0.199");
