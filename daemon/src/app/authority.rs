@@ -29,7 +29,9 @@ impl BootAuthority for Authority {
             return BootReply::Refused { reason };
         }
         match self.handle.ask(reconciler::BootQuestion { machine, from, attempt, lldp }).await {
-            Ok(BootAnswer::Deploy { node }) => self.images(&node),
+            Ok(BootAnswer::Deploy { node }) => self.images(&node, ""),
+            // Talos wipes its own disk before it looks for a config, and boots again (talos.md §7.4)
+            Ok(BootAnswer::Wipe { node }) => self.images(&node, " talos.experimental.wipe=system"),
             Ok(BootAnswer::Identify { seconds, reason }) => {
                 tracing::info!(%from, reason, "nobody knows it");
                 BootReply::Identify { seconds, reason, image: self.discovery(architecture) }
@@ -67,6 +69,11 @@ impl BootAuthority for Authority {
         self.ask(BootQuestion { from, machine, attempt: 0, firmware: None, architecture, lldp: Vec::new() })
             .await
     }
+
+    async fn fetched(&self, from: IpAddr) {
+        // going down: the next daemon sees the machine by itself
+        self.handle.fetched(from).await.ok();
+    }
 }
 
 /// Said to whom the next daemon answers.
@@ -92,7 +99,7 @@ impl Authority {
         Some(Image { cmdline: kernel_command_line(&site, &image), ..image })
     }
 
-    fn images(&self, node: &NodeName) -> BootReply {
+    fn images(&self, node: &NodeName, also: &str) -> BootReply {
         let site = Arc::clone(&self.cluster.borrow().site);
         let Some(set) = site.image_set(&node.0) else {
             return BootReply::Refused { reason: format!("{node} is not in the site") };
@@ -101,7 +108,7 @@ impl Authority {
             Ok(image) => BootReply::Deploy {
                 kernel: image.kernel.clone(),
                 initramfs: image.initramfs.clone(),
-                cmdline: kernel_command_line(&site, image),
+                cmdline: kernel_command_line(&site, image) + also,
             },
             Err(error) => BootReply::Refused { reason: error.to_string() },
         }

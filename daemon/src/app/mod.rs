@@ -25,7 +25,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use reconciler::{Checkpoints, Clock, Cluster, Reconciler, Talos};
+use reconciler::{Checkpoints, Clock, Cluster, HighWater, Reconciler, Talos};
 use serve::{counters::Counters, trace::Trace};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -67,9 +67,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         Some(ledger) => Checkpoints::with_ledger(ledger).context("the crash ledger cannot be opened")?,
         None => Checkpoints::none(),
     };
+    let high_water = HighWater::open(&options.state.join("high-water"))
+        .context("the store's high-water mark cannot be read")?;
     let world = Arc::new(Talos::new(in_force.clone()));
-    let (reconciler, handle) =
-        Reconciler::new(Arc::clone(&site), state.store.clone(), world, Clock::system(), checkpoints).await?;
+    let (reconciler, handle) = Reconciler::new(
+        Arc::clone(&site),
+        state.store.clone(),
+        world,
+        Clock::system(),
+        checkpoints,
+        high_water,
+    )
+    .await?;
 
     let (pumps, ends) = pumps::channels();
     let boot_view = pumps.boot_view(handle.published());

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults.
 
 mod approve;
+mod bootstrap;
 mod check;
 mod credentials;
 mod deploy;
@@ -65,6 +66,7 @@ enum Command {
     Deploy(deploy::Deploy),
     Approve(approve::Approve),
     Slot(slot::Slot),
+    Bootstrap(bootstrap::Bootstrap),
     Ports(ports::Ports),
     Explain(explain::Explain),
     Reload(reload::Reload),
@@ -134,6 +136,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Ports(command) => block_on(command.run()),
         Command::Explain(command) => block_on(command.run()),
         Command::Slot(command) => block_on(command.run()),
+        Command::Bootstrap(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),
         Command::Trace(command) => block_on(command.run()),
@@ -171,6 +174,12 @@ fn time_of_day(at: u64) -> String {
     let (seconds, milliseconds) = (at / 1000 % 86_400, at % 1000);
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{milliseconds:03}Z", seconds % 60)
+}
+
+/// Gives an order and prints what was done.
+async fn give(socket: &Socket, order: lifecycle::Order) -> Result<(), Failure> {
+    let ordered = socket.client().order(&api::ClaimOrder { order, by: whoever_asks() }).await?;
+    print(&format!("{}\n", ordered.done))
 }
 
 /// The small runtime of a command that only calls the daemon.

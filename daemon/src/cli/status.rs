@@ -47,7 +47,8 @@ fn table(status: &api::Status) -> String {
             [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
         let warning = node.warning.iter().map(|warning| format!("! {warning}"));
         let waiting = node.waiting.iter().map(|waiting| format!("└ {waiting}"));
-        rows.push((cells, warning.chain(waiting).collect()));
+        let hint = node.hint.iter().map(|hint| format!("└ {hint}"));
+        rows.push((cells, warning.chain(waiting).chain(hint).collect()));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
@@ -90,6 +91,7 @@ mod tests {
                 role: lifecycle::Role::ControlPlane,
                 state: "vacant".into(),
                 waiting: Some("waits for `ichord deploy mini01`".into()),
+                hint: Some("for more than 30 s: no file request".into()),
                 address: "172.29.51.11".parse().unwrap(),
                 macs: Vec::new(),
                 port: None,
@@ -107,6 +109,7 @@ NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
   ! wrong cable: mini01 (02:…) is plugged into the port of mini02
   └ waits for `ichord deploy mini01`
+  └ for more than 30 s: no file request
 
 cluster: assembling
   └ every control plane must be configured first: mini01 is vacant

@@ -7,12 +7,28 @@ use lifecycle::Role;
 /// The operating system CA of the simulated cluster, "our CA".
 pub(crate) const OUR_CA: &str = "-----BEGIN CERTIFICATE-----\nb3Vycw==\n-----END CERTIFICATE-----\n";
 
+/// The CA of somebody else's cluster.
+const OTHER_CERTIFICATE: &str =
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCmRHaGxhWEp6Ci0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K";
+
+/// The config of a control plane of another cluster; without an address it asks DHCP for one.
+pub(crate) fn foreign_config(address: Option<IpAddr>, virtual_address: IpAddr) -> String {
+    let ours = machine_config("foreign", Role::ControlPlane, address, virtual_address);
+    ours.replace(CERTIFICATE, OTHER_CERTIFICATE)
+}
+
 /// `base64(OUR_CA)`, and `base64` of a text that looks like a private key.
 const CERTIFICATE: &str =
     "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCmIzVnljdz09Ci0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K";
 const KEY: &str = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCmEyVjUKLS0tLS1FTkQgUFJJVkFURSBLRVktLS0tLQo=";
 
-pub(crate) fn machine_config(hostname: &str, role: Role, address: IpAddr, virtual_address: IpAddr) -> String {
+pub(crate) fn machine_config(
+    hostname: &str,
+    role: Role,
+    address: Option<IpAddr>,
+    virtual_address: IpAddr,
+) -> String {
+    let addresses = address.map(|address| format!("{address}/24")).unwrap_or_default();
     let (kind, key, etcd, shared) = match role {
         Role::ControlPlane => (
             "controlplane",
@@ -31,7 +47,7 @@ machine:
   token: abcdef.0123456789abcdef
   ca: {{crt: {CERTIFICATE}, key: {key}}}
   install: {{disk: /dev/nvme0n1, image: \"ghcr.io/siderolabs/installer:v1.13.9\"}}
-  network: {{interfaces: [{{interface: eth0, addresses: [{address}/24]}}]}}
+  network: {{interfaces: [{{interface: eth0, addresses: [{addresses}]}}]}}
 cluster:
   id: aWQ=
   clusterName: simulated

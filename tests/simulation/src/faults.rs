@@ -1,4 +1,4 @@
-//! What may go wrong in a run, and how often. Zero is never.
+//! What may go wrong in a run by chance, and how often. Zero is never.
 
 /// How often each fault strikes: once in so many chances.
 #[derive(Debug, Clone, Copy, Default)]
@@ -7,17 +7,21 @@ pub struct Faults {
     pub crash: u64,
     /// the reply of an effect never comes: the core hears that its outcome is unknown
     pub lost_reply: u64,
-    /// the reply of an effect comes twice
+    /// the reply of an effect comes twice, the second time much later
     pub doubled_reply: u64,
+    /// the reply of an effect takes seconds, so that later ones overtake it
+    pub slow_reply: u64,
     /// a request never arrives
     pub lost_request: u64,
     /// a request on its way when the daemon dies arrives only after the next one has started
     pub late_request: u64,
     /// a machine loses power when it changes its stage
     pub power_loss: u64,
+    /// a machine loses power at the worst moment: a config, an installation or a bootstrap was just taken
+    pub worst_moment: u64,
     /// a machine that gets power back gets another machine's old address from the pool
     pub swapped_address: u64,
-    /// after this time, in milliseconds, nothing fails any more, so that every run can end
+    /// after this time, in milliseconds, nothing fails by chance any more, so that every run can end
     pub until: u64,
 }
 
@@ -32,10 +36,12 @@ impl Faults {
         Self {
             crash: 25,
             lost_reply: 12,
-            doubled_reply: 12,
+            doubled_reply: 8,
+            slow_reply: 20,
             lost_request: 12,
             late_request: 3,
             power_loss: 30,
+            worst_moment: 6,
             swapped_address: 2,
             until: 120_000,
         }

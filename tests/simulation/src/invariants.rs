@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifecycle::{BootAnswer, Core, Effect, NodeName, NodeState, Output};
+use lifecycle::{Core, Guards, NodeName, Output, State};
 use machine::model::Rack;
 
 /// A broken promise.
@@ -45,7 +45,70 @@ pub enum Violation {
         /// which machine
         machine: String,
     },
-    /// the run did not end handed over
+    /// an install answer or a config left after its permit had ended, or was used up
+    PermitOver {
+        /// which slot
+        node: NodeName,
+    },
+    /// a disk was to be wiped without a word, or twice for one word
+    WipeWithoutWord {
+        /// which slot
+        node: NodeName,
+    },
+    /// data of somebody else was to be overwritten without a word
+    DataLost {
+        /// which machine
+        machine: String,
+    },
+    /// a config for hardware that it does not fit
+    WrongHardware {
+        /// which slot
+        node: NodeName,
+    },
+    /// a control-plane config for a machine whose place nobody vouched for
+    NoWitness {
+        /// which slot
+        node: NodeName,
+    },
+    /// a slot got another machine without a person's word
+    SlotMoved {
+        /// which slot
+        node: NodeName,
+    },
+    /// a slot counts as configured, and its machine has no config
+    NotConfigured {
+        /// which slot
+        node: NodeName,
+    },
+    /// two effects of one subject were under way
+    TwoAtOnce {
+        /// a node, or the cluster
+        subject: Option<NodeName>,
+    },
+    /// `Bootstrap` was called where a cluster existed
+    BootstrapOverCluster,
+    /// `Bootstrap` was called before the control planes were configured
+    BootstrapTooEarly {
+        /// how many were
+        there: usize,
+        /// of how many
+        all: usize,
+    },
+    /// `Bootstrap` was called although nothing proved that the cluster is new
+    NewnessNotProven,
+    /// a bootstrap that a reboot had lost was not repeated at once
+    BootstrapForgotten,
+    /// the cluster was furnished before it was whole
+    NotWhole {
+        /// what was missing
+        missing: String,
+    },
+    /// a slot took a way that the picture does not show
+    UndeclaredTransition {
+        /// from, to
+        arrow: (String, String),
+    },
+    /// the run did not end as it should
     Stuck {
         /// what the core waited for
         waiting: String,
@@ -53,7 +116,7 @@ pub enum Violation {
 }
 
 /// One machine, one slot.
-pub(crate) fn one_slot_each(core: &Core, nodes: &[NodeName]) -> Option<Violation> {
+pub(crate) fn one_slot_each<G: Guards>(core: &Core<G>, nodes: &[NodeName]) -> Option<Violation> {
     let claims: Vec<_> =
         nodes.iter().filter_map(|name| Some((name, core.node(name)?.claim()?.machine.clone()))).collect();
     for (index, (name, machine)) in claims.iter().enumerate() {
@@ -77,11 +140,17 @@ pub(crate) fn order(outputs: &[Output]) -> Option<Violation> {
     (!sorted).then(|| Violation::EffectBeforeCommit { effect: format!("{outputs:?}") })
 }
 
-/// An install answer needs a stored state that holds a permit.
-pub(crate) fn permitted(stored: &BTreeMap<NodeName, NodeState>, effect: &Effect) -> Option<Violation> {
-    let Effect::AnswerBoot { answer: BootAnswer::Deploy { node }, .. } = effect else { return None };
-    let permitted = matches!(stored.get(node), Some(NodeState::Deploying { .. }));
-    (!permitted).then(|| Violation::NoPermit { node: node.clone() })
+/// A way that a journal line tells of is in the picture.
+pub(crate) fn declared(line: &str) -> Result<Option<(String, String)>, Violation> {
+    let Some((from, to)) = line.split_once(" → ") else { return Ok(None) };
+    let state = |name: &str| State::ALL.into_iter().find(|state| state.name() == name);
+    let arrow = (from.to_owned(), to.to_owned());
+    match (state(from), state(to)) {
+        (Some(from), Some(to)) if !from.leads_to(to) => Err(Violation::UndeclaredTransition { arrow }),
+        (Some(_), Some(_)) => Ok(Some(arrow)),
+        // the cluster's
+        _ => Ok(None),
+    }
 }
 
 /// At most one etcd cluster in the rack, for ever.

@@ -20,6 +20,11 @@ impl Random {
         low + self.next() % (high - low)
     }
 
+    /// An index below `n`, which is not 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
     /// True once in `n`, never for 0.
     pub(crate) fn one_in(&mut self, n: u64) -> bool {
         n != 0 && self.next().is_multiple_of(n)

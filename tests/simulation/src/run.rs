@@ -3,31 +3,37 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifecycle::{
-    BootAnswer, Cluster, ClusterPlan, Core, Effect, Event, NodeName, NodeState, Output, Records, RequestId,
-    Time, Write,
+    BootAnswer, Cluster, ClusterPlan, Core, DeployPolicy, Effect, Event, Guards, NodeName, NodeState, Output,
+    Records, RequestId, Strict, Time,
 };
 use machine::model::{Happening, Machine, Stage};
-use serde_json::Value;
 
 use crate::{
     faults::Faults,
     invariants::{self, Violation},
+    ledger::{Ledger, Stored},
     random::Random,
+    scenario::{Mishap, Scenario},
     site::plan,
     world::World,
 };
 
-/// No run needs longer, in simulated milliseconds.
-const LIMIT: u64 = 30 * 60_000;
+/// What the daemon's clock shows at the beginning.
+const EPOCH: u64 = 1_700_000_000_000;
 
-/// Between two looks of a person at the status, in simulated milliseconds.
-const ROUND: u64 = 60_000;
+/// After everything that befalls a site, so long until it must have come to rest, in milliseconds.
+const REST: u64 = 150_000;
+
+/// A reason that stood in the status so recently stands there still.
+const RECENT: u64 = 60_000;
 
 /// How a run ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// simulated milliseconds
     pub took: u64,
+    /// whether every node is ready and the cluster handed over; otherwise the status named why not
+    pub is_ready: bool,
     /// how often the daemon died
     pub crashes: u32,
     /// how often machines lost power
@@ -36,112 +42,192 @@ pub struct Outcome {
     pub bootstraps_accepted: u32,
     /// etcd clusters that were founded
     pub clusters: u32,
+    /// which ways slots took
+    pub arrows: BTreeSet<(String, String)>,
 }
 
 /// What is due at a time.
-enum Due {
+pub(crate) enum Due {
     /// the daemon of this life hears an event
     Hear { life: u32, event: Box<Event> },
+    /// the same, as the first reply to an effect
+    Reply { life: u32, effect: Box<Effect>, event: Box<Event> },
     /// an effect meets the world; its reply goes to this life
     Meet { life: u32, effect: Box<Effect> },
     /// a firmware's question reaches the daemon
     Ask { label: String, attempt: u32 },
     /// a machine gets power
     PowerOn { label: String },
+    /// a machine's cable is put back in
+    PlugIn { label: String },
+    /// somebody copies the store
+    Backup,
+    /// a mishap strikes
+    Befall(Mishap),
 }
 
 /// A run in progress.
-pub struct Simulation {
-    now: u64,
-    random: Random,
+pub struct Simulation<G = Strict> {
+    pub(crate) now: u64,
+    /// how far the daemon's clock is off
+    pub(crate) clock: i64,
+    pub(crate) random: Random,
+    pub(crate) scenario: Scenario,
     faults: Faults,
-    plan: ClusterPlan,
-    world: World,
+    guards: G,
+    pub(crate) plan: ClusterPlan,
+    pub(crate) names: Vec<NodeName>,
+    pub(crate) world: World,
+    pub(crate) ledger: Ledger,
     /// the store: what is left when the daemon dies
-    records: Records,
-    core: Core,
-    life: u32,
+    pub(crate) records: Records,
+    pub(crate) stored: BTreeMap<NodeName, NodeState>,
+    pub(crate) stored_cluster: Option<Cluster>,
+    pub(crate) backup: Option<Records>,
+    /// until then the store takes nothing
+    pub(crate) full_until: u64,
+    pub(crate) core: Core<G>,
+    pub(crate) life: u32,
     due: BTreeMap<(u64, u64), Due>,
     sequence: u64,
     /// which machine waits for the answer to which request
     questions: BTreeMap<RequestId, String>,
     requests: u64,
-    next_round: u64,
-    bootstrapped: BTreeSet<NodeName>,
-    arrived: BTreeMap<String, u32>,
-    outcome: Outcome,
+    pub(crate) next_round: u64,
+    pub(crate) arrived: BTreeMap<String, u32>,
+    /// when each mishap was last spoken of
+    pub(crate) named: BTreeMap<usize, u64>,
+    pub(crate) outcome: Outcome,
 }
 
 impl Simulation {
-    /// A rack of blank machines, all powered on within the first second.
-    pub fn new(control_planes: u8, workers: u8, faults: Faults, seed: u64) -> Self {
-        let plan = plan(control_planes, workers);
+    /// A rack of machines and what befalls it, drawn from the seed.
+    pub fn of(seed: u64) -> Self {
+        Self::new(Scenario::of(seed), Strict, seed)
+    }
+}
+
+impl<G: Guards> Simulation<G> {
+    /// A rack of machines in these circumstances.
+    pub fn new(scenario: Scenario, guards: G, seed: u64) -> Self {
+        let plan = plan(&scenario);
         let mut random = Random::new(seed);
         let world = World::new(plan.clone(), random.next());
-        let core = match Core::restore(plan.clone(), &Records::default(), random.next()) {
+        let records = Records::default();
+        let core = match Core::restore_with(guards.clone(), plan.clone(), &records, random.next()) {
             Ok(core) => core,
             Err(error) => unreachable!("an empty store restores: {error}"),
         };
+        let next_round = random.between(0, 10_000);
         let mut simulation = Self {
             now: 0,
+            clock: 0,
             random,
-            faults,
+            faults: scenario.faults,
+            scenario,
+            guards,
+            names: plan.nodes.keys().cloned().collect(),
             plan,
             world,
-            records: Records::default(),
+            ledger: Ledger::default(),
+            records,
+            stored: BTreeMap::new(),
+            stored_cluster: None,
+            backup: None,
+            full_until: 0,
             core,
             life: 0,
             due: BTreeMap::new(),
             sequence: 0,
             questions: BTreeMap::new(),
             requests: 0,
-            next_round: ROUND,
-            bootstrapped: BTreeSet::new(),
+            next_round,
             arrived: BTreeMap::new(),
+            named: BTreeMap::new(),
             outcome: Outcome::default(),
         };
-        for label in simulation.labels() {
-            let at = simulation.random.between(0, 1000);
-            simulation.later(at, Due::PowerOn { label });
+        if simulation.scenario.policy == DeployPolicy::Auto {
+            simulation.ledger.granted = simulation.names.iter().cloned().collect();
         }
+        simulation.prepare();
         simulation
     }
 
     /// Runs to the end.
     pub fn run(mut self) -> Result<Outcome, Violation> {
         self.hear(Event::Tick)?;
-        while self.now < LIMIT {
-            if self.finished() {
-                self.outcome.took = self.now;
-                for counters in self.world.rack.machines.values().map(Machine::counters) {
-                    self.outcome.bootstraps_accepted += counters.bootstraps_accepted;
-                    self.outcome.clusters += counters.bootstraps;
-                }
-                return Ok(self.outcome);
+        let (earliest, latest) = self.window();
+        while self.now < latest {
+            if self.now >= earliest && self.finished() {
+                self.outcome.is_ready = true;
+                break;
             }
             self.advance()?;
             self.check()?;
         }
-        let view = self.core.view(Time(self.now));
-        Err(Violation::Stuck { waiting: format!("{:?} {:?}", view.cluster, view.nodes) })
+        if !self.outcome.is_ready && !self.is_explained() {
+            let view = self.core.view(Time(self.clock()));
+            let waiting = format!("{:?}: {:?} {:?}", self.scenario, view.cluster, view.nodes);
+            return Err(Violation::Stuck { waiting });
+        }
+        self.outcome.took = self.now;
+        for counters in self.world.rack.machines.values().map(Machine::counters) {
+            self.outcome.bootstraps_accepted += counters.bootstraps_accepted;
+            self.outcome.clusters += counters.bootstraps;
+        }
+        Ok(self.outcome)
+    }
+
+    /// From when on the run may end, and when it must have come to rest.
+    fn window(&self) -> (u64, u64) {
+        let lasts = |mishap: &Mishap| match mishap {
+            // and as long again as Talos takes to give its boot up and start over
+            Mishap::SilentHour { .. } => 80 * 60_000,
+            Mishap::Late { .. } | Mishap::Replaced { .. } => 12 * 60_000,
+            // what was identified by mistake is forgotten after a while
+            Mishap::NeverComes { .. } | Mishap::OldStore | Mishap::EmptyStore => 3 * 60_000,
+            _ => 90_000,
+        };
+        let befallen = self.scenario.mishaps.iter().map(lasts).max().unwrap_or(0);
+        let latest = befallen.max(self.faults.until) + REST;
+        (if befallen == 0 { 0 } else { 70_000 }, latest)
     }
 
     /// Handed over, every node at its end.
     fn finished(&self) -> bool {
         let ready = |name| matches!(self.core.node(name), Some(NodeState::Ready { .. }));
-        matches!(self.core.cluster(), Cluster::HandedOver { .. }) && self.plan.nodes.keys().all(ready)
+        matches!(self.core.cluster(), Cluster::HandedOver { .. }) && self.names.iter().all(ready)
+    }
+
+    /// The status names something that befell the site and that nobody has mended.
+    fn is_explained(&self) -> bool {
+        let open = |mishap: Mishap| {
+            !self.scenario.mended
+                || matches!(mishap, Mishap::OldStore | Mishap::EmptyStore | Mishap::OldData { .. })
+        };
+        self.scenario.mishaps.iter().enumerate().any(|(index, &mishap)| {
+            let recently = self.named.get(&index).is_some_and(|at| at + RECENT >= self.now);
+            open(mishap) && (recently || self.is_named(mishap))
+        })
+    }
+
+    /// What the daemon's clock shows.
+    pub(crate) fn clock(&self) -> u64 {
+        EPOCH.saturating_add(self.now).saturating_add_signed(self.clock)
+    }
+
+    /// When the daemon's clock shows this.
+    fn moment(&self, clock: Time) -> u64 {
+        clock.0.saturating_add_signed(-self.clock).saturating_sub(EPOCH)
     }
 
     /// Goes to the next moment at which anything is due, and does all of it.
     fn advance(&mut self) -> Result<(), Violation> {
         let queued = self.due.keys().next().map(|&(at, _)| at);
         let rack = self.world.rack.next_deadline();
-        let core = self.core.next_deadline().map(|deadline| deadline.0);
-        let Some(next) = [queued, rack, core].into_iter().flatten().min() else {
-            self.now = LIMIT;
-            return Ok(());
-        };
-        self.now = self.now.max(next);
+        let core = self.core.next_deadline().map(|deadline| self.moment(deadline));
+        let next = [queued, rack, core, Some(self.next_round)].into_iter().flatten().min();
+        self.now = self.now.max(next.unwrap_or(self.next_round));
         for (label, happening) in self.world.rack.advance(self.now) {
             self.happened(label, &happening);
         }
@@ -149,50 +235,52 @@ impl Simulation {
             if entry.key().0 > self.now {
                 break;
             }
-            match entry.remove() {
-                Due::Hear { life, event } if life == self.life => self.hear(*event)?,
-                Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
-                // what is on its way when its sender dies can still arrive, long after
-                Due::Meet { effect, .. } => {
-                    self.world.carry_out(&effect, self.now)?;
-                }
-                Due::Hear { .. } => {}
-                Due::Ask { label, attempt } => self.ask(label, attempt)?,
-                Due::PowerOn { label } => self.power_on(&label),
-            }
+            let due = entry.remove();
+            self.comes_due(due)?;
         }
-        if self.core.next_deadline().is_some_and(|deadline| deadline.0 <= self.now) {
+        if self.core.next_deadline().is_some_and(|deadline| self.moment(deadline) <= self.now) {
             self.hear(Event::Tick)?;
         }
         self.operate()
     }
 
-    /// A person looks at the status now and then, and grants a new permit where five boots were lost.
-    fn operate(&mut self) -> Result<(), Violation> {
-        if self.now < self.next_round {
-            return Ok(());
-        }
-        self.next_round = self.now + ROUND;
-        let view = self.core.view(Time(self.now));
-        let spent = view.nodes.iter().filter(|(name, node)| {
-            matches!(self.core.node(name), Some(NodeState::Deploying { .. })) && !node.netboot
-        });
-        let spent: Vec<NodeName> = spent.map(|(name, _)| name.clone()).collect();
-        for node in spent {
-            self.hear(Event::PermitGranted { node: Some(node), by: "a person".into() })?;
+    fn comes_due(&mut self, due: Due) -> Result<(), Violation> {
+        match due {
+            Due::Hear { life, event } if life == self.life => self.hear(*event)?,
+            Due::Reply { life, effect, event } if life == self.life => {
+                self.ledger.ended(&effect);
+                self.hear(*event)?;
+            }
+            Due::Hear { .. } | Due::Reply { .. } => {}
+            Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
+            // what is on its way when its sender dies can still arrive, long after
+            Due::Meet { effect, .. } => {
+                self.world.carry_out(&effect, &self.ledger, self.now)?;
+            }
+            Due::Ask { label, attempt } => self.ask(label, attempt)?,
+            Due::PowerOn { label } => self.power_on(&label),
+            Due::PlugIn { label } => {
+                self.world.rack.unplugged.remove(&label);
+            }
+            Due::Backup => self.backup = Some(self.records.clone()),
+            Due::Befall(mishap) => self.befall(mishap)?,
         }
         Ok(())
     }
 
-    fn labels(&self) -> Vec<String> {
-        self.world.rack.machines.keys().cloned().collect()
+    pub(crate) fn label(&self, slot: usize) -> String {
+        format!("box-{}", slot + 1)
+    }
+
+    pub(crate) fn name(&self, slot: usize) -> NodeName {
+        self.names[slot.min(self.names.len() - 1)].clone()
     }
 
     fn power_on(&mut self, label: &str) {
-        if self.strikes(self.faults.swapped_address) {
-            let labels = self.labels();
-            let other = self.random.next() as usize % labels.len();
-            self.world.swap_addresses(label, &labels[other]);
+        if label.starts_with("box-") && self.strikes(self.faults.swapped_address) {
+            let other = self.random.below(self.names.len());
+            let other = self.label(other);
+            self.world.swap_addresses(label, &other);
         }
         if let Some(machine) = self.world.rack.machines.get_mut(label) {
             machine.power_on(self.now);
@@ -203,7 +291,7 @@ impl Simulation {
         match happening {
             Happening::AsksTheNetwork { attempt } => {
                 let delay = self.random.between(1, 50);
-                self.later(delay, Due::Ask { label, attempt: *attempt });
+                self.later(delay, Due::Ask { label: label.clone(), attempt: *attempt });
             }
             // the operating system asks for an address, and the daemon is its DHCP server
             Happening::Booted { .. } => {
@@ -212,21 +300,40 @@ impl Simulation {
                     self.later(delay, Due::Hear { life, event: Box::new(event) });
                 }
             }
-            Happening::ApiServer(answers) => self.world.api_server_changed(*answers),
-            Happening::Stage(stage) if *stage != Stage::Off && self.strikes(self.faults.power_loss) => {
-                if let Some(machine) = self.world.rack.machines.get_mut(&label) {
-                    machine.power_off(self.now);
-                }
-                self.outcome.power_losses += 1;
-                let delay = self.random.between(100, 5000);
-                self.later(delay, Due::PowerOn { label });
-            }
+            Happening::ApiServer(answers) => self.world.api_server_changed(&label, *answers),
             _ => {}
+        }
+        let strikes = match happening {
+            Happening::Stage(stage) if *stage != Stage::Off => self.strikes(self.faults.power_loss),
+            Happening::ConfigApplied | Happening::Installed | Happening::BootstrapAccepted => {
+                self.strikes(self.faults.worst_moment)
+            }
+            _ => false,
+        };
+        if strikes && label.starts_with("box-") {
+            self.world.power_off(&label, self.now);
+            self.outcome.power_losses += 1;
+            let delay = self.random.between(100, 5000);
+            self.later(delay, Due::PowerOn { label });
         }
     }
 
+    /// The switch tells where a machine is plugged in.
+    pub(crate) fn proves(&mut self, label: &str) {
+        let Some(node) = self.world.cabling.get(label).cloned() else { return };
+        if !self.world.unwitnessed.contains(label) {
+            self.ledger.vouched.insert((label.to_owned(), node.clone()));
+        }
+        self.ledger.proved.insert((label.to_owned(), node));
+    }
+
     fn ask(&mut self, label: String, attempt: u32) -> Result<(), Violation> {
-        let Some((machine, from, identity)) = self.world.question(&label) else { return Ok(()) };
+        let Some((machine, from, identity)) = self.world.question(&label) else {
+            // not in any port: nobody answers it
+            self.world.answer_boot(&label, &BootAnswer::LocalDisk { reason: String::new() }, self.now);
+            return Ok(());
+        };
+        self.proves(&label);
         self.requests += 1;
         let request = RequestId(self.requests);
         self.questions.insert(request, label);
@@ -235,10 +342,16 @@ impl Simulation {
     }
 
     /// The daemon hears an event: step, then act on the outputs one by one; between any two it may die.
-    fn hear(&mut self, event: Event) -> Result<(), Violation> {
-        let outputs = self.core.step(event, Time(self.now));
+    pub(crate) fn hear(&mut self, event: Event) -> Result<(), Violation> {
+        self.overhear(&event);
+        let clock = self.clock();
+        let outputs = self.core.step(event, Time(clock));
         if let Some(violation) = invariants::order(&outputs) {
             return Err(violation);
+        }
+        let decides = outputs.iter().any(|output| matches!(output, Output::Persist { .. }));
+        if decides && self.now < self.full_until {
+            return self.abandon();
         }
         let mut outputs = VecDeque::from(outputs);
         while let Some(output) = outputs.pop_front() {
@@ -246,7 +359,7 @@ impl Simulation {
                 return self.crash();
             }
             match output {
-                Output::Persist { writes, .. } => writes.into_iter().for_each(|write| self.store(write)),
+                Output::Persist { writes, notes } => self.persist(writes, &notes)?,
                 Output::Publish(_) => {}
                 Output::Start(effect) => self.start(effect)?,
             }
@@ -254,40 +367,23 @@ impl Simulation {
         if self.strikes(self.faults.crash) { self.crash() } else { Ok(()) }
     }
 
-    fn store(&mut self, write: Write) {
-        match write.key.strip_prefix("node/") {
-            Some(name) => {
-                self.records.nodes.insert(NodeName(name.to_owned()), write.value);
-            }
-            None => self.records.cluster = Some(write.value),
-        }
-    }
-
     /// Whatever leaves must follow from the store alone.
     fn start(&mut self, effect: Effect) -> Result<(), Violation> {
-        let stored: BTreeMap<NodeName, NodeState> = (self.records.nodes.iter())
-            .filter_map(|(name, record)| Some((name.clone(), serde_json::from_value(record.clone()).ok()?)))
-            .collect();
-        if let Some(violation) = invariants::permitted(&stored, &effect) {
-            return Err(violation);
-        }
-        if let Effect::Bootstrap { node, .. } = &effect {
-            self.bootstrapped.insert(node.clone());
-            let intended =
-                self.records.cluster.as_ref().and_then(|record| record.get("node")).and_then(Value::as_str);
-            if intended != Some(node.0.as_str()) {
-                return Err(Violation::EffectBeforeCommit { effect: format!("{effect:?}") });
-            }
-            if self.bootstrapped.len() > 1 {
-                return Err(Violation::TwoNodesBootstrapped { nodes: self.bootstrapped.clone() });
-            }
-        }
+        let stored = Stored { nodes: &self.stored, cluster: self.stored_cluster.as_ref() };
+        let clock = self.clock();
+        self.ledger.starts(&effect, &stored, &self.world, &self.plan, clock)?;
         if let Effect::AnswerBoot { request, answer } = &effect {
             if let Some(label) = self.questions.remove(request) {
                 // an answer that is lost makes the firmware give up on the network
                 let lost = self.strikes(self.faults.lost_reply);
                 let heard = BootAnswer::LocalDisk { reason: "no answer".into() };
                 self.world.answer_boot(&label, if lost { &heard } else { answer }, self.now);
+                if let (false, BootAnswer::Deploy { .. }) = (lost, answer)
+                    && let Some((_, from, _)) = self.world.question(&label)
+                {
+                    let (life, delay) = (self.life, self.random.between(1, 30));
+                    self.later(delay, Due::Hear { life, event: Box::new(Event::Fetched { from }) });
+                }
             }
             return Ok(());
         }
@@ -299,25 +395,41 @@ impl Simulation {
 
     fn meet(&mut self, effect: &Effect) -> Result<(), Violation> {
         let life = self.life;
+        let kept = || Box::new(effect.clone());
         if self.strikes(self.faults.lost_request) {
             let delay = self.random.between(500, 2000);
-            self.later(delay, Due::Hear { life, event: Box::new(effect.broken("connection reset")) });
+            let event = Box::new(effect.broken("connection reset"));
+            self.later(delay, Due::Reply { life, effect: kept(), event });
             return Ok(());
         }
-        let event = self.world.carry_out(effect, self.now)?;
+        let event = self.world.carry_out(effect, &self.ledger, self.now)?;
         let event =
             if self.strikes(self.faults.lost_reply) { effect.broken("connection reset") } else { event };
+        let delay = if self.strikes(self.faults.slow_reply) {
+            self.random.between(500, 4_000)
+        } else {
+            self.random.between(1, 30)
+        };
         if self.strikes(self.faults.doubled_reply) {
-            let delay = self.random.between(1, 1000);
-            self.later(delay, Due::Hear { life, event: Box::new(event.clone()) });
+            let again = delay + self.random.between(1, 6_000);
+            self.later(again, Due::Hear { life, event: Box::new(event.clone()) });
         }
-        let delay = self.random.between(1, 30);
-        self.later(delay, Due::Hear { life, event: Box::new(event) });
+        self.later(delay, Due::Reply { life, effect: kept(), event: Box::new(event) });
         Ok(())
     }
 
+    /// The store takes nothing: the core is rebuilt from what it holds, and firmwares are asked to come back.
+    fn abandon(&mut self) -> Result<(), Violation> {
+        for label in std::mem::take(&mut self.questions).into_values() {
+            let again = BootAnswer::Retry { seconds: 5, reason: "the store is full".into() };
+            self.world.answer_boot(&label, &again, self.now);
+        }
+        self.now += 1_000;
+        self.restore()
+    }
+
     /// The process is gone; what is left is the store.
-    fn crash(&mut self) -> Result<(), Violation> {
+    pub(crate) fn crash(&mut self) -> Result<(), Violation> {
         self.outcome.crashes += 1;
         self.end_connections()?;
         self.life += 1;
@@ -326,11 +438,10 @@ impl Simulation {
             let gone = BootAnswer::LocalDisk { reason: "connection reset".into() };
             self.world.answer_boot(&label, &gone, self.now);
         }
-        let seed = self.random.next();
-        self.core = Core::restore(self.plan.clone(), &self.records, seed)
-            .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;
+        self.restore()?;
         // the lease table is durable: the daemon tells its core what it says
-        for label in self.labels() {
+        let labels: Vec<String> = self.world.rack.machines.keys().cloned().collect();
+        for label in labels {
             if let Some(event) = self.world.located(&label) {
                 let life = self.life;
                 self.later(0, Due::Hear { life, event: Box::new(event) });
@@ -353,29 +464,31 @@ impl Simulation {
             if self.strikes(self.faults.late_request) {
                 self.due.insert(at, due);
             } else if self.random.one_in(2) {
-                self.world.carry_out(effect, self.now)?;
+                self.world.carry_out(effect, &self.ledger, self.now)?;
             }
         }
         Ok(())
     }
 
-    fn check(&mut self) -> Result<(), Violation> {
-        let names: Vec<NodeName> = self.plan.nodes.keys().cloned().collect();
-        for (label, node) in &self.world.cabling {
-            if matches!(self.core.node(node), Some(NodeState::Ready { .. })) {
-                let installs = self.world.rack.machines.get(label).map_or(0, |m| m.counters().installs);
-                self.arrived.entry(label.clone()).or_insert(installs);
-            }
-        }
-        let found = [
-            invariants::one_slot_each(&self.core, &names),
-            invariants::one_cluster(&self.world.rack),
-            invariants::installed_once(&self.world.rack, &self.arrived),
-        ];
-        found.into_iter().flatten().next().map_or(Ok(()), Err)
+    fn restore(&mut self) -> Result<(), Violation> {
+        self.ledger.new_core();
+        let seed = self.random.next();
+        self.core = Core::restore_with(self.guards.clone(), self.plan.clone(), &self.records, seed)
+            .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;
+        Ok(())
     }
 
-    fn later(&mut self, delay: u64, due: Due) {
+    /// The store holds this now.
+    pub(crate) fn set_records(&mut self, records: Records) {
+        let read = |value: &serde_json::Value| serde_json::from_value(value.clone()).ok();
+        self.stored =
+            (records.nodes.iter()).filter_map(|(name, value)| Some((name.clone(), read(value)?))).collect();
+        self.stored_cluster =
+            records.cluster.as_ref().and_then(|value| serde_json::from_value(value.clone()).ok());
+        self.records = records;
+    }
+
+    pub(crate) fn later(&mut self, delay: u64, due: Due) {
         self.sequence += 1;
         self.due.insert((self.now + delay, self.sequence), due);
     }

@@ -1,21 +1,25 @@
 //! The simulated outside: racked machines behind switch ports, and what effects meet there.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use hardware::{Inventory, MacAddr, SystemUuid};
+use hardware::{Disk, Inventory, Link, MacAddr, SystemUuid};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, BootstrapOutcome, ClusterPlan, Effect, EtcdMember, EtcdObservation, Event,
-    Identity, Machine, NodeName, Observation, Stage, StepOutcome,
+    ApplyOutcome, BootAnswer, BootstrapOutcome, Claim, ClusterPlan, Content, Effect, EtcdHealth, EtcdMember,
+    EtcdObservation, Event, Identity, Machine, NodeName, Observation, Stage, StepOutcome,
 };
 use machine::model::{
-    self, ApplyMode, Caller, Code, Hardware, Image, Instruction, Pace, Rack, Request, Response,
-    ServerIdentity, fingerprint,
+    self, ApplyMode, BootOrder, Caller, Cluster, Code, Counters, DataDirectory, Hardware, Image, Instruction,
+    Member, Pace, Rack, Request, Response, ServerIdentity, Storage, SystemDisk, fingerprint,
 };
 use serde_json::Value;
 
 use crate::{
     config::{OUR_CA, machine_config},
     invariants::Violation,
+    ledger::Ledger,
 };
 
 /// The rack, and which slot each machine is cabled to.
@@ -25,30 +29,156 @@ pub(crate) struct World {
     pub(crate) cabling: BTreeMap<String, NodeName>,
     /// machine → its address of the pool
     leases: BTreeMap<String, String>,
+    /// nobody vouches for their places
+    pub(crate) unwitnessed: BTreeSet<String>,
+    /// their second disk has not been pulled yet
+    pub(crate) two_disks: BTreeSet<String>,
+    /// their second link has not been put in yet
+    pub(crate) one_link: BTreeSet<String>,
+    /// somebody's data is on their disks
+    pub(crate) used: BTreeSet<String>,
+    seed: u64,
     plan: ClusterPlan,
-    api_server: bool,
+    /// machines whose API server answers
+    api_servers: BTreeSet<String>,
 }
 
 impl World {
     /// One machine for every slot, powered off.
     pub(crate) fn new(plan: ClusterPlan, seed: u64) -> Self {
-        let mut rack = Rack::default();
-        let (mut cabling, mut leases) = (BTreeMap::new(), BTreeMap::new());
-        for (index, name) in (1u8..).zip(plan.nodes.keys()) {
-            let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, index]);
-            let mut uuid = [0x11; 16];
-            uuid[15] = index;
-            let hardware = Hardware::plain(mac, SystemUuid(uuid), &format!("S{index}"));
-            let mut machine =
-                model::Machine::new(hardware, Pace::fast(), seed.wrapping_add(u64::from(index)));
-            let lease = format!("10.77.0.{}/24", 100 + index);
-            machine.set_lease(lease.parse().ok());
+        let mut world = Self {
+            rack: Rack::default(),
+            cabling: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            unwitnessed: BTreeSet::new(),
+            two_disks: BTreeSet::new(),
+            one_link: BTreeSet::new(),
+            used: BTreeSet::new(),
+            seed,
+            plan,
+            api_servers: BTreeSet::new(),
+        };
+        let names: Vec<NodeName> = world.plan.nodes.keys().cloned().collect();
+        for (index, name) in (1u8..).zip(names) {
             let label = format!("box-{index}");
-            leases.insert(label.clone(), lease);
-            cabling.insert(label.clone(), name.clone());
-            rack.machines.insert(label, machine);
+            world.rack_up(&label, index, Storage::default(), BootOrder::NetworkFirst);
+            world.cabling.insert(label, name);
         }
-        Self { rack, cabling, leases, plan, api_server: false }
+        world
+    }
+
+    /// Puts a machine into the rack, powered off.
+    pub(crate) fn rack_up(&mut self, label: &str, number: u8, storage: Storage, boot_order: BootOrder) {
+        let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
+        let mut uuid = [0x11; 16];
+        uuid[15] = number;
+        let hardware =
+            Hardware { boot_order, ..Hardware::plain(mac, SystemUuid(uuid), &format!("S{number}")) };
+        // what only costs time is fast; members need not talk more often than it takes to miss them
+        let pace = Pace { heartbeat: 500, ..Pace::fast() };
+        let seed = self.seed.wrapping_add(u64::from(number));
+        let mut machine =
+            model::Machine::new(hardware, pace, seed).with_storage(storage, Counters::default());
+        let lease = format!("10.77.0.{}/24", 100 + number);
+        machine.set_lease(lease.parse().ok());
+        self.leases.insert(label.to_owned(), lease);
+        self.rack.machines.insert(label.to_owned(), machine);
+    }
+
+    /// A disk with Talos on it, and a config; with `member`, also the etcd data of a cluster of its own that
+    /// gave this virtual address to it.
+    pub(crate) fn installed(config: String, member: Option<(&str, IpAddr)>) -> Storage {
+        let etcd = member.map(|(name, address)| {
+            let member = Member { name: name.to_owned(), address, learner: false, joined: 1 };
+            let cluster = Cluster {
+                id: 0x01d,
+                revision: 1,
+                members: BTreeMap::from([(0x01d, member)]),
+                elections: BTreeMap::new(),
+            };
+            DataDirectory { me: 0x01d, cluster }
+        });
+        Storage {
+            system: Some(SystemDisk {
+                dev_path: "/dev/nvme0n1".into(),
+                image: Image { schematic: None, version: "v1.13.9".into() },
+                state: Some(config),
+                etcd,
+            }),
+        }
+    }
+
+    /// The config that a node of the site gets.
+    pub(crate) fn config_of(&self, node: &NodeName) -> Option<String> {
+        let plan = self.plan.nodes.get(node)?;
+        let shared = self.plan.virtual_address?;
+        Some(machine_config(&node.0, plan.role, Some(plan.address), shared))
+    }
+
+    /// The machine whose cable is in this slot's port.
+    pub(crate) fn boxed(&self, node: &NodeName) -> Option<String> {
+        self.cabling.iter().find(|(_, slot)| *slot == node).map(|(label, _)| label.clone())
+    }
+
+    /// The machine that holds a slot by this claim.
+    pub(crate) fn claimed(&self, claim: &Claim) -> Option<&model::Machine> {
+        let known = |machine: &&model::Machine| {
+            machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac))
+        };
+        self.rack.machines.values().find(known)
+    }
+
+    /// Machines of our CA with etcd data that answer.
+    pub(crate) fn ours_with_data(&self) -> impl Iterator<Item = &str> {
+        let ours = fingerprint(OUR_CA);
+        self.rack
+            .machines
+            .iter()
+            .filter(move |(label, machine)| {
+                let issued = machine.server_identity() == ServerIdentity::Issued { ca: ours.clone() };
+                let data = machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some());
+                issued && data && !self.rack.unplugged.contains(*label)
+            })
+            .map(|(label, _)| label.as_str())
+    }
+
+    /// What a machine of this name is made of.
+    pub(crate) fn inventory(&self, label: &str) -> Option<Inventory> {
+        let hardware = self.rack.machines.get(label)?.hardware();
+        let (mut links, mut disks) = (hardware.links.clone(), hardware.disks.clone());
+        if self.two_disks.contains(label) {
+            let second = Disk { dev_path: "/dev/nvme1n1".into(), ..disks[0].clone() };
+            disks.push(second);
+        }
+        let node = self.cabling.get(label).and_then(|node| self.plan.nodes.get(node));
+        if node.is_some_and(|node| !node.links.is_empty()) && !self.one_link.contains(label) {
+            let mut mac = links[0].mac;
+            mac.0[0] |= 2;
+            mac.0[4] = 0xee;
+            links.push(Link { name: "eth1".into(), mac, up: true });
+        }
+        Some(Inventory { uuid: Some(hardware.uuid), serial: Some(hardware.serial.clone()), links, disks })
+    }
+
+    /// What is on a machine's disks.
+    pub(crate) fn contents(&self, label: &str) -> Vec<Content> {
+        let system = self.rack.machines.get(label).and_then(|machine| machine.storage().system.as_ref());
+        let talos = system.map(|system| {
+            let what = "another Talos: META, STATE".to_owned();
+            Content { disk: system.dev_path.clone(), what, talos: true }
+        });
+        let data = self.used.contains(label).then(|| Content {
+            disk: "/dev/nvme0n1".into(),
+            what: "ext4, home".into(),
+            talos: false,
+        });
+        talos.into_iter().chain(data).collect()
+    }
+
+    pub(crate) fn power_off(&mut self, label: &str, now: u64) {
+        if let Some(machine) = self.rack.machines.get_mut(label) {
+            machine.power_off(now);
+        }
     }
 
     /// What the daemon learns when the firmware of this machine asks: who it is, and its switch port.
@@ -61,9 +191,22 @@ impl World {
             uuid: Some(hardware.uuid),
             serial: Some(hardware.serial.clone()),
         };
+        Some((machine, asking.address()?, self.identity(label, node)))
+    }
+
+    fn identity(&self, label: &str, node: NodeName) -> Identity {
+        let attested = !self.unwitnessed.contains(label);
         let evidence = vec![format!("the switch sees {label} in {node}'s port")];
-        let from = asking.address()?;
-        Some((machine, from, Identity::Slot { node, port: None, attested: true, evidence }))
+        Identity::Slot { node, port: None, attested, evidence }
+    }
+
+    /// What the daemon learns of a machine without its asking: the switch tells its port.
+    pub(crate) fn sighted(&self, label: &str) -> Option<Event> {
+        let hardware = self.rack.machines.get(label)?.hardware();
+        let node = self.cabling.get(label)?.clone();
+        let macs = hardware.macs().into_iter().collect();
+        let machine = Machine { macs, uuid: Some(hardware.uuid), serial: Some(hardware.serial.clone()) };
+        Some(Event::Identified { machine, identity: self.identity(label, node) })
     }
 
     /// What the lease table says of this machine.
@@ -76,11 +219,15 @@ impl World {
     /// A firmware hears its answer.
     pub(crate) fn answer_boot(&mut self, label: &str, answer: &BootAnswer, now: u64) {
         let instruction = match answer {
-            BootAnswer::Deploy { .. } => Instruction::Talos {
-                image: Image { schematic: None, version: "v1.13.9".into() },
-                cmdline: "talos.platform=metal slab_nomerge pti=on".into(),
-                intact: true,
-            },
+            BootAnswer::Deploy { .. } | BootAnswer::Wipe { .. } => {
+                let wipe = matches!(answer, BootAnswer::Wipe { .. });
+                let wipe = if wipe { " talos.experimental.wipe=system" } else { "" };
+                Instruction::Talos {
+                    image: Image { schematic: None, version: "v1.13.9".into() },
+                    cmdline: format!("talos.platform=metal slab_nomerge pti=on{wipe}"),
+                    intact: true,
+                }
+            }
             BootAnswer::Identify { seconds, .. } | BootAnswer::Retry { seconds, .. } => {
                 Instruction::Retry { after: u64::from(*seconds) * 1000 }
             }
@@ -97,6 +244,11 @@ impl World {
         else {
             return;
         };
+        // a machine that runs keeps its lease
+        let is_off = |label| self.rack.machines.get(label).is_some_and(|m| m.stage() == model::Stage::Off);
+        if !is_off(one) || !is_off(other) {
+            return;
+        }
         for (label, lease) in [(one, second), (other, first)] {
             if let Some(machine) = self.rack.machines.get_mut(label) {
                 machine.set_lease(lease.parse().ok());
@@ -105,12 +257,21 @@ impl World {
         }
     }
 
-    pub(crate) fn api_server_changed(&mut self, answers: bool) {
-        self.api_server = answers;
+    pub(crate) fn api_server_changed(&mut self, label: &str, answers: bool) {
+        if answers {
+            self.api_servers.insert(label.to_owned());
+        } else {
+            self.api_servers.remove(label);
+        }
     }
 
     /// Carries an effect out now. The event is what the daemon hears when nothing is lost.
-    pub(crate) fn carry_out(&mut self, effect: &Effect, now: u64) -> Result<Event, Violation> {
+    pub(crate) fn carry_out(
+        &mut self,
+        effect: &Effect,
+        ledger: &Ledger,
+        now: u64,
+    ) -> Result<Event, Violation> {
         Ok(match effect.clone() {
             // answered where the firmware is, not here
             Effect::AnswerBoot { .. } => Event::Tick,
@@ -118,7 +279,7 @@ impl World {
                 Event::Observed { node, ticket, observation: self.observe(&candidates, now) }
             }
             Effect::Apply { node, ticket, address, fingerprint } => {
-                let outcome = self.apply(&node, address, &fingerprint, now)?;
+                let outcome = self.apply(&node, address, &fingerprint, ledger, now)?;
                 Event::Applied { node, ticket, outcome }
             }
             Effect::ProbeVirtualAddress { ticket, address } => {
@@ -135,8 +296,8 @@ impl World {
                 Event::BootstrapAnswered { ticket, outcome }
             }
             Effect::RunStep { ticket, step } => {
-                let there = self.plan.virtual_address.is_some_and(|vip| self.rack.name_at(vip).is_some());
-                let outcome = if there && self.api_server {
+                let holder = self.plan.virtual_address.and_then(|shared| self.rack.name_at(shared));
+                let outcome = if holder.is_some_and(|label| self.api_servers.contains(&label)) {
                     StepOutcome::Done { summary: "applied".into() }
                 } else {
                     StepOutcome::Failed { reason: "the API server does not answer".into() }
@@ -162,22 +323,35 @@ impl World {
     fn observe(&mut self, candidates: &[IpAddr], now: u64) -> Observation {
         let mut silence = Vec::new();
         for &address in candidates {
-            let Some(machine) = self.rack.at(address) else {
+            let Some(label) = self.rack.name_at(address) else {
                 silence.push(format!("{address} does not answer"));
                 continue;
             };
+            let (inventory, contents) = (self.inventory(&label).unwrap_or_default(), self.contents(&label));
+            let shared = self.plan.virtual_address;
+            let Some(machine) = self.rack.machines.get_mut(&label) else { continue };
             let boot_id = machine.boot_id().unwrap_or_default().to_owned();
-            let inventory = inventory(machine);
             match machine.server_identity() {
                 ServerIdentity::Closed => silence.push(format!("{address} refuses")),
                 ServerIdentity::Maintenance { fingerprint } => {
-                    return Observation::Maintenance { address, fingerprint, boot_id, inventory };
+                    return Observation::Maintenance { address, fingerprint, boot_id, inventory, contents };
                 }
                 ServerIdentity::Issued { ca } if ca == fingerprint(OUR_CA) => {
                     let admin = Caller::admin(&ca);
                     let stage = stage(machine, &admin, now);
                     let etcd = etcd(machine, &admin, now);
-                    return Observation::Configured { address, boot_id, stage, inventory, etcd };
+                    let holds_virtual_address =
+                        shared.is_some_and(|shared| machine.addresses().contains(&shared));
+                    let unwell = Vec::new();
+                    return Observation::Configured {
+                        address,
+                        boot_id,
+                        stage,
+                        inventory,
+                        etcd,
+                        holds_virtual_address,
+                        unwell,
+                    };
                 }
                 ServerIdentity::Issued { ca } => return Observation::Foreign { address, subject: ca },
             }
@@ -190,15 +364,15 @@ impl World {
         node: &NodeName,
         address: IpAddr,
         pin: &str,
+        ledger: &Ledger,
         now: u64,
     ) -> Result<ApplyOutcome, Violation> {
         let Some(label) = self.rack.name_at(address) else {
             return Ok(ApplyOutcome::Unknown { reason: "connection refused".into() });
         };
-        let (Some(plan), Some(vip)) = (self.plan.nodes.get(node), self.plan.virtual_address) else {
+        let Some(config) = self.config_of(node) else {
             return Ok(ApplyOutcome::Refused { reason: "not in the site".into() });
         };
-        let config = machine_config(&node.0, plan.role, plan.address, vip);
         let Some(machine) = self.rack.machines.get_mut(&label) else {
             return Ok(ApplyOutcome::Unknown { reason: "gone".into() });
         };
@@ -206,7 +380,7 @@ impl World {
         if machine.server_identity() != pinned {
             return Ok(ApplyOutcome::Unknown { reason: "not the certificate that was looked at".into() });
         }
-        if self.cabling.get(&label) != Some(node) {
+        if !ledger.proved.contains(&(label.clone(), node.clone())) {
             return Err(Violation::ConfigToStranger { node: node.clone(), machine: label });
         }
         let request =
@@ -216,16 +390,6 @@ impl World {
             Err(status) if status.code == Code::FailedPrecondition => ApplyOutcome::Accepted,
             Err(status) => ApplyOutcome::Refused { reason: status.to_string() },
         })
-    }
-}
-
-fn inventory(machine: &model::Machine) -> Inventory {
-    let hardware = machine.hardware();
-    Inventory {
-        uuid: Some(hardware.uuid),
-        serial: Some(hardware.serial.clone()),
-        links: hardware.links.clone(),
-        disks: hardware.disks.clone(),
     }
 }
 
@@ -252,7 +416,15 @@ fn etcd(machine: &mut model::Machine, admin: &Caller, now: u64) -> EtcdObservati
             id: format!("{id:016x}"),
             learner: member.learner,
         });
-        return EtcdObservation::Members(members.collect());
+        let members: Vec<EtcdMember> = members.collect();
+        let leader = match machine.call(admin, Request::EtcdStatus, now) {
+            Ok(Response::EtcdStatus { leader, .. }) if leader != 0 => Some(format!("{leader:016x}")),
+            _ => None,
+        };
+        return EtcdObservation::Members {
+            members,
+            health: EtcdHealth { leader, term: 1, errors: Vec::new() },
+        };
     }
     match machine.call(admin, Request::ServiceList, now) {
         Ok(Response::Services(services)) => match services.iter().find(|service| service.id == "etcd") {

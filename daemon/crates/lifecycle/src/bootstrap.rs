@@ -1,20 +1,23 @@
 //! Exactly one etcd cluster. Talos guards only a node's own disk, so the guard is here (talos.md §9.2).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    BootstrapOutcome, Bootstrapped, Cluster, Core, Effect, EtcdMember, EtcdObservation, Intent, NodeName,
-    NodeState, Ticket, Time, core::Look,
+    BootstrapOutcome, Bootstrapped, Cluster, Core, Effect, EtcdMember, EtcdObservation, Guard, Guards,
+    Intent, NodeName, NodeState, Ticket, Time, Word, core::Look,
 };
 
 /// A look older than so many observation intervals proves nothing any more.
 const FRESH_INTERVALS: u32 = 10;
 
-impl Core {
+/// A person's word about newness is about now; after so long it must be said again.
+const WORD_LASTS: Duration = Duration::from_secs(60 * 60);
+
+impl<G: Guards> Core<G> {
     /// Moves the cluster as far as the latest looks allow.
     pub(crate) fn advance_cluster(&mut self, now: Time) {
         match self.cluster.clone() {
-            Cluster::Assembling => self.assemble(now),
+            Cluster::Assembling { doubt, word } => self.assemble(doubt, word, now),
             Cluster::Bootstrapping(intent) => self.bootstrap(intent, now),
             Cluster::Joining(bootstrapped) => self.join(bootstrapped, now),
             Cluster::HandingOver { bootstrapped, done } => self.hand_over(bootstrapped, done, now),
@@ -22,7 +25,7 @@ impl Core {
         }
     }
 
-    fn fresh_look(&self, name: &NodeName, now: Time) -> Option<&Look> {
+    pub(crate) fn fresh_look(&self, name: &NodeName, now: Time) -> Option<&Look> {
         let patience = self.plan.timing.observe.saturating_mul(FRESH_INTERVALS).max(Duration::from_secs(5));
         self.slots.get(name)?.look.as_ref().filter(|look| now.since(look.at) <= patience)
     }
@@ -30,64 +33,135 @@ impl Core {
     /// etcd's members as any control plane tells them now.
     fn members_seen(&self, now: Time) -> Option<(NodeName, Vec<EtcdMember>)> {
         self.plan.control_planes().find_map(|name| match &self.fresh_look(name, now)?.etcd {
-            EtcdObservation::Members(members) if !members.is_empty() => Some((name.clone(), members.clone())),
+            EtcdObservation::Members { members, .. } if !members.is_empty() => {
+                Some((name.clone(), members.clone()))
+            }
             _ => None,
         })
     }
 
-    /// Every control plane was configured by us and holds no etcd data: only then may one be chosen.
-    fn assemble(&mut self, now: Time) {
-        let names: Vec<NodeName> = self.plan.control_planes().cloned().collect();
-        let Some(first) = names.first().cloned() else { return };
-        if let Some((name, members)) = self.members_seen(now) {
-            let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-            self.wait_cluster(format!(
-                "etcd on {name} already has members ({}) that ichord did not bootstrap: nothing is bootstrapped over them",
-                names.join(", ")
-            ));
-            return;
+    /// What a person's word that the cluster is new would do, or why it cannot be taken.
+    pub(crate) fn may_be_new(&self) -> Result<String, String> {
+        match &self.cluster {
+            Cluster::Assembling { .. } | Cluster::Bootstrapping(Intent { doubt: Some(_), .. }) => {}
+            later => {
+                return Err(format!(
+                    "the cluster is {}: it was founded, and is never founded again",
+                    later.name()
+                ));
+            }
         }
-        let mut missing = Vec::new();
-        for name in &names {
-            let state = self.slots.get(name).map(|slot| &slot.state);
-            let empty = self.fresh_look(name, now).is_some_and(|look| look.etcd == EtcdObservation::Waiting);
-            match state {
-                Some(NodeState::Configured { .. }) if empty => {}
+        match self.members_seen(self.last) {
+            Some((node, members)) => Err(format!(
+                "etcd on {node} has members ({}): the cluster exists, and is not founded again",
+                names(&members)
+            )),
+            None => Ok(
+                "the cluster counts as new for an hour; a sign of an existing one still stops the bootstrap"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    pub(crate) fn newness_confirmed(&mut self, by: &str, words: Vec<String>, now: Time) {
+        self.note("cluster", "new, by a person's word", words);
+        match self.cluster.clone() {
+            Cluster::Assembling { doubt, .. } => {
+                let word = Some(Word { by: by.to_owned(), at: now });
+                self.move_cluster(Cluster::Assembling { doubt, word }, Vec::new());
+            }
+            Cluster::Bootstrapping(intent) => {
+                self.move_cluster(Cluster::Bootstrapping(Intent { doubt: None, ..intent }), Vec::new());
+            }
+            Cluster::Joining(_) | Cluster::HandingOver { .. } | Cluster::HandedOver { .. } => {}
+        }
+    }
+
+    /// Every control plane was configured by us and holds no etcd data: only then may one be chosen.
+    /// A person's word stands in for control planes that are missing, as long as a majority is there,
+    /// and for what the store does not know; it never outweighs a sign of a cluster.
+    fn assemble(&mut self, doubt: Option<String>, word: Option<Word>, now: Time) {
+        let word = word.filter(|word| word.at <= now && now.since(word.at) < WORD_LASTS);
+        match self.founder(doubt.as_deref(), word.as_ref(), now) {
+            Err(reason) => self.wait_cluster(reason),
+            Ok(_) if self.work.in_flight.is_some() || now < self.work.not_before => {}
+            Ok(founder) => match self.plan.virtual_address {
+                Some(address) if self.guards.on(Guard::VirtualAddress) => {
+                    let ticket = self.ticket();
+                    self.work.in_flight = Some(ticket);
+                    self.start(Effect::ProbeVirtualAddress { ticket, address });
+                }
+                _ => self.intend(&founder, word.as_ref(), now),
+            },
+        }
+    }
+
+    /// The node that may be asked to found the cluster, or why none may.
+    fn founder(&self, doubt: Option<&str>, word: Option<&Word>, now: Time) -> Result<NodeName, String> {
+        let on = |guard| self.guards.on(guard);
+        if on(Guard::NoEtcdData)
+            && let Some((name, members)) = self.members_seen(now)
+        {
+            return Err(format!(
+                "etcd on {name} already has members ({}) that ichord did not bootstrap: nothing is bootstrapped \
+                 over them",
+                names(&members)
+            ));
+        }
+        let planned: Vec<&NodeName> = self.plan.control_planes().collect();
+        let (mut there, mut missing, mut adopted) = (Vec::new(), Vec::new(), Vec::new());
+        for &name in &planned {
+            let look = self.fresh_look(name, now);
+            let empty = look.is_some_and(|look| look.etcd == EtcdObservation::Waiting);
+            match self.slots.get(name).map(|slot| &slot.state) {
+                Some(NodeState::Configured { pushed, .. }) if empty || !on(Guard::NoEtcdData) => {
+                    if !pushed {
+                        adopted.push(name.0.as_str());
+                    }
+                    there.push(name);
+                }
                 Some(NodeState::Configured { .. }) => {
-                    missing.push(format!("{name} has not shown that it holds no etcd data"))
+                    missing.push(format!("{name} has not shown that it holds no etcd data"));
                 }
                 Some(state) => missing.push(format!("{name} is {}", state.name())),
                 None => missing.push(format!("{name} is unknown")),
             }
         }
-        if !missing.is_empty() {
-            self.wait_cluster(format!(
-                "every control plane must be configured first: {}",
-                missing.join("; ")
-            ));
-            return;
+        let majority = there.len() > planned.len() / 2;
+        if !missing.is_empty() && on(Guard::EveryControlPlane) && !(majority && word.is_some()) {
+            let way = if majority {
+                "; `ichord bootstrap --new` goes on without, if you know that no cluster exists"
+            } else {
+                ""
+            };
+            return Err(format!("every control plane must be configured first: {}{way}", missing.join("; ")));
         }
-        if self.work.in_flight.is_some() || now < self.work.not_before {
-            return;
-        }
-        match self.plan.virtual_address {
-            Some(address) => {
-                let ticket = self.ticket();
-                self.work.in_flight = Some(ticket);
-                self.start(Effect::ProbeVirtualAddress { ticket, address });
+        if on(Guard::Newness) && word.is_none() {
+            let reason = match doubt {
+                Some(doubt) => doubt.to_owned(),
+                None if !adopted.is_empty() => {
+                    format!("{} had a config already that this store knows nothing of", adopted.join(", "))
+                }
+                None => String::new(),
+            };
+            if !reason.is_empty() {
+                return Err(format!(
+                    "{reason}, so a cluster may exist: `ichord bootstrap --new` says that none does"
+                ));
             }
-            None => self.intend(&first, now),
+        }
+        match there.first() {
+            Some(first) => Ok((*first).clone()),
+            None => Err("the site has no control plane".to_owned()),
         }
     }
 
     pub(crate) fn virtual_address_probed(&mut self, ticket: Ticket, owner: Option<String>, now: Time) {
-        if self.work.in_flight != Some(ticket) {
+        if !self.takes_cluster_reply(ticket) {
             return;
         }
-        self.work.in_flight = None;
-        if !matches!(self.cluster, Cluster::Assembling) {
-            return;
-        }
+        let Cluster::Assembling { doubt, word } = self.cluster.clone() else { return };
+        let word = word.filter(|word| word.at <= now && now.since(word.at) < WORD_LASTS);
         match owner {
             Some(owner) => {
                 self.work.not_before = now + self.plan.timing.retry;
@@ -95,30 +169,28 @@ impl Core {
                     "somebody answers for the virtual address ({owner}): a cluster may already exist, nothing is bootstrapped"
                 ));
             }
-            None => {
-                // nothing may have changed while the network was asked
-                let still = self.plan.control_planes().all(|name| {
-                    self.slots
-                        .get(name)
-                        .is_some_and(|slot| matches!(slot.state, NodeState::Configured { .. }))
-                        && self
-                            .fresh_look(name, now)
-                            .is_some_and(|look| look.etcd == EtcdObservation::Waiting)
-                });
-                let first = self.plan.control_planes().next().cloned();
-                if let Some(first) = first.filter(|_| still) {
-                    self.intend(&first, now);
-                }
-            }
+            // something may have changed while the network was asked
+            None => match self.founder(doubt.as_deref(), word.as_ref(), now) {
+                Ok(founder) => self.intend(&founder, word.as_ref(), now),
+                Err(reason) => self.wait_cluster(reason),
+            },
         }
     }
 
     /// Writes the intent down; the call leaves only after that is durable.
-    fn intend(&mut self, name: &NodeName, now: Time) {
+    fn intend(&mut self, name: &NodeName, word: Option<&Word>, now: Time) {
         let Some(look) = self.fresh_look(name, now) else { return };
-        let intent =
-            Intent { node: name.clone(), address: look.address, boot_id: look.boot_id.clone(), at: now };
-        let mut evidence = vec!["every control plane is configured and holds no etcd data".to_owned()];
+        let intent = Intent {
+            node: name.clone(),
+            address: look.address,
+            boot_id: look.boot_id.clone(),
+            at: now,
+            doubt: None,
+        };
+        let mut evidence = vec![match word {
+            None => "every control plane was configured by us and holds no etcd data".to_owned(),
+            Some(word) => format!("{} said that the cluster is new", word.by),
+        }];
         if let Some(address) = self.plan.virtual_address {
             evidence.push(format!("nobody answers for {address}"));
         }
@@ -139,57 +211,65 @@ impl Core {
     fn bootstrap(&mut self, intent: Intent, now: Time) {
         if let Some((witness, members)) = self.members_seen(now) {
             let Some(member) = members.iter().find(|member| member.name == intent.node.0) else {
-                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
                 self.wait_cluster(format!(
                     "etcd on {witness} has members ({}) and {} is not among them: this is not the cluster that \
                      it was asked to found",
-                    names.join(", "),
+                    names(&members),
                     intent.node
                 ));
                 return;
             };
-            // the call may still be unanswered; what follows waits for its end
             let bootstrapped = Bootstrapped { node: intent.node, member: member.id.clone(), at: now };
             self.move_cluster(Cluster::Joining(bootstrapped), vec![format!("etcd on {witness} has members")]);
+            return;
+        }
+        if let Some(doubt) = intent.doubt.as_ref().filter(|_| self.guards.on(Guard::Newness)) {
+            self.wait_cluster(format!(
+                "{doubt}, so a cluster may exist: `ichord bootstrap --new` says that none does"
+            ));
             return;
         }
         if self.work.in_flight.is_some() || now < self.work.not_before {
             return;
         }
-        let Some(look) = self.fresh_look(&intent.node, now) else {
-            self.wait_cluster(format!("{} was asked to bootstrap and does not answer", intent.node));
+        let mut asked = intent.node.clone();
+        if !self.guards.on(Guard::SameNode)
+            && let Some(other) = self.plan.control_planes().find(|name| self.fresh_look(name, now).is_some())
+        {
+            asked = other.clone();
+        }
+        let Some(look) = self.fresh_look(&asked, now) else {
+            self.wait_cluster(format!("{asked} was asked to bootstrap and does not answer"));
             return;
         };
-        // an intent from the future is a clock that went back: it says nothing about what was seen since
-        let in_future = intent.at > now;
-        if look.etcd != EtcdObservation::Waiting || (look.at <= intent.at && !in_future) {
+        // an intent from the future is a clock that went back
+        let asked_at = intent.at.min(now);
+        if look.etcd != EtcdObservation::Waiting || (look.at <= asked_at && intent.at <= now) {
             return;
         }
-        let address = look.address;
-        if look.boot_id != intent.boot_id {
-            let boot_id = look.boot_id.clone();
+        let (address, boot_id) = (look.address, look.boot_id.clone());
+        let again = Intent { node: asked, address, boot_id, at: now, doubt: None };
+        if look.boot_id != intent.boot_id && self.guards.on(Guard::LostBootstrap) {
             let evidence = vec![format!(
                 "{} rebooted before etcd wrote its data; the same node is asked again",
                 intent.node
             )];
-            self.call(Intent { boot_id, address, at: now, ..intent }, evidence);
+            self.call(again, evidence);
         } else if self.work.refused {
-            let evidence = vec!["the last call certainly did nothing".to_owned()];
-            self.call(Intent { address, at: now, ..intent }, evidence);
-        } else if in_future || now.since(intent.at) >= self.plan.timing.bootstrap_grace {
+            self.call(again, vec!["the last call certainly did nothing".to_owned()]);
+        } else if intent.at > now || now.since(intent.at) >= self.plan.timing.bootstrap_grace {
             let evidence =
                 vec![format!("no etcd members {} s after the call", now.since(intent.at).as_secs())];
-            self.call(Intent { address, at: now, ..intent }, evidence);
+            self.call(again, evidence);
         } else {
             self.wait_cluster(format!("etcd on {} has no members yet", intent.node));
         }
     }
 
     pub(crate) fn bootstrap_answered(&mut self, ticket: Ticket, outcome: BootstrapOutcome, now: Time) {
-        if self.work.in_flight != Some(ticket) {
+        if !self.takes_cluster_reply(ticket) {
             return;
         }
-        self.work.in_flight = None;
         let Cluster::Bootstrapping(intent) = &self.cluster else { return };
         let node = intent.node.clone();
         if let Some(slot) = self.slots.get_mut(&node) {
@@ -211,33 +291,8 @@ impl Core {
             }
         }
     }
+}
 
-    /// Until etcd's voters are exactly the control planes, as each of them tells it.
-    fn join(&mut self, bootstrapped: Bootstrapped, now: Time) {
-        let wanted: BTreeSet<&str> = self.plan.control_planes().map(|name| name.0.as_str()).collect();
-        let mut missing = Vec::new();
-        for name in self.plan.control_planes() {
-            match self.fresh_look(name, now).map(|look| &look.etcd) {
-                Some(EtcdObservation::Members(members)) => {
-                    let voters: BTreeSet<&str> = members
-                        .iter()
-                        .filter(|member| !member.learner)
-                        .map(|member| member.name.as_str())
-                        .collect();
-                    if voters != wanted || members.len() != wanted.len() {
-                        let seen: Vec<&str> = voters.into_iter().collect();
-                        missing.push(format!("{name} sees the voters {}", seen.join(", ")));
-                    }
-                }
-                _ => missing.push(format!("{name} does not show etcd's members")),
-            }
-        }
-        if missing.is_empty() {
-            let evidence = vec!["etcd's voters are the control planes, as each of them tells it".to_owned()];
-            self.move_cluster(Cluster::HandingOver { bootstrapped, done: Vec::new() }, evidence);
-            self.advance_cluster(now);
-        } else {
-            self.wait_cluster(missing.join("; "));
-        }
-    }
+fn names(members: &[EtcdMember]) -> String {
+    members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
 }

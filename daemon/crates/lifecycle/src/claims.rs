@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootAnswer, Claim, Cluster, Core, EtcdObservation, FencedView, Machine, NodeName, NodeState, Progress,
-    ReplacePolicy, Role, Time, core::Slot,
+    BootAnswer, Claim, Cluster, Core, EtcdObservation, FencedView, Guards, Machine, NodeName, NodeState,
+    Progress, ReplacePolicy, Role, State, Time, core::Slot,
 };
 
 /// A day, over which automatic replacements are counted.
@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Seconds between two questions of a machine that is fenced off: a person comes in minutes, not in seconds.
 const FENCED_PAUSE: u32 = 30;
 
-/// A person's order about a claim.
+/// A person's order about a claim, or a person's word about what the daemon cannot know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Order {
@@ -51,6 +51,15 @@ pub enum Order {
         /// its MAC address or UUID
         machine: String,
     },
+    /// a disk of the slot's machine may be overwritten, whatever is on it
+    Erase {
+        /// whose machine
+        node: NodeName,
+        /// its path, as the machine names it
+        disk: String,
+    },
+    /// nothing of this cluster exists yet
+    New {},
 }
 
 /// What is remembered of claims that have ended.
@@ -62,6 +71,9 @@ pub struct Ledger {
     /// replacements that no person ordered, the newest last
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replacements: Vec<Replacement>,
+    /// the store was a backup once: which slots were filled since is unknown
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// A machine that was a node once.
@@ -103,7 +115,7 @@ enum Ground {
     Witness,
 }
 
-impl Core {
+impl<G: Guards> Core<G> {
     /// What an order would do, in words, or why it cannot be carried out now.
     ///
     /// # Errors
@@ -153,6 +165,8 @@ impl Core {
                     retired.ok_or_else(|| format!("no machine that was fenced off has {machine}"))?;
                 Ok(format!("{}, once {}, may be used again", retired.machine, retired.node))
             }
+            Order::Erase { node, disk } => self.may_erase(node, disk),
+            Order::New {} => self.may_be_new(),
         }
     }
 
@@ -198,6 +212,8 @@ impl Core {
                 self.note("cluster", "readmitted", words);
                 self.write_cluster();
             }
+            Order::Erase { node, disk } => self.erase_approved(&node, disk, by, words),
+            Order::New {} => self.newness_confirmed(by, words, now),
         }
     }
 
@@ -263,9 +279,13 @@ impl Core {
         let slot = self.planned(name)?;
         let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {name}"))?;
         let held = format!("{name} is held by {}", holder.machine);
-        let tentative =
-            matches!(slot.state, NodeState::Deploying { progress: Progress::Netbooting { .. }, .. });
-        if tentative && !holder.attested && holder.vouched.is_none() && claim.attested {
+        let tentative = slot.state.state() == State::Firmware || slot.state.state() == State::Kernel;
+        if tentative
+            && holder.told.is_none()
+            && !holder.attested
+            && holder.vouched.is_none()
+            && claim.attested
+        {
             return Ok(Ground::Witness);
         }
         self.is_silent(name, slot, holder)?;
@@ -283,6 +303,12 @@ impl Core {
             return Err(format!(
                 "{held}, and nobody but {} says that it is in the same port: `ichord slot approve {name}`",
                 claim.machine
+            ));
+        }
+        if self.ledger.unsure {
+            return Err(format!(
+                "{held}, as a store knows that was brought back from a backup: `ichord slot approve {name}` if that is \
+                 still so"
             ));
         }
         let silent = slot.silent.map(|since| now.since(since)).unwrap_or_default();
@@ -345,11 +371,13 @@ impl Core {
     /// the others' quorum.
     fn is_no_member(&self, name: &NodeName) -> Result<(), String> {
         let plan = self.plan.nodes.get(name);
-        if plan.is_none_or(|plan| plan.role == Role::Worker) || matches!(self.cluster, Cluster::Assembling) {
+        if plan.is_none_or(|plan| plan.role == Role::Worker)
+            || matches!(self.cluster, Cluster::Assembling { .. })
+        {
             return Ok(());
         }
         let look = |other: &NodeName| match &self.slots.get(other)?.look.as_ref()?.etcd {
-            EtcdObservation::Members(members) => Some(members.clone()),
+            EtcdObservation::Members { members, .. } => Some(members.clone()),
             _ => None,
         };
         let others: Vec<&NodeName> = self.plan.control_planes().filter(|other| *other != name).collect();
@@ -398,7 +426,7 @@ impl Core {
         }
     }
 
-    fn planned(&self, name: &NodeName) -> Result<&Slot, String> {
+    pub(crate) fn planned(&self, name: &NodeName) -> Result<&Slot, String> {
         let known = || self.plan.nodes.keys().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ");
         let slot = self.slots.get(name).filter(|_| self.plan.nodes.contains_key(name));
         slot.ok_or_else(|| format!("{name} is not in the site; its nodes are {}", known()))
@@ -416,7 +444,7 @@ impl Core {
 
     /// Whether the slot had a machine before, so that nobody fills it but by a person's word.
     pub(crate) fn was_filled(&self, name: &NodeName) -> bool {
-        self.ledger.retired.iter().any(|retired| retired.node == *name)
+        self.ledger.unsure || self.ledger.retired.iter().any(|retired| retired.node == *name)
     }
 }
 
@@ -433,9 +461,11 @@ impl From<&Retired> for FencedView {
 
 /// Whether the machine of this state was given the node's config, or may have been.
 fn has_keys(state: &NodeState) -> bool {
-    match state {
-        NodeState::Vacant { .. } => false,
-        NodeState::Deploying { progress, .. } => !matches!(progress, Progress::Netbooting { .. }),
-        NodeState::Configured { .. } | NodeState::Ready { .. } => true,
-    }
+    let pushed = state.claim().is_some_and(|claim| claim.told.is_some());
+    pushed
+        || state.is_configured()
+        || matches!(
+            state,
+            NodeState::Deploying { progress: Progress::Applying { .. } | Progress::Installing { .. }, .. }
+        )
 }

@@ -12,7 +12,14 @@ use crate::{NodeName, Time};
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Cluster {
     /// control planes are still being configured; nothing was bootstrapped
-    Assembling,
+    Assembling {
+        /// why the store does not prove that no cluster exists
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        doubt: Option<String>,
+        /// a person said that no cluster exists
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<Word>,
+    },
     /// the intent is stored: from now on only this node may ever be asked to bootstrap
     Bootstrapping(Intent),
     /// etcd has answered with members; the other control planes join
@@ -33,6 +40,15 @@ pub enum Cluster {
     },
 }
 
+/// A person's word that the cluster is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// who
+    pub by: String,
+    /// when
+    pub at: Time,
+}
+
 /// The one node that is bootstrapped, written down before it is asked (talos.md §9.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -44,6 +60,9 @@ pub struct Intent {
     pub boot_id: String,
     /// when the call was last allowed
     pub at: Time,
+    /// why the store does not prove any more that no cluster exists
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
 
 /// The cluster's beginning, kept for ever.
@@ -58,10 +77,15 @@ pub struct Bootstrapped {
 }
 
 impl Cluster {
+    /// Where every cluster begins.
+    pub(crate) fn new() -> Self {
+        Self::Assembling { doubt: None, word: None }
+    }
+
     /// One word for people.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Assembling => "assembling",
+            Self::Assembling { .. } => "assembling",
             Self::Bootstrapping(_) => "bootstrapping",
             Self::Joining(_) => "joining",
             Self::HandingOver { .. } => "handing over",

@@ -8,64 +8,19 @@ use std::{
     net::IpAddr,
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use crate::{
-    Approval, Cluster, ClusterPlan, ClusterView, Effect, EtcdObservation, Event, FencedView, Ledger, Machine,
-    NodeName, NodeState, NodeView, Note, Output, Permit, Stage, Ticket, Time, View, Write, ids::Ids,
+    Approval, Cluster, ClusterPlan, Effect, EtcdObservation, Event, Guard, Guards, Ledger, Machine, NodeName,
+    NodeState, Note, Output, Permit, Stage, State, Strict, Ticket, Time, View, ids::Ids, restore,
+    states::identified::Candidate,
 };
-
-/// The version of the records' shape.
-const VERSION: u32 = 1;
 
 /// So many reasons for waiting are remembered as said.
 const REASONS: usize = 16;
 
-/// The records of the store, as they were read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Records {
-    /// under the key `cluster`
-    pub cluster: Option<Value>,
-    /// under the keys `node/NAME`
-    pub nodes: BTreeMap<NodeName, Value>,
-}
-
-/// The store cannot be gone on from.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// the state belongs to somebody else's machines
-    #[error(
-        "the stored state belongs to the cluster {stored}, the site's secrets are of the cluster {wanted}: \
-         give each cluster its own state directory, or bring the right secrets back"
-    )]
-    OtherCluster {
-        /// `cluster.id` in the store
-        stored: String,
-        /// `cluster.id` of the secrets bundle
-        wanted: String,
-    },
-    /// written by a newer program
-    #[error("the record {key} has version {found}, this program reads up to {VERSION}: use the newer ichord")]
-    Version {
-        /// which record
-        key: String,
-        /// its version
-        found: u32,
-    },
-    /// not what this program writes
-    #[error("the record {key} cannot be read: {source}")]
-    Malformed {
-        /// which record
-        key: String,
-        /// why
-        source: serde_json::Error,
-    },
-}
-
 /// The core. See the crate's head.
 #[derive(Debug, Clone)]
-pub struct Core {
+pub struct Core<G = Strict> {
+    pub(crate) guards: G,
     pub(crate) plan: ClusterPlan,
     pub(crate) cluster: Cluster,
     pub(crate) slots: BTreeMap<NodeName, Slot>,
@@ -76,12 +31,12 @@ pub struct Core {
     pub(crate) came_back: BTreeSet<String>,
     /// machines that wait in maintenance mode and hold no slot, and why
     pub(crate) outside: BTreeMap<String, String>,
-    ids: Ids,
-    revision: u64,
-    published: Option<View>,
-    pending: Pending,
+    pub(crate) ids: Ids,
+    pub(crate) revision: u64,
+    pub(crate) published: Option<View>,
+    pub(crate) pending: Pending,
     /// the time of the last step
-    last: Time,
+    pub(crate) last: Time,
 }
 
 /// A slot: what is durable, and what is only known now.
@@ -92,14 +47,16 @@ pub(crate) struct Slot {
     pub(crate) in_flight: Option<Ticket>,
     /// no look before then
     pub(crate) next_look: Time,
-    /// no config push before then
-    pub(crate) not_before: Time,
     /// where the machine was last seen
     pub(crate) address: Option<IpAddr>,
+    /// where other machines answered, the last one last: those addresses are tried after all others, in this order
+    pub(crate) strangers: Vec<IpAddr>,
     /// the last look at the configured machine
     pub(crate) look: Option<Look>,
     /// for people: what is being waited for
     pub(crate) waiting: Option<String>,
+    /// a machine that was identified for the vacant slot and may not be installed yet
+    pub(crate) candidate: Option<Candidate>,
     /// reasons that went into the journal since nothing was waited for
     pub(crate) said: Vec<String>,
     /// for people: what is wrong with the machine's place
@@ -114,6 +71,10 @@ pub(crate) struct Slot {
     pub(crate) rival: Option<Machine>,
     /// a person gave the slot to this machine; durable
     pub(crate) approved: Option<Approval>,
+    /// failures in a row
+    pub(crate) failures: u32,
+    /// the limit of its state has passed and was spoken of
+    pub(crate) late: bool,
 }
 
 /// What the last look at a configured machine showed.
@@ -124,6 +85,8 @@ pub(crate) struct Look {
     pub(crate) boot_id: String,
     pub(crate) stage: Stage,
     pub(crate) etcd: EtcdObservation,
+    pub(crate) holds_virtual_address: bool,
+    pub(crate) unwell: Vec<String>,
 }
 
 /// What is under way for the cluster as a whole.
@@ -140,30 +103,11 @@ pub(crate) struct ClusterWork {
 
 /// What the running step has decided so far.
 #[derive(Debug, Clone, Default)]
-struct Pending {
-    cluster: bool,
+pub(crate) struct Pending {
+    pub(crate) cluster: bool,
     nodes: BTreeSet<NodeName>,
-    notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     effects: Vec<Effect>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ClusterRecord {
-    version: u32,
-    cluster_id: String,
-    #[serde(default)]
-    ledger: Ledger,
-    #[serde(flatten)]
-    cluster: Cluster,
-}
-
-#[derive(Serialize, Deserialize)]
-struct NodeRecord {
-    version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    approved: Option<Approval>,
-    #[serde(flatten)]
-    state: NodeState,
 }
 
 impl Slot {
@@ -172,10 +116,11 @@ impl Slot {
             state,
             in_flight: None,
             next_look: Time::default(),
-            not_before: Time::default(),
             address: None,
+            strangers: Vec::new(),
             look: None,
             waiting: None,
+            candidate: None,
             said: Vec::new(),
             warning: None,
             heard: false,
@@ -183,6 +128,16 @@ impl Slot {
             fingerprint: None,
             rival: None,
             approved: None,
+            failures: 0,
+            late: false,
+        }
+    }
+
+    /// The state that people see.
+    pub(crate) fn shown(&self) -> State {
+        match self.state.state() {
+            State::Vacant if self.candidate.is_some() => State::Identified,
+            state => state,
         }
     }
 
@@ -191,58 +146,19 @@ impl Slot {
         self.waiting = None;
         self.said.clear();
     }
+
+    /// Another machine answered there.
+    pub(crate) fn met_stranger(&mut self, address: IpAddr) {
+        self.strangers.retain(|strange| *strange != address);
+        self.strangers.push(address);
+    }
 }
 
-impl Core {
-    /// Builds the core from what the store holds; an empty store is a site that was never started.
-    pub fn restore(plan: ClusterPlan, records: &Records, seed: u64) -> Result<Self, RestoreError> {
-        let mut pending = Pending::default();
-        let mut ledger = Ledger::default();
-        let cluster = match &records.cluster {
-            Some(value) => {
-                let record: ClusterRecord = read("cluster", value)?;
-                if record.cluster_id != plan.cluster_id {
-                    return Err(RestoreError::OtherCluster {
-                        stored: record.cluster_id,
-                        wanted: plan.cluster_id,
-                    });
-                }
-                ledger = record.ledger;
-                record.cluster
-            }
-            None => {
-                pending.cluster = true;
-                Cluster::Assembling
-            }
-        };
-        let mut slots = BTreeMap::new();
-        for (name, value) in &records.nodes {
-            let record: NodeRecord = read(&format!("node/{name}"), value)?;
-            let slot = Slot { approved: record.approved, ..Slot::new(record.state) };
-            slots.insert(name.clone(), slot);
-        }
-        let mut core = Self {
-            plan,
-            cluster,
-            slots,
-            work: ClusterWork::default(),
-            ledger,
-            came_back: BTreeSet::new(),
-            outside: BTreeMap::new(),
-            ids: Ids::new(seed),
-            revision: 0,
-            published: None,
-            pending,
-            last: Time::default(),
-        };
-        core.open_slots();
-        Ok(core)
-    }
-
+impl<G: Guards> Core<G> {
     /// Takes in one event and says what follows from it. Outputs are in the order in which they must
     /// be acted on: what is to be durable first, then the new picture, then effects.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Output> {
-        if now < self.last {
+        if now < self.last && self.guards.on(Guard::ClockWentBack) {
             self.clock_went_back(now);
         }
         self.last = now;
@@ -254,7 +170,8 @@ impl Core {
                 let answer = self.boot_asked(machine, from, attempt, identity, now);
                 self.start(Effect::AnswerBoot { request, answer });
             }
-            Event::Identified { machine, identity } => self.identified(&machine, identity),
+            Event::Fetched { from } => self.fetched(from, now),
+            Event::Identified { machine, identity } => self.identified(&machine, identity, now),
             Event::FoundWaiting { machine, address, identity } => {
                 self.found_waiting(machine, address, identity, now);
             }
@@ -268,16 +185,19 @@ impl Core {
         }
         self.advance_cluster(now);
         self.look_where_due(now);
+        self.forget_candidates(now);
+        self.speak_of_limits(now);
         self.outputs(now)
     }
 
-    /// When the next [`Event::Tick`] is due; `None` while every slot is vacant or being looked at.
+    /// When the next [`Event::Tick`] is due; `None` while nothing is waited for.
     pub fn next_deadline(&self) -> Option<Time> {
         let planned = self.slots.iter().filter(|(name, _)| self.plan.nodes.contains_key(*name));
-        planned
+        let looks = planned
             .filter(|(_, slot)| slot.in_flight.is_none() && slot.state.claim().is_some())
             .map(|(_, slot)| slot.next_look)
-            .min()
+            .min();
+        [looks, self.next_limit()].into_iter().flatten().min()
     }
 
     /// The durable state of the cluster.
@@ -293,51 +213,6 @@ impl Core {
     /// The slot that a machine holds.
     pub fn holder_of(&self, machine: &Machine) -> Option<NodeName> {
         self.held_by(machine)
-    }
-
-    /// The picture for readers, as it is now.
-    pub fn view(&self, now: Time) -> View {
-        let done = match &self.cluster {
-            Cluster::HandingOver { done, .. } => done.clone(),
-            Cluster::HandedOver { .. } => self.plan.handover.clone(),
-            Cluster::Assembling | Cluster::Bootstrapping(_) | Cluster::Joining(_) => Vec::new(),
-        };
-        let nodes = self.plan.nodes.iter().filter_map(|(name, plan)| {
-            let slot = self.slots.get(name)?;
-            let claim = slot.state.claim();
-            let (permit, since) = match &slot.state {
-                NodeState::Vacant { permit } => (permit.as_ref(), None),
-                NodeState::Deploying { permit, claim, .. } => (Some(permit), Some(claim.since)),
-                NodeState::Configured { since, .. } | NodeState::Ready { since, .. } => (None, Some(*since)),
-            };
-            let open = permit.filter(|permit| permit.refusal(now).is_none());
-            let view = NodeView {
-                role: plan.role,
-                state: slot.state.name().to_owned(),
-                waiting: slot.waiting.clone(),
-                address: plan.address,
-                macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
-                port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
-                warning: slot.warning.clone(),
-                rival: slot.rival.as_ref().map(ToString::to_string),
-                fingerprint: slot.fingerprint.clone(),
-                netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
-                permit_expires: open.map(|permit| permit.expires),
-                since,
-            };
-            Some((name.clone(), view))
-        });
-        View {
-            revision: self.revision,
-            cluster: ClusterView {
-                state: self.cluster.name().to_owned(),
-                waiting: self.work.waiting.clone(),
-                done,
-            },
-            nodes: nodes.collect(),
-            identify: self.looks_for_machines() || !self.ledger.retired.is_empty(),
-            fenced: self.ledger.retired.iter().map(FencedView::from).collect(),
-        }
     }
 
     // --- what the other files of this crate use ---
@@ -380,9 +255,12 @@ impl Core {
     pub(crate) fn move_node(&mut self, name: &NodeName, state: NodeState, evidence: Vec<String>) {
         if let Some(slot) = self.slots.get_mut(name) {
             if slot.state.name() != state.name() {
-                let what = format!("{} → {}", slot.state.name(), state.name());
+                let before = slot.shown().name();
+                slot.candidate = None;
+                let what = format!("{before} → {}", state.name());
                 self.pending.notes.push(Note { subject: name.0.clone(), what, evidence });
             }
+            slot.late &= slot.state.state() == state.state();
             slot.state = state;
             slot.wait_no_more();
             self.pending.nodes.insert(name.clone());
@@ -448,9 +326,11 @@ impl Core {
     fn clock_went_back(&mut self, now: Time) {
         for slot in self.slots.values_mut() {
             slot.next_look = slot.next_look.min(now);
-            slot.not_before = slot.not_before.min(now);
             slot.silent = slot.silent.map(|since| since.min(now));
             slot.look = None;
+            if let Some(candidate) = &mut slot.candidate {
+                candidate.asked = now;
+            }
         }
         self.work.not_before = self.work.not_before.min(now);
         self.note("cluster", "the clock went back", Vec::new());
@@ -464,7 +344,7 @@ impl Core {
 
     /// Every planned node has a slot. Slots that left the plan keep their records: a machine that
     /// was once claimed is not forgotten because a line was deleted.
-    fn open_slots(&mut self) {
+    pub(crate) fn open_slots(&mut self) {
         for name in self.plan.nodes.keys() {
             self.slots.entry(name.clone()).or_insert_with(|| Slot::new(NodeState::Vacant { permit: None }));
         }
@@ -475,19 +355,11 @@ impl Core {
         let mut outputs = Vec::new();
         let mut writes = Vec::new();
         if pending.cluster {
-            let record = ClusterRecord {
-                version: VERSION,
-                cluster_id: self.plan.cluster_id.clone(),
-                ledger: self.ledger.clone(),
-                cluster: self.cluster.clone(),
-            };
-            writes.extend(write("cluster".to_owned(), &record));
+            writes.extend(restore::cluster_record(&self.plan.cluster_id, &self.ledger, &self.cluster));
         }
         for name in &pending.nodes {
             if let Some(slot) = self.slots.get(name) {
-                let (approved, state) = (slot.approved.clone(), slot.state.clone());
-                let record = NodeRecord { version: VERSION, approved, state };
-                writes.extend(write(format!("node/{name}"), &record));
+                writes.extend(restore::node_record(name, &slot.approved, &slot.state));
             }
         }
         if !writes.is_empty() || !pending.notes.is_empty() {
@@ -500,7 +372,12 @@ impl Core {
             self.published = Some(view.clone());
             outputs.push(Output::Publish(Box::new(view)));
         }
-        outputs.extend(pending.effects.into_iter().map(Output::Start));
+        let effects = pending.effects.into_iter().map(Output::Start);
+        if self.guards.on(Guard::StoredFirst) {
+            outputs.extend(effects);
+        } else {
+            outputs.splice(0..0, effects);
+        }
         outputs
     }
 }
@@ -515,23 +392,4 @@ fn is_news(said: &mut Vec<String>, reason: &str) -> bool {
     }
     said.push(reason.to_owned());
     true
-}
-
-fn read<T: serde::de::DeserializeOwned>(key: &str, value: &Value) -> Result<T, RestoreError> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        version: u32,
-    }
-    let malformed = |source| RestoreError::Malformed { key: key.to_owned(), source };
-    let envelope = Envelope::deserialize(value).map_err(malformed)?;
-    if envelope.version > VERSION {
-        return Err(RestoreError::Version { key: key.to_owned(), found: envelope.version });
-    }
-    T::deserialize(value).map_err(malformed)
-}
-
-/// These records are trees of text and numbers; turning them into JSON cannot fail, and if it ever
-/// did the record would stay as it was.
-fn write<T: Serialize>(key: String, record: &T) -> Option<Write> {
-    serde_json::to_value(record).ok().map(|value| Write { key, value })
 }

@@ -141,6 +141,11 @@ pub enum BootAnswer {
         /// what is missing
         reason: String,
     },
+    /// Talos, which wipes its own disk and boots again; handed out once
+    Wipe {
+        /// whose machine
+        node: NodeName,
+    },
     /// ask again
     Retry {
         /// after so many seconds

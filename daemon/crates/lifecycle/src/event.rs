@@ -18,12 +18,17 @@ pub enum Event {
         /// who
         by: String,
     },
-    /// a person changes who holds a slot
+    /// a person changes who holds a slot, or says what only a person can say
     Ordered {
         /// what is to be done
         order: Order,
         /// who
         by: String,
+    },
+    /// a boot file was fetched from an address
+    Fetched {
+        /// from where
+        from: IpAddr,
     },
     /// a machine's firmware asks what to boot
     BootAsked {

@@ -1,8 +1,8 @@
 //! The hand-over: one step after the other, each recorded when it is in place.
 
-use crate::{Bootstrapped, Cluster, Core, Effect, StepOutcome, Ticket, Time};
+use crate::{Bootstrapped, Cluster, Core, Effect, Guards, StepOutcome, Ticket, Time};
 
-impl Core {
+impl<G: Guards> Core<G> {
     pub(crate) fn hand_over(&mut self, bootstrapped: Bootstrapped, done: Vec<String>, now: Time) {
         if self.work.in_flight.is_some() || now < self.work.not_before {
             return;
@@ -21,10 +21,9 @@ impl Core {
     }
 
     pub(crate) fn step_ended(&mut self, ticket: Ticket, step: String, outcome: StepOutcome, now: Time) {
-        if self.work.in_flight != Some(ticket) {
+        if !self.takes_cluster_reply(ticket) {
             return;
         }
-        self.work.in_flight = None;
         let Cluster::HandingOver { bootstrapped, mut done } = self.cluster.clone() else { return };
         match outcome {
             StepOutcome::Done { summary } => {

@@ -9,34 +9,42 @@ mod bootstrap;
 mod claims;
 mod cluster;
 mod core;
-mod deploy;
 mod effect;
 mod event;
+mod guards;
 mod handover;
 mod ids;
 mod machine;
 mod node;
 mod observation;
+mod observe;
+mod outside;
 mod permit;
 mod plan;
+mod quorum;
+mod restore;
+mod states;
 mod time;
 mod view;
 
 pub use crate::{
     claims::{Approval, Ledger, Order, Replacement, Retired},
-    cluster::{Bootstrapped, Cluster, Intent},
-    core::{Core, Records, RestoreError},
+    cluster::{Bootstrapped, Cluster, Intent, Word},
+    core::Core,
     effect::{BootAnswer, Effect, Note, Output, Write},
     event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome},
+    guards::{Guard, Guards, Strict},
     ids::{RequestId, Ticket},
     machine::Machine,
-    node::{Claim, NodeState, Progress},
-    observation::{EtcdMember, EtcdObservation, Observation, Stage},
+    node::{Claim, Erase, NodeState, Progress},
+    observation::{Content, EtcdHealth, EtcdMember, EtcdObservation, Observation, Stage},
     permit::Permit,
     plan::{
         ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing,
         Trust,
     },
+    restore::{Records, RestoreError},
+    states::{Facts, Limit, State, diagram},
     time::Time,
     view::{ClusterView, FencedView, NodeView, View},
 };

@@ -22,6 +22,8 @@ pub enum Observation {
         boot_id: String,
         /// its own account of itself
         inventory: Inventory,
+        /// what is on its disks; a blank disk is not named
+        contents: Vec<Content>,
     },
     /// its certificate was issued by our CA
     Configured {
@@ -35,6 +37,10 @@ pub enum Observation {
         inventory: Inventory,
         /// what it knows of etcd
         etcd: EtcdObservation,
+        /// whether it has the virtual address now
+        holds_virtual_address: bool,
+        /// services and conditions that are not well, in words
+        unwell: Vec<String>,
     },
     /// belongs to somebody else: never touched
     Foreign {
@@ -43,6 +49,17 @@ pub enum Observation {
         /// the certificate's subject
         subject: String,
     },
+}
+
+/// What was found on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// `/dev/nvme0n1`
+    pub disk: String,
+    /// a partition table or file system, and its labels, in words
+    pub what: String,
+    /// Talos is installed there: it would go on with what it finds instead of installing (talos.md §7.5)
+    pub talos: bool,
 }
 
 /// Talos's machine stage, as far as the core cares.
@@ -62,12 +79,28 @@ pub enum EtcdObservation {
     /// the service waits for a bootstrap or for a cluster to join; it holds no data
     Waiting,
     /// it answered with its member list
-    Members(Vec<EtcdMember>),
+    Members {
+        /// every member, learners included
+        members: Vec<EtcdMember>,
+        /// what the machine's own member says of itself
+        health: EtcdHealth,
+    },
     /// no proof either way
     Unknown {
         /// why
         reason: String,
     },
+}
+
+/// A member's account of itself (talos.md §9.4).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EtcdHealth {
+    /// the leader it follows, hexadecimal; none without a quorum
+    pub leader: Option<String>,
+    /// the term it is in
+    pub term: u64,
+    /// what it complains of
+    pub errors: Vec<String>,
 }
 
 /// One member of etcd.

@@ -29,16 +29,18 @@ impl Permit {
         Self { id, by, expires: now + lasting, boots_left: BOOTS }
     }
 
+    /// It permits nothing any more.
+    pub(crate) fn revoke(&mut self) {
+        self.expires = Time::default();
+    }
+
     /// Why it permits nothing any more; `None` while it does.
     pub(crate) fn refusal(&self, now: Time) -> Option<&'static str> {
         (now >= self.expires).then_some("its install permit has expired")
     }
 
     /// Pays for one boot.
-    pub(crate) fn spend(&mut self, now: Time) -> Result<(), &'static str> {
-        if let Some(reason) = self.refusal(now) {
-            return Err(reason);
-        }
+    pub(crate) fn pay(&mut self) -> Result<(), &'static str> {
         self.boots_left =
             self.boots_left.checked_sub(1).ok_or("its install permit has paid for all its boots")?;
         Ok(())
@@ -54,12 +56,10 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let mut permit = Permit::new("p".into(), "ann".into(), Time(0), hour);
         for _ in 0..5 {
-            assert_eq!(permit.spend(Time(1)), Ok(()));
+            assert_eq!(permit.pay(), Ok(()));
         }
-        assert!(permit.spend(Time(1)).is_err());
-
-        let mut late = Permit::new("p".into(), "ann".into(), Time(0), hour);
-        assert!(late.spend(Time(0) + hour).is_err());
-        assert_eq!(late.boots_left, 5, "a refused boot costs nothing");
+        assert!(permit.pay().is_err());
+        assert_eq!(permit.refusal(Time(1)), None);
+        assert!(permit.refusal(Time(0) + hour).is_some());
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hardware::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeName, Role, Time};
+use crate::{Cluster, Core, Guards, NodeName, Role, State, Time, core::Slot, states::Limit};
 
 /// Everything that may be read without asking the core.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct NodeView {
     pub state: String,
     /// what it waits for
     pub waiting: Option<String>,
+    /// where to look, when the state has lasted too long
+    #[serde(default)]
+    pub hint: Option<String>,
     /// the node's own address
     pub address: IpAddr,
     /// the machine that holds the slot
@@ -77,4 +80,92 @@ pub struct FencedView {
     pub by: String,
     /// when
     pub at: Time,
+}
+
+impl<G: Guards> Core<G> {
+    /// The picture for readers, as it is now.
+    pub fn view(&self, now: Time) -> View {
+        let done = match &self.cluster {
+            Cluster::HandingOver { done, .. } => done.clone(),
+            Cluster::HandedOver { .. } => self.plan.handover.clone(),
+            Cluster::Assembling { .. } | Cluster::Bootstrapping(_) | Cluster::Joining(_) => Vec::new(),
+        };
+        let nodes = self.plan.nodes.iter().filter_map(|(name, plan)| {
+            let slot = self.slots.get(name)?;
+            let claim = slot.state.claim();
+            let open = slot.state.permit().filter(|permit| permit.refusal(now).is_none());
+            let view = NodeView {
+                role: plan.role,
+                state: slot.shown().name().to_owned(),
+                waiting: waiting(slot),
+                hint: slot.late.then(|| limit(slot).map(|(_, limit)| hint(limit))).flatten(),
+                address: plan.address,
+                macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
+                port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
+                warning: slot.warning.clone(),
+                rival: slot.rival.as_ref().map(ToString::to_string),
+                fingerprint: slot.fingerprint.clone(),
+                netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
+                permit_expires: open.map(|permit| permit.expires),
+                since: slot.state.since(),
+            };
+            Some((name.clone(), view))
+        });
+        View {
+            revision: self.revision,
+            cluster: ClusterView {
+                state: self.cluster.name().to_owned(),
+                waiting: self.work.waiting.clone(),
+                done,
+            },
+            nodes: nodes.collect(),
+            identify: self.looks_for_machines() || !self.ledger.retired.is_empty(),
+            fenced: self.ledger.retired.iter().map(FencedView::from).collect(),
+        }
+    }
+
+    /// A state that lasts too long is spoken of once.
+    pub(crate) fn speak_of_limits(&mut self, now: Time) {
+        let mut late = Vec::new();
+        for (name, slot) in &mut self.slots {
+            if !slot.late
+                && self.plan.nodes.contains_key(name)
+                && let Some((passes, limit)) = limit(slot)
+                && passes <= now
+            {
+                slot.late = true;
+                late.push((name.0.clone(), hint(limit)));
+            }
+        }
+        for (name, hint) in late {
+            self.note(&name, "lasts long", vec![hint]);
+        }
+    }
+
+    /// When the next state has lasted too long.
+    pub(crate) fn next_limit(&self) -> Option<Time> {
+        let planned =
+            self.slots.iter().filter(|(name, slot)| !slot.late && self.plan.nodes.contains_key(*name));
+        planned.filter_map(|(_, slot)| limit(slot).map(|(passes, _)| passes)).min()
+    }
+}
+
+/// What the slot waits for.
+fn waiting(slot: &Slot) -> Option<String> {
+    match slot.shown() {
+        State::Vacant if slot.waiting.is_none() => {
+            Some("no machine has been seen in its place yet".to_owned())
+        }
+        _ => slot.waiting.clone(),
+    }
+}
+
+fn hint(limit: &Limit) -> String {
+    format!("for more than {} s: {}", limit.seconds, limit.hint)
+}
+
+/// When the slot's state has lasted too long, and what is to be said then.
+fn limit(slot: &Slot) -> Option<(Time, &'static Limit)> {
+    let limit = slot.state.state().facts().limit.as_ref()?;
+    Some((slot.state.since()? + limit.duration(), limit))
 }

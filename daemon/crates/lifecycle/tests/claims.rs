@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use hardware::{Disk, Inventory, Link, MacAddr};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, ClusterPlan, Core, DeployPolicy, Effect, EtcdMember, EtcdObservation, Event,
-    Identity, InstallDisk, Machine, NodeName, NodePlan, NodeState, NodeView, Observation, Order, Output,
-    Records, ReplacePolicy, RequestId, Role, Stage, Ticket, Time, Timing, Trust, View,
+    ApplyOutcome, BootAnswer, ClusterPlan, Core, DeployPolicy, Effect, EtcdHealth, EtcdMember,
+    EtcdObservation, Event, Identity, InstallDisk, Machine, NodeName, NodePlan, NodeState, NodeView,
+    Observation, Order, Output, Records, ReplacePolicy, RequestId, Role, Stage, Ticket, Time, Timing, Trust,
+    View,
 };
 
 const MINUTE: u64 = 60_000;
@@ -183,6 +184,7 @@ fn maintenance(number: u8) -> Observation {
         fingerprint: format!("AB:{number:02}"),
         boot_id: "installer".into(),
         inventory: inventory(number),
+        contents: Vec::new(),
     }
 }
 
@@ -193,6 +195,8 @@ fn configured(number: u8, etcd: EtcdObservation) -> Observation {
         stage: Stage::Running,
         inventory: inventory(number),
         etcd,
+        holds_virtual_address: false,
+        unwell: Vec::new(),
     }
 }
 
@@ -228,7 +232,10 @@ fn a_word_for_one_key_is_none_for_another() {
     bench.order(Order::Vouch { node: "cp1".into(), fingerprint: "AB:01".into() }).unwrap();
     let Observation::Maintenance { address, boot_id, inventory, .. } = maintenance(1) else { unreachable!() };
     let fingerprint = "CD:99".to_owned();
-    bench.look("cp1", Observation::Maintenance { address, fingerprint, boot_id, inventory });
+    bench.look(
+        "cp1",
+        Observation::Maintenance { address, fingerprint, boot_id, inventory, contents: Vec::new() },
+    );
     assert!(!bench.is_pushed());
 }
 
@@ -243,9 +250,9 @@ fn on_a_trusting_site_the_machine_that_answers_is_in_every_respect_the_one_that_
     let identity = slot("cp1", false);
     bench.step(Event::BootAsked { request, machine: asking, from, attempt: 0, identity });
     let answers = |uuid| match maintenance(1) {
-        Observation::Maintenance { address, fingerprint, boot_id, inventory } => {
+        Observation::Maintenance { address, fingerprint, boot_id, inventory, contents } => {
             let inventory = Inventory { uuid, ..inventory };
-            Observation::Maintenance { address, fingerprint, boot_id, inventory }
+            Observation::Maintenance { address, fingerprint, boot_id, inventory, contents }
         }
         other => other,
     };
@@ -502,7 +509,11 @@ fn a_control_plane_is_not_replaced_while_etcd_counts_on_it() {
     two.timing.observe = Duration::from_secs(60);
     bench.step(Event::PlanChanged(Box::new(two)));
     let member = |name: &str| EtcdMember { name: name.into(), id: format!("id-{name}"), learner: false };
-    let members = |names: &[&str]| EtcdObservation::Members(names.iter().map(|name| member(name)).collect());
+    let health = EtcdHealth { leader: Some("id-cp1".into()), term: 2, errors: Vec::new() };
+    let members = |names: &[&str]| EtcdObservation::Members {
+        members: names.iter().map(|name| member(name)).collect(),
+        health: health.clone(),
+    };
     bench.install(1, "cp1");
     bench.install(2, "cp2");
     bench.look("cp1", configured(1, EtcdObservation::Waiting));

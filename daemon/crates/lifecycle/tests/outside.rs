@@ -83,6 +83,7 @@ fn it_gets_its_slot_and_is_looked_at_where_it_waits() {
         fingerprint: "key".into(),
         boot_id: "b1".into(),
         inventory,
+        contents: Vec::new(),
     };
     let looked = Event::Observed { node: node.clone(), ticket: *ticket, observation };
     let (_, effects) = outcome(core.step(looked, Time(2_000)));

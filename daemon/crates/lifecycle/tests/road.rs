@@ -1,243 +1,20 @@
 //! The core through its public face: one slot, one event at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod bench;
+
+use bench::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use hardware::{Disk, DiskSelector, Inventory, Link, MacAddr};
+use hardware::{Disk, DiskSelector, Inventory, MacAddr};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, DeployPolicy, Effect, EtcdMember,
-    EtcdObservation, Event, Identity, InstallDisk, LinkNeed, Machine, NodeName, NodePlan, NodeState,
-    Observation, Output, Progress, Records, ReplacePolicy, RequestId, Role, Stage, StepOutcome, Ticket, Time,
-    Timing, Trust,
+    ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, Effect, EtcdObservation, Event,
+    Identity, InstallDisk, LinkNeed, NodePlan, NodeState, Observation, Progress, Role, StepOutcome, Ticket,
+    Trust,
 };
-
-const DISK: &str = "/dev/nvme0n1";
-
-fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
-    let nodes = nodes.iter().zip(11u8..).map(|(&(name, role), last)| {
-        let plan = NodePlan {
-            role,
-            address: IpAddr::from([10, 0, 0, last]),
-            install_disk: InstallDisk::Path(DISK.into()),
-            links: Vec::new(),
-        };
-        (NodeName::from(name), plan)
-    });
-    ClusterPlan {
-        cluster_id: "c1".into(),
-        nodes: nodes.collect(),
-        virtual_address: Some(IpAddr::from([10, 0, 0, 10])),
-        deploy: DeployPolicy::Ask,
-        trust: Trust::Attested,
-        replace: ReplacePolicy::Ask,
-        handover: vec!["namespaces".into()],
-        timing: Timing::default(),
-    }
-}
-
-fn machine(last: u8) -> Machine {
-    Machine { macs: BTreeSet::from([MacAddr([2, 0, 0, 0, 0, last])]), uuid: None, serial: None }
-}
-
-fn inventory(last: u8) -> Inventory {
-    Inventory {
-        links: vec![Link { name: "eth0".into(), mac: MacAddr([2, 0, 0, 0, 0, last]), up: true }],
-        disks: vec![Disk {
-            dev_path: DISK.into(),
-            transport: "nvme".into(),
-            model: "M1".into(),
-            ..Disk::default()
-        }],
-        ..Inventory::default()
-    }
-}
-
-/// A core with its store and the effects that are in flight.
-struct Bench {
-    core: Core,
-    records: Records,
-    flying: Vec<Effect>,
-    /// the journal's lines about waiting
-    waits: Vec<String>,
-    now: u64,
-    questions: u64,
-}
-
-impl Bench {
-    fn new(plan: ClusterPlan) -> Self {
-        let core = Core::restore(plan, &Records::default(), 1).unwrap();
-        Self {
-            core,
-            records: Records::default(),
-            flying: Vec::new(),
-            waits: Vec::new(),
-            now: 1_000,
-            questions: 0,
-        }
-    }
-
-    fn step(&mut self, event: Event) {
-        self.now += 1;
-        for output in self.core.step(event, Time(self.now)) {
-            match output {
-                Output::Persist { writes, notes } => {
-                    let waits = notes.into_iter().filter(|note| note.what == "waiting");
-                    self.waits.extend(waits.flat_map(|note| note.evidence));
-                    for write in writes {
-                        match write.key.strip_prefix("node/") {
-                            Some(name) => self.records.nodes.insert(name.into(), write.value),
-                            None => self.records.cluster.replace(write.value),
-                        };
-                    }
-                }
-                Output::Publish(_) => {}
-                Output::Start(effect) => self.flying.push(effect),
-            }
-        }
-    }
-
-    fn ask(&mut self, last: u8, node: &str, attested: bool) -> BootAnswer {
-        let identity =
-            Identity::Slot { node: node.into(), port: None, attested, evidence: vec!["a test".into()] };
-        self.ask_as(last, identity, 0)
-    }
-
-    fn ask_as(&mut self, last: u8, identity: Identity, attempt: u32) -> BootAnswer {
-        self.questions += 1;
-        let request = RequestId(self.questions);
-        let from = IpAddr::from([10, 0, 0, 100 + last]);
-        self.step(Event::BootAsked { request, machine: machine(last), from, attempt, identity });
-        let position =
-            self.flying.iter().position(|effect| matches!(effect, Effect::AnswerBoot { .. })).unwrap();
-        match self.flying.remove(position) {
-            Effect::AnswerBoot { answer, .. } => answer,
-            _ => unreachable!(),
-        }
-    }
-
-    fn permit(&mut self, node: &str) {
-        self.step(Event::PermitGranted { node: Some(node.into()), by: "ann".into() });
-    }
-
-    /// Answers the look that is in flight for a node.
-    fn look(&mut self, node: &str, observation: Observation) {
-        self.now += 60_000;
-        self.step(Event::Tick);
-        let ticket = self.take(|effect| match effect {
-            Effect::Observe { node: observed, ticket, .. } if observed.0 == node => Some(*ticket),
-            _ => None,
-        });
-        self.step(Event::Observed { node: node.into(), ticket, observation });
-    }
-
-    fn take<T>(&mut self, pick: impl Fn(&Effect) -> Option<T>) -> T {
-        let position = self.flying.iter().position(|effect| pick(effect).is_some());
-        let position = position.unwrap_or_else(|| panic!("not in flight: {:?}", self.flying));
-        pick(&self.flying.remove(position)).unwrap()
-    }
-
-    /// Where the next look at a node goes, most likely place first.
-    fn candidates(&mut self, node: &str) -> Vec<IpAddr> {
-        self.now += 60_000;
-        self.step(Event::Tick);
-        self.take(|effect| match effect {
-            Effect::Observe { node: observed, candidates, .. } if observed.0 == node => {
-                Some(candidates.clone())
-            }
-            _ => None,
-        })
-    }
-
-    fn state(&self, node: &str) -> &NodeState {
-        self.core.node(&node.into()).unwrap()
-    }
-
-    fn waiting(&self, node: &str) -> String {
-        self.core.view(Time(self.now)).nodes[&NodeName::from(node)].waiting.clone().unwrap_or_default()
-    }
-
-    fn cluster_waiting(&self) -> String {
-        self.core.view(Time(self.now)).cluster.waiting.unwrap_or_default()
-    }
-
-    fn is_applying(&self) -> bool {
-        self.flying.iter().any(|effect| matches!(effect, Effect::Apply { .. }))
-    }
-
-    /// From vacant to configured, in the boot `after`.
-    fn configure(&mut self, last: u8, node: &str, etcd: EtcdObservation) {
-        self.permit(node);
-        assert!(matches!(self.ask(last, node, true), BootAnswer::Deploy { .. }));
-        self.look(node, maintenance(last, "before"));
-        let ticket = self.applying(node);
-        self.step(Event::Applied { node: node.into(), ticket, outcome: ApplyOutcome::Accepted });
-        self.look(node, configured(last, "after", etcd));
-    }
-
-    fn applying(&mut self, node: &str) -> Ticket {
-        self.take(|effect| match effect {
-            Effect::Apply { node: told, ticket, .. } if told.0 == node => Some(*ticket),
-            _ => None,
-        })
-    }
-
-    fn bootstrapping(&mut self) -> (Ticket, String) {
-        self.take(|effect| match effect {
-            Effect::Bootstrap { ticket, node, .. } => Some((*ticket, node.0.clone())),
-            _ => None,
-        })
-    }
-
-    fn nobody_has_the_virtual_address(&mut self) {
-        let ticket = self.take(|effect| match effect {
-            Effect::ProbeVirtualAddress { ticket, .. } => Some(*ticket),
-            _ => None,
-        });
-        self.step(Event::VirtualAddressProbed { ticket, owner: None });
-    }
-
-    /// The process dies; the next one has the store and nothing else.
-    fn restart(&mut self) {
-        self.core = Core::restore(self.plan(), &self.records, self.now).unwrap();
-        self.flying.clear();
-        self.step(Event::Tick);
-    }
-
-    fn plan(&self) -> ClusterPlan {
-        plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)])
-    }
-}
-
-fn maintenance(last: u8, boot_id: &str) -> Observation {
-    Observation::Maintenance {
-        address: IpAddr::from([10, 0, 0, 100 + last]),
-        fingerprint: format!("key of {last}"),
-        boot_id: boot_id.into(),
-        inventory: inventory(last),
-    }
-}
-
-fn configured(last: u8, boot_id: &str, etcd: EtcdObservation) -> Observation {
-    Observation::Configured {
-        address: IpAddr::from([10, 0, 0, 10 + last]),
-        boot_id: boot_id.into(),
-        stage: Stage::Running,
-        inventory: inventory(last),
-        etcd,
-    }
-}
-
-fn members(names: &[&str]) -> EtcdObservation {
-    let member = |name: &&str| EtcdMember { name: (*name).into(), id: format!("id-{name}"), learner: false };
-    EtcdObservation::Members(names.iter().map(member).collect())
-}
-
-fn two_control_planes() -> Bench {
-    Bench::new(plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)]))
-}
 
 #[test]
 fn nothing_is_installed_without_a_permit() {
@@ -343,7 +120,10 @@ fn machines_that_swapped_addresses_are_found_where_they_answer() {
     let Observation::Maintenance { fingerprint, boot_id, inventory, .. } = maintenance(2, "b1") else {
         unreachable!()
     };
-    bench.look("cp1", Observation::Maintenance { address: at, fingerprint, boot_id, inventory });
+    bench.look(
+        "cp1",
+        Observation::Maintenance { address: at, fingerprint, boot_id, inventory, contents: Vec::new() },
+    );
     assert!(bench.waiting("cp1").contains("was expected"), "{}", bench.waiting("cp1"));
     bench.look("cp2", Observation::Silent { detail: "nobody is there".into() });
     assert_eq!(bench.candidates("cp2").first(), Some(&at));
@@ -427,7 +207,11 @@ fn a_stranger_with_our_ca_proves_nothing_for_the_slot() {
     bench.ask(1, "cp1", true);
     bench.look("cp1", configured(2, "after", EtcdObservation::Waiting));
     assert!(matches!(bench.state("cp1"), NodeState::Deploying { .. }));
-    assert!(bench.waiting("cp1").contains("answers with our CA where"), "{}", bench.waiting("cp1"));
+    assert!(
+        bench.waiting("cp1").contains("answers with our CA at 10.0.0.12 where"),
+        "{}",
+        bench.waiting("cp1")
+    );
 }
 
 #[test]
@@ -470,13 +254,6 @@ fn a_cluster_that_we_did_not_found_is_not_founded_again() {
     bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
     assert!(bench.cluster_waiting().contains("did not bootstrap"), "{}", bench.cluster_waiting());
     assert!(bench.flying.iter().all(|effect| matches!(effect, Effect::Observe { .. })));
-}
-
-/// Patience long enough that looks a minute apart count as fresh.
-fn patient() -> Bench {
-    let mut plan = plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane)]);
-    plan.timing.observe = std::time::Duration::from_secs(60);
-    Bench::new(plan)
 }
 
 fn bootstrapped() -> Bench {

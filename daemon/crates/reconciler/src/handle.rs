@@ -60,6 +60,7 @@ pub(crate) enum Input {
     Met { mac: MacAddr, met: Option<Met> },
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
     Order { order: Order, by: String, answer: oneshot::Sender<Result<String, OrderError>> },
+    Fetched { from: IpAddr },
     Ports { answer: oneshot::Sender<Ports> },
     Explain { machine: String, answer: oneshot::Sender<Vec<Explained>> },
     Site { site: Arc<Site>, taken: oneshot::Sender<()> },
@@ -165,6 +166,11 @@ impl Handle {
         wait.await.map_err(|_| AskError)?
     }
 
+    /// A boot file was fetched.
+    pub async fn fetched(&self, from: IpAddr) -> Result<(), AskError> {
+        self.send(Input::Fetched { from }).await
+    }
+
     /// Every port, with who is seen there now.
     pub async fn ports(&self) -> Result<Ports, AskError> {
         let (answer, wait) = oneshot::channel();
@@ -214,6 +220,7 @@ impl std::fmt::Debug for Input {
             Self::Met { .. } => "Met",
             Self::Deploy { .. } => "Deploy",
             Self::Order { .. } => "Order",
+            Self::Fetched { .. } => "Fetched",
             Self::Ports { .. } => "Ports",
             Self::Explain { .. } => "Explain",
             Self::Site { .. } => "Site",

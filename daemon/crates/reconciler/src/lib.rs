@@ -7,6 +7,7 @@
 mod checkpoint;
 mod clock;
 mod handle;
+mod high_water;
 mod publish;
 mod restore;
 mod run;
@@ -18,6 +19,7 @@ mod world;
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
 pub use handle::{AskError, BootQuestion, DeployError, Explained, Handle, OrderError, Ports};
+pub use high_water::HighWater;
 pub use publish::{Published, boot_view};
 pub use restore::RestoreError;
 pub use run::{Reconciler, RunError};

@@ -17,13 +17,14 @@ pub enum RestoreError {
 /// Where the core's records of nodes are.
 const NODES: &str = "node/";
 
-pub(crate) async fn restore(store: &Store, plan: ClusterPlan) -> Result<Core, RestoreError> {
+/// `is_older`: something outside of the store remembers more than it holds.
+pub(crate) async fn restore(store: &Store, plan: ClusterPlan, is_older: bool) -> Result<Core, RestoreError> {
     let cluster = store.get("cluster").await?.map(|entry| entry.value);
     let nodes = store.list(NODES).await?.into_iter().filter_map(|entry| {
         let name = NodeName(entry.key.strip_prefix(NODES)?.to_owned());
         Some((name, entry.value))
     });
-    let records = Records { cluster, nodes: nodes.collect() };
+    let records = Records { cluster, nodes: nodes.collect(), is_older };
     Ok(Core::restore(plan, &records, fresh_seed())?)
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Checkpoints, Clock, DeployError, Handle, Met, OrderError, Published, RestoreError, World,
+    Checkpoints, Clock, DeployError, Handle, HighWater, Met, OrderError, Published, RestoreError, World,
     handle::Input,
     restore::restore,
     sightings::Evidence,
@@ -45,6 +45,7 @@ pub struct Reconciler<W> {
     world: Arc<W>,
     clock: Clock,
     checkpoints: Checkpoints,
+    high_water: HighWater,
     site: Arc<Site>,
     core: Core,
     evidence: Evidence,
@@ -76,8 +77,13 @@ impl<W: World> Reconciler<W> {
         world: Arc<W>,
         clock: Clock,
         checkpoints: Checkpoints,
+        high_water: HighWater,
     ) -> Result<(Self, Handle), RestoreError> {
-        let core = restore(&store, site.plan()).await?;
+        let is_older = high_water.is_above(store.revision());
+        if is_older {
+            tracing::warn!("the store is older than what was done since: it was brought back from a backup");
+        }
+        let core = restore(&store, site.plan(), is_older).await?;
         let (inputs, queue) = mpsc::channel(QUEUE);
         let (published, reader) = watch::channel(Published::from(core.view(clock.now())));
         let reconciler = Self {
@@ -86,6 +92,7 @@ impl<W: World> Reconciler<W> {
             world,
             clock,
             checkpoints,
+            high_water,
             site,
             core,
             queue,
@@ -153,8 +160,9 @@ impl<W: World> Reconciler<W> {
         }
         if let Some(transaction) = turn.transaction(now) {
             self.checkpoints.reach(|| format!("before commit: {}", turn.name()));
-            if let Err(error) = self.store.commit(transaction).await {
-                return self.abandon(&turn, waiting, &error).await;
+            match self.store.commit(transaction).await {
+                Ok(revision) => self.high_water.rise_to(revision),
+                Err(error) => return self.abandon(&turn, waiting, &error).await,
             }
             self.checkpoints.reach(|| format!("after commit: {}", turn.name()));
             turn.log();
@@ -274,6 +282,7 @@ impl<W: World> Reconciler<W> {
                     None
                 }
             },
+            Input::Fetched { from } => Some(Event::Fetched { from }),
             Input::Ports { answer } => {
                 // whoever asked may be gone
                 answer.send(self.evidence.ports(now)).ok();
@@ -358,7 +367,9 @@ impl<W: World> Reconciler<W> {
             question.send(BootAnswer::Retry { seconds: 5, reason }).ok();
         }
         sleep(AFTER_FAILURE).await;
-        self.core = restore(&self.store, self.site.plan()).await?;
+        // a doubt that could not be stored is not forgotten
+        let is_older = self.high_water.is_above(self.store.revision());
+        self.core = restore(&self.store, self.site.plan(), is_older).await?;
         Ok(())
     }
 }

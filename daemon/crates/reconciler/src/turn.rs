@@ -75,6 +75,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
         Effect::AnswerBoot { answer, .. } => match answer {
             BootAnswer::Deploy { node } => format!("answer boot: deploy {node}"),
             BootAnswer::Identify { .. } => "answer boot: identify".to_owned(),
+            BootAnswer::Wipe { node } => format!("answer boot: wipe {node}"),
             BootAnswer::Retry { .. } => "answer boot: retry".to_owned(),
             BootAnswer::LocalDisk { .. } => "answer boot: local disk".to_owned(),
             BootAnswer::Refused { .. } => "answer boot: refused".to_owned(),

@@ -13,7 +13,7 @@ use std::{
 use hardware::{Disk, Inventory, Link, MacAddr};
 use identity::Marks;
 use lifecycle::{ApplyOutcome, BootAnswer, Effect, Event, NodeName, Observation};
-use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, Met, Reconciler, World};
+use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, HighWater, Met, Reconciler, World};
 use site::{Files, Site};
 use store::Store;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -87,6 +87,7 @@ impl World for Played {
                     fingerprint: "f".into(),
                     boot_id: "b".into(),
                     inventory: inventory(),
+                    contents: Vec::new(),
                 };
                 Event::Observed { node, ticket, observation }
             }
@@ -113,7 +114,9 @@ impl Running {
         let world = Arc::new(world);
         let (clock, checkpoints) = (Clock::system(), Checkpoints::none());
         let (reconciler, handle) =
-            Reconciler::new(site(), store.clone(), Arc::clone(&world), clock, checkpoints).await.unwrap();
+            Reconciler::new(site(), store.clone(), Arc::clone(&world), clock, checkpoints, HighWater::none())
+                .await
+                .unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(reconciler.run(stop.clone()));
         Self { handle, world, store, stop, task }

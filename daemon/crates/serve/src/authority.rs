@@ -98,4 +98,10 @@ pub trait BootAuthority: Send + Sync + 'static {
     /// Takes in what the machine with this card found out about itself and, when it can start a kernel by itself,
     /// answers what it shall boot.
     fn report(&self, mac: MacAddr, from: IpAddr, report: Report) -> impl Future<Output = BootReply> + Send;
+
+    /// A machine at this address began to fetch an image. Nothing is answered to it.
+    fn fetched(&self, from: IpAddr) -> impl Future<Output = ()> + Send {
+        tracing::debug!(%from, "fetches an image");
+        std::future::ready(())
+    }
 }

@@ -218,7 +218,7 @@ impl Site {
     }
 
     /// The shared address of the control planes: the one in the endpoint, else the first.
-    fn virtual_address(&self) -> Option<std::net::IpAddr> {
+    pub fn virtual_address(&self) -> Option<std::net::IpAddr> {
         let addresses = self.cluster.virtual_addresses();
         let endpoint = self.cluster.endpoint_host.parse().ok();
         addresses

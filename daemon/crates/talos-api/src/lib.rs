@@ -36,6 +36,7 @@ mod snapshot;
 pub mod tls;
 mod upgrade;
 mod upkeep;
+mod volumes;
 
 pub use access::ClientConfiguration;
 pub use client::{Client, DEADLINE, PORT};
@@ -57,3 +58,4 @@ pub use resource::{Change, Kind, Resource};
 pub use snapshot::SnapshotError;
 pub use upgrade::ShutdownMode;
 pub use upkeep::{AlarmKind, EtcdAlarm};
+pub use volumes::{DISCOVERED_VOLUMES, Volume};

@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    async fn specs<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<(String, T)>, CallError> {
+    pub(crate) async fn specs<T: DeserializeOwned>(&self, kind: Kind) -> Result<Vec<(String, T)>, CallError> {
         let read = |resource: Resource| {
             let spec = resource.read().map_err(|reason| self.unusable(kind.name, reason))?;
             Ok((resource.id, spec))
@@ -294,7 +294,7 @@ impl From<DiskSpec> for Disk {
 }
 
 /// Go writes an empty slice or pointer as `null`.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

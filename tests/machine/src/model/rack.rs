@@ -61,7 +61,11 @@ impl Rack {
     }
 
     fn deliver(&mut self, name: &str, ticket: u64, to: IpAddr, call: PeerCall, now: u64) {
+        let authority = |machine: &Machine| machine.config().map(|config| config.os_ca.certificate.clone());
+        let ours = self.machines.get(name).and_then(authority);
         let reached = if self.unplugged.contains(name) { None } else { self.at(to) };
+        // machines of two clusters do not accept each other's certificates
+        let reached = reached.filter(|machine| authority(machine) == ours);
         let result = reached.map_or(Err(PeerRefusal::Unreachable), |machine| machine.peer(call, now));
         if let Some(machine) = self.machines.get_mut(name) {
             machine.peer_answer(ticket, result, now);

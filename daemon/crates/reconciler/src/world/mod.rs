@@ -1,5 +1,6 @@
 //! Effects carried out for real. Each ends as the one event the core waits for, whatever happens.
 
+mod look;
 mod step;
 pub(crate) mod talos;
 

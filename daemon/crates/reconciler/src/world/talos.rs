@@ -1,36 +1,24 @@
 //! The real machines: probed, asked, given their config, bootstrapped; and the API server behind them.
 
 use std::{
-    future::pending,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use handover::Step;
-use lifecycle::{
-    ApplyOutcome, BootstrapOutcome, Effect, EtcdMember, EtcdObservation, Event, NodeName, Observation, Stage,
-};
+use lifecycle::{ApplyOutcome, BootstrapOutcome, Effect, Event, NodeName, Observation};
 use site::Site;
-use talos_api::{
-    ApplyMode, CallError, Client, ConnectError, Credentials, Fingerprint, PORT, Peer, ProbeError, probe,
-};
+use talos_api::{ApplyMode, CallError, Client, Credentials, Fingerprint, PORT, Peer, probe};
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
-use tokio::{
-    net::TcpStream,
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::Code;
 
-use super::{Met, World, step::run_step};
-
-/// For one look: connecting, the handshake, and each question.
-const LOOK: Duration = Duration::from_secs(3);
-
-/// A machine on a local network that has not taken a connection by then is asked for by ARP, and every so often
-/// again; a lost packet of a connection's begin is repeated after a second, and finds the machine then.
-const ELSEWHERE: Duration = Duration::from_millis(400);
+use super::{
+    Met, World,
+    look::{LOOK, observe, waiting},
+    step::run_step,
+};
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -43,7 +31,7 @@ pub struct Cluster {
     pub secrets: SecretsBundle,
     /// the hand-over's objects
     pub steps: Vec<Step>,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
 }
 
 /// The secrets bundle does not make a working client.
@@ -133,98 +121,8 @@ impl World for Talos {
     }
 }
 
-fn machine_api(address: IpAddr) -> SocketAddr {
+pub(super) fn machine_api(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, PORT)
-}
-
-/// Looks at each address in turn until one tells something.
-async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
-    let mut silence = Vec::new();
-    for &address in candidates {
-        let found = match first_word(cluster, address).await {
-            Ok(Peer::Foreign { subject }) => Ok(Observation::Foreign { address, subject }),
-            Ok(Peer::Maintenance { fingerprint }) => waiting(address, &fingerprint).await,
-            Ok(Peer::Ours) => configured(cluster, address).await,
-            Err(error) => Err(error.into()),
-        };
-        match found {
-            Ok(observation) => return observation,
-            Err(error) => silence.push(error.to_string()),
-        }
-    }
-    Observation::Silent { detail: silence.join("; ") }
-}
-
-/// Who answers at the address. A machine that took it over from another one is where the kernel does not send to yet.
-async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
-    let local = |v4| cluster.site.networks().iter().find(move |network| network.subnet.contains(&v4));
-    let asking = async {
-        let IpAddr::V4(v4) = address else { return pending().await };
-        let Some(network) = local(v4) else { return pending().await };
-        loop {
-            sleep(ELSEWHERE).await;
-            if let Err(error) = net::arp::ask(&network.interface, v4).await {
-                tracing::debug!(%address, %error, "the segment was not asked for it");
-            }
-        }
-    };
-    tokio::select! {
-        found = probe(machine_api(address), cluster.credentials.authority(), LOOK) => found,
-        never = asking => never,
-    }
-}
-
-/// A look that showed nothing to decide on.
-#[derive(Debug, thiserror::Error)]
-enum LookError {
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// without it one boot cannot be told from the next
-    #[error("{0} answers, but does not tell its boot yet")]
-    NoBoot(IpAddr),
-}
-
-async fn waiting(address: IpAddr, fingerprint: &Fingerprint) -> Result<Observation, LookError> {
-    let client = Client::maintenance(machine_api(address), fingerprint).await?.with_deadline(LOOK);
-    let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;
-    let inventory = client.inventory().await?;
-    Ok(Observation::Maintenance { address, fingerprint: fingerprint.to_string(), boot_id, inventory })
-}
-
-async fn configured(cluster: &Cluster, address: IpAddr) -> Result<Observation, LookError> {
-    let client = Client::configured(machine_api(address), &cluster.credentials).await?.with_deadline(LOOK);
-    let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;
-    let inventory = client.inventory().await?;
-    let stage = match client.machine_status().await?.stage {
-        talos_api::Stage::Running => Stage::Running,
-        _ => Stage::Other,
-    };
-    let etcd = etcd(&client).await?;
-    Ok(Observation::Configured { address, boot_id, stage, inventory, etcd })
-}
-
-/// Members are proof that etcd has data; a service that still prepares is proof that it has none.
-async fn etcd(client: &Client) -> Result<EtcdObservation, CallError> {
-    let services = client.services().await?;
-    let Some(service) = services.into_iter().find(|service| service.id == "etcd") else {
-        return Ok(EtcdObservation::None);
-    };
-    match (client.etcd_members(true).await, service.state.as_str()) {
-        (Ok(members), _) => {
-            let member = |member: talos_api::EtcdMember| EtcdMember {
-                name: member.hostname,
-                id: format!("{:016x}", member.id),
-                learner: member.learner,
-            };
-            Ok(EtcdObservation::Members(members.into_iter().map(member).collect()))
-        }
-        (Err(_), "Preparing" | "Waiting") => Ok(EtcdObservation::Waiting),
-        (Err(error), state) => Ok(EtcdObservation::Unknown { reason: format!("etcd is {state}: {error}") }),
-    }
 }
 
 async fn apply(cluster: &Cluster, node: &NodeName, address: IpAddr, fingerprint: &str) -> ApplyOutcome {
@@ -246,17 +144,25 @@ async fn apply(cluster: &Cluster, node: &NodeName, address: IpAddr, fingerprint:
         Ok(client) => client,
         Err(error) => return ApplyOutcome::Unknown { reason: error.to_string() },
     };
-    // AUTO is the one mode that every version takes in maintenance (talos.md §6.3)
+    // AUTO is the one mode that every version takes in maintenance (talos.md §6.3); asked dry, the machine judges
+    // the config without keeping anything of it
+    if let Err(error) = client.apply_configuration(&yaml, ApplyMode::Auto, true).await {
+        return outcome(&error);
+    }
     match client.apply_configuration(&yaml, ApplyMode::Auto, false).await {
         Ok(_) => ApplyOutcome::Accepted,
-        Err(error) => match error.code() {
-            // "already in progress", "already applied and node is rebooting"
-            Code::FailedPrecondition => ApplyOutcome::Accepted,
-            Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented => {
-                ApplyOutcome::Refused { reason: error.to_string() }
-            }
-            _ => ApplyOutcome::Unknown { reason: error.to_string() },
-        },
+        Err(error) => outcome(&error),
+    }
+}
+
+fn outcome(error: &CallError) -> ApplyOutcome {
+    match error.code() {
+        // "already in progress", "already applied and node is rebooting"
+        Code::FailedPrecondition => ApplyOutcome::Accepted,
+        Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented => {
+            ApplyOutcome::Refused { reason: error.to_string() }
+        }
+        _ => ApplyOutcome::Unknown { reason: error.to_string() },
     }
 }
 

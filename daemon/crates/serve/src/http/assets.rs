@@ -2,15 +2,16 @@
 
 use ::boot::{Asset, AssetName, AssetNameError};
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tower_http::services::ServeFile;
 
-use super::{BootServer, text};
+use super::{BootServer, Ends, text};
 use crate::authority::BootAuthority;
 
 /// RFC 9530 §3: the digest of the whole file, also when only a part of it is sent.
@@ -29,10 +30,16 @@ pub(super) async fn ipxe<A: BootAuthority>(
 
 pub(super) async fn image<A: BootAuthority>(
     State(server): State<BootServer<A>>,
+    Extension(ends): Extension<Ends>,
     Path((schematic, version, file)): Path<(String, String, String)>,
     request: Request,
 ) -> Response {
-    serve(&server, AssetName::image(&schematic, &version, &file), request).await
+    let fetches = request.method() == Method::GET;
+    let response = serve(&server, AssetName::image(&schematic, &version, &file), request).await;
+    if fetches && response.status().is_success() {
+        server.authority.fetched(ends.peer.ip().to_canonical()).await;
+    }
+    response
 }
 
 pub(super) async fn serve<A>(

@@ -1,0 +1,185 @@
+//! Looks at machines: when one is due, where it looks, and which state hears what it shows.
+
+use std::net::IpAddr;
+
+use hardware::Inventory;
+
+use crate::{
+    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Ticket, Time,
+    core::Look, states::maintenance::Waiting,
+};
+
+impl<G: Guards> Core<G> {
+    /// Starts a look at every machine that is due and not busy.
+    pub(crate) fn look_where_due(&mut self, now: Time) {
+        let due: Vec<(NodeName, Vec<IpAddr>)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.in_flight.is_none() && slot.next_look <= now)
+            .filter_map(|(name, slot)| {
+                let plan = self.plan.nodes.get(name)?;
+                let claim = slot.state.claim()?;
+                let netboot = claim.netboot_address;
+                let candidates = if slot.state.is_configured() {
+                    [Some(plan.address), slot.address, netboot]
+                } else {
+                    [slot.address, netboot, Some(plan.address)]
+                };
+                // a look ends at the first address that answers: where others answered is asked last
+                let strange = |address: &IpAddr| slot.strangers.iter().position(|strange| strange == address);
+                let mut ordered: Vec<IpAddr> = candidates.into_iter().flatten().collect();
+                ordered.sort_by_key(strange);
+                let mut distinct = Vec::new();
+                for address in ordered {
+                    // the shared address belongs to no machine
+                    if !distinct.contains(&address) && Some(address) != self.plan.virtual_address {
+                        distinct.push(address);
+                    }
+                }
+                Some((name.clone(), distinct))
+            })
+            .collect();
+        for (node, candidates) in due {
+            let ticket = self.ticket();
+            if let Some(slot) = self.slots.get_mut(&node) {
+                slot.in_flight = Some(ticket);
+            }
+            self.start(Effect::Observe { node, ticket, candidates });
+        }
+    }
+
+    /// Whether this reply answers the effect that is under way; late replies of older ones do not.
+    pub(crate) fn takes_reply(&mut self, node: &NodeName, ticket: Ticket) -> bool {
+        let own = !self.guards.on(Guard::OwnReply);
+        match self.slots.get_mut(node) {
+            Some(slot) if slot.in_flight == Some(ticket) || own => {
+                slot.in_flight = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for what is under way for the cluster.
+    pub(crate) fn takes_cluster_reply(&mut self, ticket: Ticket) -> bool {
+        let takes = self.work.in_flight == Some(ticket) || !self.guards.on(Guard::OwnClusterReply);
+        if takes {
+            self.work.in_flight = None;
+        }
+        takes
+    }
+
+    pub(crate) fn observed(&mut self, name: &NodeName, ticket: Ticket, observation: Observation, now: Time) {
+        if !self.takes_reply(name, ticket) {
+            return;
+        }
+        let timing = self.plan.timing;
+        let settled = matches!(self.cluster, Cluster::HandedOver { .. });
+        if let Some(slot) = self.slots.get_mut(name) {
+            let resting = settled && matches!(slot.state, NodeState::Ready { .. });
+            slot.next_look = now + if resting { timing.watch } else { timing.observe };
+        }
+        match observation {
+            Observation::Silent { detail } => {
+                self.missed(name, now);
+                self.saw_silence(name, &detail);
+            }
+            Observation::Foreign { address, subject } => {
+                self.missed(name, now);
+                self.forget_look(name);
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.met_stranger(address);
+                }
+                self.wait(
+                    name,
+                    format!(
+                        "the machine at {address} belongs to another cluster ({subject}) and is not touched: if it \
+                         is the machine of this slot, `ichord approve {name} --erase DISK` lets its next netboot \
+                         wipe that disk once"
+                    ),
+                );
+            }
+            Observation::Maintenance { address, fingerprint, boot_id, inventory, contents } => {
+                self.forget_look(name);
+                if self.heard(name, &inventory, now)
+                    && let Some(slot) = self.slots.get_mut(name)
+                {
+                    slot.address = Some(address);
+                    slot.fingerprint = Some(fingerprint.clone());
+                }
+                self.saw_maintenance(
+                    name,
+                    Waiting { address, fingerprint, boot_id, inventory, contents },
+                    now,
+                );
+            }
+            Observation::Configured {
+                address,
+                boot_id,
+                stage,
+                inventory,
+                etcd,
+                holds_virtual_address,
+                unwell,
+            } => {
+                self.heard(name, &inventory, now);
+                let look = Look { at: now, address, boot_id, stage, etcd, holds_virtual_address, unwell };
+                self.saw_configured(name, look, &inventory, now);
+            }
+        }
+    }
+
+    /// Whether it is the holder who answers; a stranger at its address is its silence.
+    fn heard(&mut self, name: &NodeName, inventory: &Inventory, now: Time) -> bool {
+        let Some(slot) = self.slots.get_mut(name) else { return false };
+        slot.fingerprint = None;
+        let found = Machine::from(inventory);
+        let is_holder = slot.state.claim().is_some_and(|claim| claim.machine.is_same_as(&found));
+        if is_holder {
+            (slot.heard, slot.silent) = (true, None);
+        } else {
+            slot.silent.get_or_insert(now);
+        }
+        is_holder
+    }
+
+    fn missed(&mut self, name: &NodeName, now: Time) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.fingerprint = None;
+            slot.silent.get_or_insert(now);
+        }
+    }
+
+    /// Addresses of the pool move. A machine that answers where another was expected has said where it is itself,
+    /// and that the other one is elsewhere.
+    pub(crate) fn found_another(&mut self, expected: &NodeName, found: &Machine, address: IpAddr, now: Time) {
+        if let Some(slot) = self.slots.get_mut(expected) {
+            slot.met_stranger(address);
+        }
+        if let Some(slot) = self.held_by(found).and_then(|holder| self.slots.get_mut(&holder)) {
+            slot.address = Some(address);
+            slot.strangers.retain(|strange| *strange != address);
+            slot.next_look = slot.next_look.min(now);
+        }
+    }
+
+    pub(crate) fn forget_look(&mut self, name: &NodeName) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.look = None;
+        }
+    }
+
+    /// A claimed machine was seen at an address: look there at once.
+    pub(crate) fn located(&mut self, mac: hardware::MacAddr, address: IpAddr, now: Time) {
+        let holder = |slot: &&mut crate::core::Slot| {
+            slot.state.claim().is_some_and(|claim| claim.machine.macs.contains(&mac))
+        };
+        if let Some(slot) = self.slots.values_mut().find(holder)
+            && (slot.address != Some(address) || slot.strangers.contains(&address))
+        {
+            slot.address = Some(address);
+            slot.strangers.retain(|strange| *strange != address);
+            slot.next_look = now;
+        }
+    }
+}

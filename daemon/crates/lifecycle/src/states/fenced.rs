@@ -1,0 +1,87 @@
+//! Fenced: the machine holds the slot and is plugged in where another one belongs. It gets nothing
+//! until the cable is right again or a person releases it.
+
+use super::{Facts, State};
+use crate::{Core, Guard, Guards, Identity, Machine, NodeName, NodeState, Progress, Time};
+
+pub(super) const FACTS: Facts = Facts {
+    name: "fenced",
+    means: "its evidence contradicts its claim: it gets nothing",
+    limit: None,
+    next: &[
+        (State::Firmware, "the evidence agrees again"),
+        (State::Installing, "the evidence agrees again, and Talos had taken the config"),
+        (State::Configured, "it answers with our CA: it had its config"),
+        (State::Vacant, "released by a person, or replaced"),
+    ],
+};
+
+impl<G: Guards> Core<G> {
+    /// A machine holds one slot and shows up in another's place: the reason for which it gets nothing there.
+    pub(crate) fn misplaced(
+        &mut self,
+        held: &NodeName,
+        machine: &Machine,
+        there: &NodeName,
+        evidence: Vec<String>,
+        now: Time,
+    ) -> String {
+        let reason = format!("wrong cable: {held} ({machine}) is plugged into the port of {there}");
+        self.warn(held, Some(reason.clone()), evidence.clone());
+        match self.node(held).cloned() {
+            Some(NodeState::Deploying { claim, permit, progress }) => {
+                let state = NodeState::Fenced { claim, permit, progress, since: now, reason: reason.clone() };
+                self.move_node(held, state, [vec![reason.clone()], evidence].concat());
+            }
+            Some(NodeState::Failed { claim, permit, .. }) => {
+                let progress = Progress::Firmware { since: now };
+                let state = NodeState::Fenced { claim, permit, progress, since: now, reason: reason.clone() };
+                self.move_node(held, state, [vec![reason.clone()], evidence].concat());
+            }
+            // a machine that has its config keeps it: a cable does not change what it is
+            _ => return reason,
+        }
+        self.wait(held, reason.clone());
+        reason
+    }
+
+    /// The evidence names the slot that the machine holds.
+    pub(crate) fn back_in_place(&mut self, held: &NodeName, evidence: Vec<String>, now: Time) {
+        self.warn(held, None, evidence.clone());
+        let Some(NodeState::Fenced { claim, permit, progress, .. }) =
+            self.slots.get(held).map(|slot| slot.state.clone())
+        else {
+            return;
+        };
+        let progress = match progress {
+            Progress::Installing { .. } => progress,
+            _ => Progress::Firmware { since: now },
+        };
+        self.move_node(held, NodeState::Deploying { claim, permit, progress }, evidence);
+    }
+
+    /// Evidence about a machine changed. A witness that comes later completes a claim; it never moves one.
+    pub(crate) fn identified(&mut self, machine: &Machine, identity: Identity, now: Time) {
+        let Some(held) = self.held_by(machine) else { return };
+        match identity {
+            Identity::Slot { node, attested, port, evidence } if node == held => {
+                self.back_in_place(&held, evidence.clone(), now);
+                let Some(mut state) = self.slots.get(&held).map(|slot| slot.state.clone()) else { return };
+                if attested && let Some(claim) = state.claim_mut().filter(|claim| !claim.attested) {
+                    claim.attested = true;
+                    claim.port = claim.port.take().or(port);
+                    self.note(&held.0, "its place is attested", evidence);
+                    self.move_node(&held, state, Vec::new());
+                }
+            }
+            Identity::Slot { node, evidence, .. } if self.guards.on(Guard::MachineTaken) => {
+                self.misplaced(&held, machine, &node, evidence, now);
+            }
+            Identity::Refused { reason } => {
+                let warning = format!("where {machine}, which holds {held}, is plugged in cannot be said");
+                self.warn(&held, Some(warning), vec![reason]);
+            }
+            Identity::Slot { .. } | Identity::Unknown { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What only a person can say, and what the core makes of a store that it cannot trust.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
+
+mod bench;
+
+use bench::{Bench, configured, maintenance, members, patient, two_control_planes};
+use lifecycle::{
+    ApplyOutcome, BootAnswer, Cluster, Content, EtcdObservation, Event, Identity, NodeState, Observation,
+    Order, Progress, State,
+};
+
+fn used(mut observation: Observation, talos: bool) -> Observation {
+    if let Observation::Maintenance { contents, .. } = &mut observation {
+        contents.push(Content { disk: bench::DISK.into(), what: "ext4, home".into(), talos });
+    }
+    observation
+}
+
+fn approve(bench: &mut Bench, disk: &str) {
+    bench.order(Order::Erase { node: "cp1".into(), disk: disk.into() });
+}
+
+#[test]
+fn somebody_elses_data_is_overwritten_only_by_a_word_about_that_disk() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", used(maintenance(1, "before"), false));
+    assert!(!bench.is_applying());
+    assert!(
+        bench.waiting("cp1").contains("`ichord approve cp1 --erase /dev/nvme0n1`"),
+        "{}",
+        bench.waiting("cp1")
+    );
+    approve(&mut bench, "/dev/sdz");
+    bench.look("cp1", used(maintenance(1, "before"), false));
+    assert!(!bench.is_applying(), "a word about another disk");
+    approve(&mut bench, bench::DISK);
+    bench.look("cp1", used(maintenance(1, "before"), false));
+    assert!(bench.is_applying());
+}
+
+#[test]
+fn a_disk_with_talos_is_wiped_by_one_boot_for_each_word() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    approve(&mut bench, bench::DISK);
+    bench.look("cp1", used(maintenance(1, "before"), true));
+    assert!(!bench.is_applying(), "Talos would go on with what it finds there");
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Wipe { .. }));
+    for _ in 0..3 {
+        bench.now += 20_000;
+        assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }), "it cannot loop");
+    }
+}
+
+#[test]
+fn what_our_own_installation_left_is_no_obstacle() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", maintenance(1, "before"));
+    let ticket = bench.applying("cp1");
+    bench.step(Event::Applied { node: "cp1".into(), ticket, outcome: ApplyOutcome::Accepted });
+    bench.now += 20_000;
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", used(maintenance(1, "power came back"), true));
+    assert!(bench.is_applying());
+}
+
+#[test]
+fn a_majority_and_a_word_found_a_cluster_and_a_sign_of_one_outweighs_the_word() {
+    let mut bench = bench::three_control_planes();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.order(Order::New {});
+    assert!(bench.cluster_waiting().contains("cp2 is vacant"), "one of three is no majority");
+    bench.configure(2, "cp2", EtcdObservation::Waiting);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    bench.nobody_has_the_virtual_address();
+    assert_eq!(bench.bootstrapping().1, "cp1");
+
+    let mut bench = bench::three_control_planes();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.configure(2, "cp2", members(&["cp2"]));
+    let refused = bench.core.weigh(&Order::New {}).unwrap_err();
+    assert!(refused.contains("etcd on cp2 has members"), "{refused}");
+    bench.order(Order::New {});
+    assert!(matches!(bench.core.cluster(), Cluster::Assembling { word: None, .. }));
+}
+
+#[test]
+fn a_machine_that_had_its_config_already_proves_nothing_about_newness() {
+    let mut bench = patient();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.permit("cp2");
+    bench.ask(2, "cp2", true);
+    bench.look("cp2", configured(2, "some boot", EtcdObservation::Waiting));
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("cp2 had a config already"), "{}", bench.cluster_waiting());
+    bench.order(Order::New {});
+    bench.nobody_has_the_virtual_address();
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
+fn a_store_that_was_brought_back_revives_no_permit_and_proves_no_newness() {
+    let mut bench = patient();
+    bench.permit("cp2");
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    bench.records.is_older = true;
+    bench.restart();
+    assert!(matches!(bench.ask(2, "cp2", true), BootAnswer::Retry { .. }), "the permit is void");
+    bench.configure(2, "cp2", EtcdObservation::Waiting);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("backup"), "{}", bench.cluster_waiting());
+
+    bench.records.is_older = false;
+    bench.restart();
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("backup"), "the doubt is stored");
+}
+
+#[test]
+fn a_cable_in_the_wrong_port_fences_a_machine_and_the_right_one_frees_it() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    let sighted = |node: &str| Event::Identified {
+        machine: bench::machine(1),
+        identity: Identity::Slot { node: node.into(), port: None, attested: true, evidence: Vec::new() },
+    };
+    bench.step(sighted("cp2"));
+    assert!(matches!(bench.state("cp1"), NodeState::Fenced { .. }));
+    bench.look("cp1", maintenance(1, "before"));
+    assert!(!bench.is_applying());
+    assert!(matches!(bench.ask(1, "cp2", true), BootAnswer::Refused { .. }));
+    bench.step(sighted("cp1"));
+    bench.look("cp1", maintenance(1, "before"));
+    assert!(bench.is_applying());
+}
+
+#[test]
+fn a_refused_config_is_tried_again_after_longer_and_longer_pauses() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        bench.look("cp1", maintenance(1, "before"));
+        let ticket = bench.applying("cp1");
+        let outcome = ApplyOutcome::Refused { reason: "no such field".into() };
+        bench.step(Event::Applied { node: "cp1".into(), ticket, outcome });
+        let NodeState::Failed { since, until, reason, .. } = bench.state("cp1") else { panic!("not failed") };
+        assert!(reason.contains("no such field"));
+        pauses.push(until.since(*since));
+    }
+    assert!(pauses.is_sorted() && pauses[0] < pauses[2], "{pauses:?}");
+}
+
+#[test]
+fn a_state_that_lasts_too_long_says_where_to_look() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    assert_eq!(bench.hint("cp1"), None);
+    bench.now += 31_000;
+    bench.step(Event::Tick);
+    assert!(bench.hint("cp1").unwrap().contains("no file request"), "{:?}", bench.hint("cp1"));
+    bench.step(Event::Fetched { from: std::net::IpAddr::from([10, 0, 0, 101]) });
+    assert!(matches!(bench.state("cp1"), NodeState::Deploying { progress: Progress::Kernel { .. }, .. }));
+    assert_eq!(bench.hint("cp1"), None);
+}
+
+/// A store as the first version wrote it, with what its claims and its ledger knew.
+#[test]
+fn records_of_the_first_version_are_read() {
+    let claim = |last: u8| {
+        serde_json::json!({
+            "machine": { "macs": [format!("02:00:00:00:00:0{last}")], "uuid": null, "serial": null },
+            "port": null, "attested": true, "vouched": "ab:cd", "evidence": [], "netboot_address": null, "since": 1,
+        })
+    };
+    let permit = serde_json::json!({ "id": "p", "by": "ann", "expires": 9_999_999, "boots_left": 4 });
+    let deploying = |last: u8, progress: serde_json::Value| {
+        serde_json::json!({
+            "version": 1, "state": "deploying", "claim": claim(last), "permit": permit, "progress": progress,
+        })
+    };
+    let installing = serde_json::json!({ "at": "installing", "since": 5, "boot_id": "before" });
+    let mut bench = bench::three_control_planes();
+    let nodes = &mut bench.records.nodes;
+    nodes.insert("cp1".into(), deploying(1, serde_json::json!({ "at": "netbooting", "since": 5 })));
+    nodes.insert("cp2".into(), deploying(2, installing));
+    let ready = serde_json::json!({
+        "version": 1, "state": "ready", "claim": claim(3), "boot_id": "x", "since": 7,
+        "approved": { "machine": claim(4)["machine"], "by": "ann" },
+    });
+    nodes.insert("cp3".into(), ready);
+    bench.records.cluster = Some(serde_json::json!({
+        "version": 1, "cluster_id": "c1", "state": "assembling",
+        "ledger": { "retired": [{ "machine": claim(9)["machine"], "node": "cp3", "by": "ann", "at": 3 }] },
+    }));
+    bench.restart();
+    let is_at = |bench: &Bench, node: &str, at: State| assert_eq!(bench.state(node).state(), at, "{node}");
+    is_at(&bench, "cp1", State::Firmware);
+    is_at(&bench, "cp2", State::Installing);
+    is_at(&bench, "cp3", State::Ready);
+    assert_eq!(bench.core.view(lifecycle::Time(bench.now)).fenced.len(), 1);
+    // it was told by us: the boot that was told proves nothing, the next one does
+    bench.look("cp2", configured(2, "before", EtcdObservation::Waiting));
+    is_at(&bench, "cp2", State::Installing);
+    bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
+    assert!(matches!(bench.state("cp2"), NodeState::Configured { pushed: true, .. }));
+    // what is written now is the second version, and is read again
+    assert_eq!(bench.records.nodes[&"cp2".into()]["version"], 2);
+    bench.restart();
+    is_at(&bench, "cp2", State::Configured);
+}
+
+/// A look at the boot that took the config may end after the machine has asked its firmware again.
+#[test]
+fn the_boot_that_took_the_config_proves_nothing_after_the_next_question_either() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", maintenance(1, "before"));
+    let ticket = bench.applying("cp1");
+    bench.step(Event::Applied { node: "cp1".into(), ticket, outcome: ApplyOutcome::Accepted });
+    bench.now += 20_000;
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", configured(1, "before", EtcdObservation::Waiting));
+    assert_eq!(bench.state("cp1").state(), State::Firmware);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert_eq!(bench.state("cp1").state(), State::Configured);
+}
+
+/// A look ends at the first address that answers: whoever answers there must not hide the machine for ever.
+#[test]
+fn strangers_at_every_address_but_one_do_not_hide_the_machine() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    let elsewhere = |last: u8, observation: Observation| match observation {
+        Observation::Maintenance { fingerprint, boot_id, inventory, contents, .. } => {
+            Observation::Maintenance {
+                address: std::net::IpAddr::from([10, 0, 0, last]),
+                fingerprint,
+                boot_id,
+                inventory,
+                contents,
+            }
+        }
+        other => other,
+    };
+    bench.look("cp1", elsewhere(101, maintenance(7, "x")));
+    assert_eq!(
+        bench.candidates("cp1")[0],
+        std::net::IpAddr::from([10, 0, 0, 11]),
+        "the stranger's comes last"
+    );
+    bench.restart();
+    bench.look("cp1", elsewhere(101, maintenance(7, "x")));
+    bench.look("cp1", elsewhere(11, maintenance(8, "y")));
+    assert_eq!(bench.candidates("cp1")[0], std::net::IpAddr::from([10, 0, 0, 101]), "and they take turns");
+}
+
+#[test]
+fn a_backup_revives_neither_a_wipe_nor_an_approval_nor_a_replacement() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    approve(&mut bench, bench::DISK);
+    bench.records.is_older = true;
+    bench.restart();
+    bench.permit("cp1");
+    bench.now += 20_000;
+    assert!(
+        matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }),
+        "the word may have been used since"
+    );
+}

@@ -1,0 +1,76 @@
+//! How far the store has come, remembered outside of it: a store below this mark is a backup that was
+//! brought back, and does not know what was done since.
+//!
+//! The mark is written after a commit, so that a crash leaves it below the store, which means nothing.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use store::Revision;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct HighWater {
+    path: Option<PathBuf>,
+    mark: Revision,
+}
+
+impl HighWater {
+    /// None is kept.
+    pub fn none() -> Self {
+        Self { path: None, mark: 0 }
+    }
+
+    /// The mark in this file; a file that is not there yet is a mark of 0.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mark = match fs::read_to_string(path) {
+            Ok(text) => text.trim().parse().map_err(|_| {
+                let reason = format!("{} does not hold a number: remove it", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, reason)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: Some(path.to_owned()), mark })
+    }
+
+    /// Whether a store at this revision has lost something.
+    pub(crate) fn is_above(&self, revision: Revision) -> bool {
+        self.mark > revision
+    }
+
+    /// The store has come so far.
+    pub(crate) fn rise_to(&mut self, revision: Revision) {
+        let Some(path) = &self.path else { return };
+        if self.mark == revision {
+            return;
+        }
+        self.mark = revision;
+        // a rename, so that no crash leaves half a number
+        let new = path.with_extension("new");
+        let written = fs::write(&new, format!("{revision}\n")).and_then(|()| fs::rename(&new, path));
+        if let Err(error) = written {
+            tracing::warn!(%error, path = %path.display(), "the store's high-water mark cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_below_the_mark_was_brought_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("high-water");
+        let mut mark = HighWater::open(&path).unwrap();
+        assert!(!mark.is_above(0));
+        mark.rise_to(7);
+        let again = HighWater::open(&path).unwrap();
+        assert!(again.is_above(6) && !again.is_above(7) && !again.is_above(8));
+        fs::write(&path, "seven").unwrap();
+        assert!(HighWater::open(&path).unwrap_err().to_string().contains("remove it"));
+    }
+}

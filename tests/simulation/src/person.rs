@@ -1,0 +1,161 @@
+//! The person who looks at the status now and then, permits, and mends what the status names.
+
+use lifecycle::{Event, Guards, NodeName, NodeState, Order, Time};
+use machine::model::{Caller, Request, Response, Stage, fingerprint};
+
+use crate::{
+    config::OUR_CA,
+    invariants::Violation,
+    run::{Due, Simulation},
+    scenario::Mishap,
+};
+
+/// Between two looks at the status, in milliseconds.
+const ROUND: u64 = 15_000;
+
+impl<G: Guards> Simulation<G> {
+    pub(crate) fn operate(&mut self) -> Result<(), Violation> {
+        if self.now < self.next_round {
+            return Ok(());
+        }
+        self.next_round = self.now + ROUND;
+        let view = self.core.view(Time(self.clock()));
+        for (name, node) in &view.nodes {
+            let asks = node.waiting.as_ref().is_some_and(|reason| reason.contains("`ichord deploy"));
+            let spent = self.core.node(name).and_then(NodeState::permit).is_some() && !node.netboot;
+            if asks || spent {
+                self.permit(name.clone())?;
+            }
+        }
+        if self.scenario.mended {
+            for mishap in self.scenario.mishaps.clone() {
+                if self.is_named(mishap) {
+                    self.mend(mishap)?;
+                }
+            }
+            self.say_new()?;
+            // whose machine has not been seen is switched off and on
+            for (name, node) in &view.nodes {
+                let unseen =
+                    node.waiting.as_ref().is_some_and(|reason| reason.contains("no machine has been seen"));
+                if let Some(label) = self.world.boxed(name).filter(|_| unseen) {
+                    let runs =
+                        self.world.rack.machines.get(&label).is_some_and(|m| m.stage() == Stage::Configured);
+                    if runs {
+                        self.world.power_off(&label, self.now);
+                        self.later(1_000, Due::PowerOn { label });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn permit(&mut self, node: NodeName) -> Result<(), Violation> {
+        self.ledger.granted.insert(node.clone());
+        self.hear(Event::PermitGranted { node: Some(node), by: "a person".into() })
+    }
+
+    /// The status speaks of it.
+    pub(crate) fn is_named(&self, mishap: Mishap) -> bool {
+        let view = self.core.view(Time(self.clock()));
+        let nodes = view.nodes.values().flat_map(|node| [&node.waiting, &node.hint, &node.warning]);
+        let said: Vec<&String> = nodes.chain([&view.cluster.waiting]).flatten().collect();
+        let rival = view.nodes.values().any(|node| node.rival.is_some());
+        mishap.names().iter().any(|words| said.iter().any(|text| text.contains(words)))
+            || rival && matches!(mishap, Mishap::Intruder { .. })
+    }
+
+    fn say_new(&mut self) -> Result<(), Violation> {
+        let asked = self.core.view(Time(self.clock())).cluster.waiting;
+        let asked = asked.is_some_and(|reason| reason.contains("`ichord bootstrap --new`"));
+        // a person who says so has looked
+        let exists = self.world.rack.machines.iter().any(|(label, machine)| {
+            let data = machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some());
+            label != "a-foreigner" && (machine.counters().bootstraps_accepted > 0 || data)
+        });
+        if asked && !exists {
+            self.ledger.said_new = true;
+            self.hear(Event::Ordered { order: Order::New {}, by: "a person".into() })?;
+        }
+        Ok(())
+    }
+
+    fn mend(&mut self, mishap: Mishap) -> Result<(), Violation> {
+        let now = self.now;
+        match mishap {
+            Mishap::StrangerInPlace { .. } => self.world.power_off("a-stranger", now),
+            Mishap::TakenVirtualAddress => self.world.power_off("a-foreigner", now),
+            Mishap::TwoDisks { slot } => {
+                let label = self.label(slot);
+                self.world.two_disks.remove(&label);
+            }
+            Mishap::MissingLink { slot } => {
+                let label = self.label(slot);
+                self.world.one_link.remove(&label);
+            }
+            Mishap::NoWitness { slot } => {
+                let label = self.label(slot);
+                self.world.unwitnessed.remove(&label);
+                self.proves(&label);
+                if let Some(event) = self.world.sighted(&label) {
+                    return self.hear(event);
+                }
+            }
+            Mishap::ForeignState { slot } | Mishap::UsedDisk { slot } => {
+                let (node, label) = (self.name(slot), self.label(slot));
+                // a wipe that was handed out and did not arrive needs another word
+                let may_say = |claim: &lifecycle::Claim| {
+                    claim.erase.as_ref().is_none_or(|erase| erase.wiped && claim.told.is_none())
+                };
+                if self.core.node(&node).and_then(NodeState::claim).is_some_and(may_say) {
+                    *self.ledger.approved.entry(node.clone()).or_default() += 1;
+                    let order = Order::Erase { node, disk: "/dev/nvme0n1".to_owned() };
+                    self.hear(Event::Ordered { order, by: "a person".into() })?;
+                }
+                if matches!(mishap, Mishap::ForeignState { .. }) {
+                    self.world.power_off(&label, now);
+                    self.later(1_000, Due::PowerOn { label });
+                }
+            }
+            Mishap::MovedCable { slot, .. } => {
+                let (label, node) = (self.label(slot), self.name(slot));
+                self.recable(&label, node);
+            }
+            Mishap::Intruder { slot } => {
+                self.world.power_off("z-intruder", now);
+                self.world.cabling.remove("z-intruder");
+                let (label, node) = (self.label(slot), self.name(slot));
+                self.recable(&label, node);
+            }
+            Mishap::NeverComes { slot } => {
+                let label = self.label(slot);
+                self.later(1_000, Due::PowerOn { label });
+            }
+            Mishap::RogueMember => {
+                self.world.power_off("z-rogue", now);
+                self.remove_member("old-9");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `talosctl etcd remove-member`, on whoever can.
+    fn remove_member(&mut self, name: &str) {
+        let admin = Caller::admin(&fingerprint(OUR_CA));
+        for machine in self.world.rack.machines.values_mut() {
+            let Ok(Response::Members(members)) =
+                machine.call(&admin, Request::EtcdMemberList { local: true }, self.now)
+            else {
+                continue;
+            };
+            if let Some((id, _)) = members.into_iter().find(|(_, member)| member.name == name) {
+                let gone = machine.call(&admin, Request::EtcdRemoveMember { id }, self.now);
+                if gone.is_ok() {
+                    return;
+                }
+            }
+        }
+    }
+}

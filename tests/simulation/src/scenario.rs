@@ -1,0 +1,242 @@
+//! What a seed makes of a run: how large the site is, what goes wrong by chance, and what befalls it.
+
+use lifecycle::DeployPolicy;
+
+use crate::{faults::Faults, random::Random};
+
+/// Something that befalls a site. Slots are counted from 0, control planes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// a machine that was once this slot's, with our CA in its config, comes back on
+    StrangerInPlace {
+        /// which slot
+        slot: usize,
+    },
+    /// a machine of another cluster holds our virtual address
+    TakenVirtualAddress,
+    /// the slot's machine has another cluster's Talos on its disk
+    ForeignState {
+        /// which slot
+        slot: usize,
+    },
+    /// the slot's machine has somebody's data on its disk
+    UsedDisk {
+        /// which slot
+        slot: usize,
+    },
+    /// two disks of the slot's machine match the selector
+    TwoDisks {
+        /// which slot
+        slot: usize,
+    },
+    /// the slot's machine lacks a link that its config names
+    MissingLink {
+        /// which slot
+        slot: usize,
+    },
+    /// nobody vouches for the place of the slot's machine
+    NoWitness {
+        /// which slot
+        slot: usize,
+    },
+    /// a machine that was identified is plugged in where another one, which comes late, belongs
+    MovedCable {
+        /// whose machine
+        slot: usize,
+        /// into whose port
+        to: usize,
+    },
+    /// another box stands in the port of a machine that was claimed
+    Intruder {
+        /// whose port
+        slot: usize,
+    },
+    /// a control plane does not answer for an hour
+    SilentHour {
+        /// which slot
+        slot: usize,
+    },
+    /// the daemon comes back with an old backup of its store
+    OldStore,
+    /// the daemon comes back without its store
+    EmptyStore,
+    /// the daemon's clock jumps by so many seconds
+    ClockJump {
+        /// seconds
+        by: i64,
+    },
+    /// the disk of the daemon is full for a while
+    FullDisk,
+    /// a machine never comes
+    NeverComes {
+        /// which slot
+        slot: usize,
+    },
+    /// a machine comes ten minutes late
+    Late {
+        /// which slot
+        slot: usize,
+    },
+    /// a machine is replaced between its config and the bootstrap
+    Replaced {
+        /// which slot
+        slot: usize,
+    },
+    /// a machine with our CA that is not in the site joins etcd
+    RogueMember,
+    /// the slot's machine has our config, and etcd data of a cluster that we did not found
+    OldData {
+        /// which slot
+        slot: usize,
+    },
+    /// the slot's machine has our config from an earlier life, and no etcd data
+    OldConfig {
+        /// which slot
+        slot: usize,
+    },
+}
+
+impl Mishap {
+    /// Words of which one stands in the status while this is not mended.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::StrangerInPlace { .. } => &["answers with our CA at"],
+            Self::TakenVirtualAddress => &["answers for the virtual address"],
+            Self::ForeignState { .. } => {
+                &["another cluster", "is not empty (another", "no machine has been seen"]
+            }
+            Self::UsedDisk { .. } => &["is not empty (ext4"],
+            Self::TwoDisks { .. } => &["matches several disks"],
+            Self::MissingLink { .. } => &["names the link eth1"],
+            Self::NoWitness { .. } => &["itself says that it is"],
+            Self::MovedCable { .. } => &["is plugged into the port of"],
+            Self::Intruder { .. } => &["is plugged in where"],
+            Self::OldStore | Self::EmptyStore => {
+                &["backup", "did not bootstrap", "knows nothing of", "is vacant", "no machine has been seen"]
+            }
+            Self::NeverComes { .. } => &["no machine has been seen"],
+            Self::RogueMember => &["not in the site (old-9"],
+            Self::OldData { .. } => &["did not bootstrap", "no machine has been seen"],
+            Self::OldConfig { .. } => {
+                &["knows nothing of", "not among them", "did not bootstrap", "no machine has been seen"]
+            }
+            Self::SilentHour { .. }
+            | Self::ClockJump { .. }
+            | Self::FullDisk
+            | Self::Late { .. }
+            | Self::Replaced { .. } => &[],
+        }
+    }
+
+    /// Whether the run ends ready even if no person does anything about it.
+    pub fn mends_itself(self) -> bool {
+        self.names().is_empty()
+    }
+}
+
+/// One run's circumstances.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// how many control planes
+    pub control_planes: u8,
+    /// how many workers
+    pub workers: u8,
+    /// what goes wrong by chance
+    pub faults: Faults,
+    /// what befalls it
+    pub mishaps: Vec<Mishap>,
+    /// who permits installing
+    pub policy: DeployPolicy,
+    /// whether a person mends what the status names
+    pub mended: bool,
+}
+
+impl Scenario {
+    /// Nothing happens but what is said.
+    pub fn plain(control_planes: u8, workers: u8, faults: Faults) -> Self {
+        let policy = DeployPolicy::Ask;
+        Self { control_planes, workers, faults, mishaps: Vec::new(), policy, mended: true }
+    }
+
+    /// The circumstances of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5ce_a110);
+        let control_planes = [1, 3, 3, 3, 3, 5][random.below(6)];
+        let workers = [0, 0, 1, 1, 2][random.below(5)];
+        let mut faults = Faults::all();
+        for rate in [
+            &mut faults.crash,
+            &mut faults.lost_reply,
+            &mut faults.doubled_reply,
+            &mut faults.slow_reply,
+            &mut faults.lost_request,
+            &mut faults.late_request,
+            &mut faults.power_loss,
+            &mut faults.worst_moment,
+            &mut faults.swapped_address,
+        ] {
+            *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
+        }
+        faults.until = random.between(20_000, 120_000);
+        let mut mishaps = Vec::new();
+        for _ in 0..[0, 1, 1, 1, 2][random.below(5)] {
+            let mishap = mishap(&mut random, control_planes, workers);
+            let again =
+                mishaps.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&mishap));
+            if !again {
+                mishaps.push(mishap);
+            }
+        }
+        // an hour is long enough
+        if let Some(&silent) = mishaps.iter().find(|mishap| matches!(mishap, Mishap::SilentHour { .. })) {
+            mishaps = vec![silent];
+        }
+        // a port is moved into while its own machine is away, and a machine is replaced while another keeps
+        // the cluster from being founded
+        for index in 0..mishaps.len() {
+            match mishaps[index] {
+                Mishap::MovedCable { to, .. } => mishaps.push(Mishap::Late { slot: to }),
+                Mishap::Replaced { slot } if control_planes > 1 => {
+                    mishaps.push(Mishap::Late { slot: (slot + 1) % usize::from(control_planes) });
+                }
+                _ => {}
+            }
+        }
+        let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
+        Self { control_planes, workers, faults, mishaps, policy, mended: !random.one_in(3) }
+    }
+
+    /// Whether this befalls the site.
+    pub fn has(&self, wanted: impl Fn(&Mishap) -> bool) -> bool {
+        self.mishaps.iter().any(wanted)
+    }
+}
+
+fn mishap(random: &mut Random, control_planes: u8, workers: u8) -> Mishap {
+    let slots = usize::from(control_planes + workers);
+    let slot = random.below(slots);
+    let founder = random.below(usize::from(control_planes));
+    let other = (slot + 1 + random.below(slots.max(2) - 1)) % slots;
+    match random.below(20) {
+        0 => Mishap::StrangerInPlace { slot },
+        1 => Mishap::TakenVirtualAddress,
+        2 => Mishap::ForeignState { slot },
+        3 => Mishap::UsedDisk { slot },
+        4 => Mishap::TwoDisks { slot },
+        5 => Mishap::MissingLink { slot },
+        6 => Mishap::NoWitness { slot: founder },
+        7 if other != slot => Mishap::MovedCable { slot, to: other },
+        8 => Mishap::Intruder { slot },
+        9 if random.one_in(3) => Mishap::SilentHour { slot: founder },
+        10 => Mishap::OldStore,
+        11 => Mishap::EmptyStore,
+        12 => Mishap::ClockJump { by: [-7_200, -600, 600, 7_200, 90_000][random.below(5)] },
+        13 => Mishap::FullDisk,
+        14 => Mishap::NeverComes { slot },
+        15 => Mishap::Late { slot },
+        16 => Mishap::Replaced { slot: founder },
+        17 => Mishap::RogueMember,
+        18 => Mishap::OldData { slot: founder },
+        _ => Mishap::OldConfig { slot: founder },
+    }
+}

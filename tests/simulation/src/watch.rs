@@ -1,0 +1,125 @@
+//! What a run is held to while it goes: what is stored, what was overheard, and what is really the case.
+
+use lifecycle::{Cluster, EtcdObservation, Event, Guards, NodeName, NodeState, Note, Observation, Write};
+
+use crate::{
+    invariants::{self, Violation},
+    run::Simulation,
+};
+
+/// A bootstrap that is known to be lost is asked for again within so long.
+const REPEATED_WITHIN: u64 = 10_000;
+
+impl<G: Guards> Simulation<G> {
+    /// What the daemon is told about etcd, for the ledger.
+    pub(crate) fn overhear(&mut self, event: &Event) {
+        let Event::Observed { node, observation: Observation::Configured { boot_id, etcd, .. }, .. } = event
+        else {
+            return;
+        };
+        if let EtcdObservation::Members { members, .. } = etcd {
+            let votes =
+                |name: &NodeName| members.iter().any(|member| member.name == name.0 && !member.learner);
+            if self.plan.control_planes().all(votes) {
+                self.ledger.told_whole.insert(node.clone());
+            }
+        }
+        if let Cluster::Bootstrapping(intent) = self.core.cluster()
+            && intent.node == *node
+            && intent.boot_id != *boot_id
+            && *etcd == EtcdObservation::Waiting
+        {
+            self.ledger.lost_since.get_or_insert(self.now);
+        }
+    }
+
+    pub(crate) fn persist(&mut self, writes: Vec<Write>, notes: &[Note]) -> Result<(), Violation> {
+        self.records.is_older = false;
+        for write in writes {
+            if let Some(name) = write.key.strip_prefix("node/") {
+                let name = NodeName(name.to_owned());
+                if let Ok(state) = serde_json::from_value::<NodeState>(write.value.clone()) {
+                    self.is_truly(&name, &state)?;
+                    self.stored.insert(name.clone(), state);
+                }
+                self.records.nodes.insert(name, write.value);
+            } else {
+                let before = self.stored_cluster.take();
+                self.stored_cluster = serde_json::from_value(write.value.clone()).ok();
+                self.records.cluster = Some(write.value);
+                if matches!(before, Some(Cluster::Joining(_)))
+                    && matches!(self.stored_cluster, Some(Cluster::HandingOver { .. }))
+                {
+                    self.is_whole()?;
+                }
+            }
+        }
+        for note in notes {
+            if let Some(arrow) = invariants::declared(&note.what)? {
+                self.outcome.arrows.insert(arrow);
+            }
+            for (index, mishap) in self.scenario.mishaps.iter().enumerate() {
+                if note.evidence.iter().any(|text| mishap.names().iter().any(|words| text.contains(words))) {
+                    self.named.insert(index, self.now);
+                }
+            }
+        }
+        self.ledger.holders_stay(&self.stored)
+    }
+
+    /// A slot that counts as configured has a machine with a config.
+    fn is_truly(&self, name: &NodeName, state: &NodeState) -> Result<(), Violation> {
+        let Some(claim) = state.claim().filter(|_| state.is_configured()) else { return Ok(()) };
+        let machine = self.world.claimed(claim);
+        let has_config = machine.is_some_and(|machine| {
+            let system = machine.storage().system.as_ref();
+            machine.counters().configs_applied > 0 || system.is_some_and(|system| system.state.is_some())
+        });
+        if has_config { Ok(()) } else { Err(Violation::NotConfigured { node: name.clone() }) }
+    }
+
+    /// Before Kubernetes is furnished, etcd is what the site wants, and every control plane has said so.
+    fn is_whole(&self) -> Result<(), Violation> {
+        for name in self.plan.control_planes() {
+            if !self.ledger.told_whole.contains(name) {
+                return Err(Violation::NotWhole { missing: format!("{name} has not told") });
+            }
+        }
+        let data =
+            self.world.rack.machines.values().filter_map(|m| m.storage().system.as_ref()?.etcd.as_ref());
+        let newest = data.filter(|data| data.cluster.id != 0x01d).max_by_key(|data| data.cluster.revision);
+        for member in newest.iter().flat_map(|data| data.cluster.members.values()) {
+            if !self.names.iter().any(|name| name.0 == member.name) {
+                return Err(Violation::NotWhole { missing: format!("{} is a member", member.name) });
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold at every moment.
+    pub(crate) fn check(&mut self) -> Result<(), Violation> {
+        for (label, node) in &self.world.cabling {
+            if matches!(self.core.node(node), Some(NodeState::Ready { .. })) {
+                let installs = self.world.rack.machines.get(label).map_or(0, |m| m.counters().installs);
+                self.arrived.entry(label.clone()).or_insert(installs);
+            }
+        }
+        if self.ledger.lost_since.is_some_and(|since| self.now > since + REPEATED_WITHIN) {
+            return match self.core.cluster() {
+                Cluster::Bootstrapping(_) if self.now >= self.full_until + REPEATED_WITHIN => {
+                    Err(Violation::BootstrapForgotten)
+                }
+                _ => {
+                    self.ledger.lost_since = None;
+                    Ok(())
+                }
+            };
+        }
+        let found = [
+            invariants::one_slot_each(&self.core, &self.names),
+            invariants::one_cluster(&self.world.rack),
+            invariants::installed_once(&self.world.rack, &self.arrived),
+        ];
+        found.into_iter().flatten().next().map_or(Ok(()), Err)
+    }
+}
