@@ -76,6 +76,7 @@ impl Settings {
                 network.dhcp,
                 network.relayed,
                 network.router_advertisement,
+                network.tftp_single_port,
             )
         };
         old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
@@ -181,7 +182,8 @@ pub(crate) async fn open(
             let dhcp = Dhcp::bind(&network.interface, configs, stored.clone(), leases, links)?;
             dhcp.alone().await?;
             sockets.dhcp.push(dhcp);
-            sockets.tftp.push(listen_tftp(server, &bootloaders, &counters, &trace).await?);
+            let single = network.tftp_single_port;
+            sockets.tftp.push(listen_tftp(server, single, &bootloaders, &counters, &trace)?);
         }
         if network.router_advertisement {
             sockets.advertise.push(Advertise::open(&network.interface)?);
@@ -239,16 +241,18 @@ impl Sockets {
 }
 
 /// On the address that our DHCP answers name, for firmware that has no HTTP.
-async fn listen_tftp(
+fn listen_tftp(
     server: Ipv4Addr,
+    single_port: bool,
     bootloaders: &Arc<Bootloaders>,
     counters: &Arc<Counters>,
     trace: &Arc<Trace>,
 ) -> anyhow::Result<Tftp> {
     let address = SocketAddr::from((server, SERVER_PORT));
-    let limits = tftp::Limits::default();
+    let ports = if single_port { tftp::Ports::Single } else { tftp::Ports::Own };
+    let limits = tftp::Limits { ports, ..tftp::Limits::default() };
     let (files, counters, trace) = (Arc::clone(bootloaders), Arc::clone(counters), Arc::clone(trace));
-    Tftp::bind(address, files, counters, trace, limits).await.with_context(|| {
+    Tftp::bind(address, files, counters, trace, limits).with_context(|| {
         format!("TFTP cannot listen on {address}: is another TFTP server running on this host?")
     })
 }

@@ -13,6 +13,8 @@ use anyhow::{Context as _, ensure};
 
 /// What tells the program that it is the child.
 const WORD: &str = "--work";
+/// What tells the program that it is a server of ours under measurement: which one, where, and with which files.
+pub(crate) const STAND: &str = "--stand";
 
 /// What a child is to do.
 pub(crate) struct Work {

@@ -4,13 +4,17 @@
 //! here, and the exit code is 1 when something is over its limit. What is measured in memory runs in a process of its own
 //! (`child`), so that nothing of the preparation counts.
 
+mod cable;
 mod child;
 mod identity;
 mod lldp;
 mod measure;
+mod packages;
 mod render;
+mod server;
+mod tftp;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 
@@ -23,10 +27,11 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 3] = [
+const BENCHMARKS: [Benchmark; 4] = [
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
     Benchmark { name: render::NAME, about: render::ABOUT, run: render::run },
+    Benchmark { name: tftp::NAME, about: tftp::ABOUT, run: tftp::run },
 ];
 
 fn main() -> ExitCode {
@@ -47,6 +52,15 @@ fn run() -> anyhow::Result<bool> {
             render::NAME => child::answer(|| render::work(&work.folder)),
             name => anyhow::bail!("{name} does not run in a process of its own"),
         };
+    }
+    if let [word, name, address, folder] = words.as_slice()
+        && word == child::STAND
+    {
+        match name.as_str() {
+            tftp::NAME => tftp::stand(address, Path::new(folder))?,
+            name => anyhow::bail!("{name} is no server"),
+        }
+        return Ok(true);
     }
     if words.iter().any(|word| word == "-h" || word == "--help") {
         println!("bench [NAME…]: runs the named benchmarks, without a name all of them\n");

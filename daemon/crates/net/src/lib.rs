@@ -7,6 +7,7 @@ pub mod arp;
 pub mod capabilities;
 pub mod forwarding;
 pub mod frame;
+pub mod inbox;
 pub mod interface;
 pub mod namespace;
 pub mod neighbour;

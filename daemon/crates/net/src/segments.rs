@@ -3,12 +3,13 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessage, MsgFlags, sendmsg},
+    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
 };
 
 /// The kernel takes no more in one call (`UDP_MAX_SEGMENTS`, and 64 KiB with headers).
@@ -62,17 +63,18 @@ impl Segments {
         self.octets.clear();
     }
 
-    /// Sends them to the peer that the socket is connected to, without waiting.
+    /// Sends them without waiting, to the peer that the socket is connected to or to the one that is named.
     ///
     /// # Errors
     /// What the kernel says; [`is_impossible`] tells whether they must be sent one by one.
-    pub fn send(&self, socket: impl AsFd) -> io::Result<()> {
+    pub fn send(&self, socket: impl AsFd, to: Option<SocketAddr>) -> io::Result<()> {
         let size = u16::try_from(self.size).map_err(|_| io::Error::from(Errno::EMSGSIZE))?;
         let control = [ControlMessage::UdpGsoSegments(&size)];
         let control = if self.are_many() { &control[..] } else { &[] };
         let octets = [IoSlice::new(&self.octets)];
         let socket = socket.as_fd().as_raw_fd();
-        sendmsg::<()>(socket, &octets, control, MsgFlags::MSG_DONTWAIT, None)?;
+        let to = to.map(SockaddrStorage::from);
+        sendmsg(socket, &octets, control, MsgFlags::MSG_DONTWAIT, to.as_ref())?;
         Ok(())
     }
 }
@@ -105,13 +107,18 @@ mod tests {
             segments.push(datagram);
         }
         assert!(!segments.takes(&[0; 7]), "nothing may follow a shorter one");
-        segments.send(&sender).unwrap();
+        segments.send(&sender, None).unwrap();
         let mut buffer = [0; 2000];
         for datagram in &datagrams {
             let length = receiver.recv(&mut buffer).unwrap();
             assert_eq!(buffer[..length], datagram[..]);
         }
         assert!(segments.iter().eq(datagrams.iter().map(Vec::as_slice)));
+        let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap();
+        segments.send(&unconnected, Some(receiver.local_addr().unwrap())).unwrap();
+        for datagram in &datagrams {
+            assert_eq!(receiver.recv(&mut buffer).unwrap(), datagram.len());
+        }
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! The TFTP socket loop of one address: bootloaders for firmware that has no HTTP.
 //!
 //! One task listens on port 69 and starts a task for each transfer, on a socket of its own from the
-//! address that was asked, since boot ROMs drop what comes from another one. Anybody may knock here:
-//! nothing but bootloaders of the catalogue has a name, and there are only so many transfers at once.
-//! All tasks end when told to, wherever they are; a client that was cut off asks again.
+//! address that was asked, since boot ROMs drop what comes from another one ([`Ports`]: or on the listening
+//! one). All of them live on one thread: a block is so little work that waking another one costs more.
+//! Anybody may knock here: nothing but bootloaders of the catalogue has a name, and there are only so
+//! many transfers at once. All tasks end when told to, wherever they are; a client that was cut off asks
+//! again.
 
 mod bootloaders;
 mod carry;
+mod line;
 
 use std::{
     collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +27,8 @@ use ::tftp::{
 };
 use tokio::{
     net::UdpSocket,
+    runtime,
+    sync::{mpsc, oneshot},
     task::{self, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use ::tftp::SERVER_PORT;
 pub use bootloaders::Bootloaders;
 use carry::Job;
+pub use line::Ports;
 
 use crate::{
     clock,
@@ -52,22 +59,30 @@ pub struct Limits {
     pub per_client: usize,
     /// of each transfer
     pub transfer: ::tftp::Limits,
+    /// whether each transfer has a socket of its own
+    pub ports: Ports,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { transfers: 512, per_client: 8, transfer: ::tftp::Limits::default() }
+        Self { transfers: 512, per_client: 8, transfer: ::tftp::Limits::default(), ports: Ports::Own }
     }
 }
 
 /// A TFTP server whose socket is open and which does not answer yet; [`Tftp::bind`] makes it.
 pub struct Tftp {
-    socket: UdpSocket,
+    socket: std::net::UdpSocket,
     address: SocketAddr,
     files: Arc<Bootloaders>,
     counters: Arc<Counters>,
     trace: Arc<Trace>,
     limits: Limits,
+}
+
+/// The loop of one server.
+struct Answering {
+    socket: Arc<UdpSocket>,
+    server: Tftp,
     transfers: JoinSet<()>,
     /// by the client's address and port; a transfer that was replaced is no more in here
     running: BTreeMap<SocketAddr, Running>,
@@ -78,6 +93,8 @@ struct Running {
     stop: CancellationToken,
     request: Vec<u8>,
     since: Instant,
+    /// what came from the client, where it comes to the listening socket
+    inbox: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 impl fmt::Debug for Tftp {
@@ -91,17 +108,17 @@ impl Tftp {
     ///
     /// # Errors
     /// When the address is not ours, the port is taken, or it needs a capability.
-    pub async fn bind(
+    pub fn bind(
         address: SocketAddr,
         files: Arc<Bootloaders>,
         counters: Arc<Counters>,
         trace: Arc<Trace>,
         limits: Limits,
     ) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
+        let socket = std::net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        let (transfers, running) = (JoinSet::new(), BTreeMap::new());
-        Ok(Self { socket, address, files, counters, trace, limits, transfers, running })
+        Ok(Self { socket, address, files, counters, trace, limits })
     }
 
     /// Where it listens.
@@ -109,9 +126,37 @@ impl Tftp {
         self.address
     }
 
-    /// Answers until told to stop; transfers that are under way end then too.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        tracing::info!(address = %self.address, "answering TFTP");
+    /// Answers until told to stop, on a thread of its own; transfers that are under way end then too.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let (ended, end) = oneshot::channel::<()>();
+        let address = self.address;
+        let thread = thread::Builder::new().name("tftp".to_owned()).spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let outcome = runtime.block_on(async { Ok(Answering::new(self)?.run(shutdown).await) });
+            drop(ended);
+            outcome
+        });
+        // nothing is ever sent; it ends when the thread does
+        end.await.ok();
+        match thread.map(thread::JoinHandle::join) {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) | Err(error) => {
+                let error: io::Error = error;
+                tracing::error!(%address, %error, "TFTP cannot be answered");
+            }
+            Ok(Err(_panic)) => tracing::error!(%address, "TFTP is answered no more: its thread panicked"),
+        }
+    }
+}
+
+impl Answering {
+    fn new(server: Tftp) -> io::Result<Self> {
+        let socket = Arc::new(UdpSocket::from_std(server.socket.try_clone()?)?);
+        Ok(Self { socket, server, transfers: JoinSet::new(), running: BTreeMap::new() })
+    }
+
+    async fn run(mut self, shutdown: CancellationToken) {
+        tracing::info!(address = %self.server.address, "answering TFTP");
         let mut buffer = [0; LONGEST_REQUEST];
         loop {
             tokio::select! {
@@ -129,8 +174,8 @@ impl Tftp {
                     }
                     // an error belongs to one datagram; the socket goes on
                     Err(error) => {
-                        self.counters.add("tftp", "socket-error");
-                        tracing::warn!(address = %self.address, %error, "cannot receive TFTP");
+                        self.server.counters.add("tftp", "socket-error");
+                        tracing::warn!(address = %self.server.address, %error, "cannot receive TFTP");
                     }
                 },
             }
@@ -148,9 +193,13 @@ impl Tftp {
                 Err(refusal) => self.refuse(&request, refusal, client).await,
             },
             Ok(Packet::Write(request)) => self.refuse(&request, Refusal::Write, client).await,
-            Ok(_) => self.counters.add("tftp", "stray"),
+            Ok(_) => match self.running.get(&client).and_then(|running| running.inbox.as_ref()) {
+                // a full one loses it, as a full queue of the kernel would
+                Some(inbox) => drop(inbox.try_send(bytes.to_vec())),
+                None => self.server.counters.add("tftp", "stray"),
+            },
             Err(error) => {
-                self.counters.add("tftp", "malformed");
+                self.server.counters.add("tftp", "malformed");
                 tracing::debug!(%client, %error, "dropped");
             }
         }
@@ -161,7 +210,7 @@ impl Tftp {
             return Err(Refusal::Mode);
         }
         let name = request.file().and_then(|file| AssetName::ipxe(file).ok());
-        name.filter(|name| self.files.has(name)).ok_or(Refusal::Name)
+        name.filter(|name| self.server.files.has(name)).ok_or(Refusal::Name)
     }
 
     fn start(
@@ -174,48 +223,56 @@ impl Tftp {
     ) {
         if let Some(running) = self.running.get(&client) {
             if running.request == bytes && running.since.elapsed() < DOUBLED_WITHIN {
-                self.counters.add("tftp", "doubled");
+                self.server.counters.add("tftp", "doubled");
                 return;
             }
             // the client has begun anew and listens no more to what was sent for the old request
             running.stop.cancel();
             self.running.remove(&client);
-            self.counters.add("tftp", "replaced");
+            self.server.counters.add("tftp", "replaced");
         }
         let same = self.running.keys().filter(|other| other.ip() == client.ip()).count();
-        if self.transfers.len() >= self.limits.transfers || same >= self.limits.per_client {
-            self.counters.add("tftp", "busy");
+        if self.transfers.len() >= self.server.limits.transfers || same >= self.server.limits.per_client {
+            self.server.counters.add("tftp", "busy");
             tracing::warn!(%client, %file, "too many TFTP transfers at once, not answered");
             return;
         }
+        let (inbox, shared) = match self.server.limits.ports {
+            Ports::Own => (None, None),
+            Ports::Single => {
+                let (inbox, waiting) = mpsc::channel(line::WAITING);
+                (Some(inbox), Some((Arc::clone(&self.socket), waiting)))
+            }
+        };
         let job = Job {
             file,
             options: request.options,
             client,
-            server: self.address.ip(),
-            files: Arc::clone(&self.files),
-            counters: Arc::clone(&self.counters),
-            trace: Arc::clone(&self.trace),
-            limits: self.limits.transfer,
+            server: self.server.address.ip(),
+            shared,
+            files: Arc::clone(&self.server.files),
+            counters: Arc::clone(&self.server.counters),
+            trace: Arc::clone(&self.server.trace),
+            limits: self.server.limits.transfer,
         };
         let stop = shutdown.child_token();
         let task = self.transfers.spawn(job.run(stop.clone())).id();
-        let running = Running { task, stop, request: bytes.to_vec(), since: Instant::now() };
+        let running = Running { task, stop, request: bytes.to_vec(), since: Instant::now(), inbox };
         self.running.insert(client, running);
     }
 
     async fn refuse(&self, request: &Request<'_>, refusal: Refusal, client: SocketAddr) {
-        self.counters.add("tftp", refusal.label());
+        self.server.counters.add("tftp", refusal.label());
         let file = String::from_utf8_lossy(request.name.get(..100).unwrap_or(request.name));
         tracing::info!(%client, ?file, %refusal, "TFTP request refused");
         let (who, now) = (Who::Address(client.ip()), clock::now());
-        self.trace.note(who, Layer::Tftp, now, format!("{file}: refused, {refusal}"));
-        self.trace.fetched(who);
+        self.server.trace.note(who, Layer::Tftp, now, format!("{file}: refused, {refusal}"));
+        self.server.trace.fetched(who);
         // the one that is named to be missed
         if refusal == Refusal::Name && file != ::dhcp::NO_FILE {
             let what =
                 format!("{} asks by TFTP for {file:?}, which is not in the images folder", client.ip());
-            self.trace.trouble("missing-file", what, now);
+            self.server.trace.trouble("missing-file", what, now);
         }
         let error = Packet::Error { code: refusal.code(), text: refusal.to_string() };
         if let Err(error) = self.socket.send_to(&error.to_bytes(), client).await {

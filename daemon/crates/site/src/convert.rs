@@ -143,6 +143,7 @@ fn networks(
             relayed: wire.relayed.0.unwrap_or(false),
             pool_for_any: wire.pool_for.0 == Some(wire::PoolFor::Any),
             router_advertisement: wire.router_advertisement.0.unwrap_or(false),
+            tftp_single_port: wire.tftp.0 == Some(wire::TftpPorts::SinglePort),
             pool: wire.pool.0.map(|pool| Pool { first: pool.first, last: pool.last }),
             gateway: wire.gateway.0,
             dns: all(wire.dns),

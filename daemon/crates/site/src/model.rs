@@ -55,6 +55,8 @@ pub struct Network {
     pub pool_for_any: bool,
     /// whether the daemon tells IPv6 hosts that there is nothing to wait for
     pub router_advertisement: bool,
+    /// whether TFTP answers only from the port that is asked, for firewalls between
+    pub tftp_single_port: bool,
     /// the router machines are told
     pub gateway: Option<Ipv4Addr>,
     /// name servers machines are told

@@ -49,6 +49,8 @@ pub(crate) struct Network {
     #[serde(default)]
     pub router_advertisement: Checked<bool>,
     #[serde(default)]
+    pub tftp: Checked<TftpPorts>,
+    #[serde(default)]
     pub gateway: Checked<Ipv4Addr>,
     #[serde(default)]
     pub dns: Checked<Vec<Checked<Ipv4Addr>>>,
@@ -69,6 +71,13 @@ pub(crate) enum Dhcp {
 pub(crate) enum PoolFor {
     Netboot,
     Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TftpPorts {
+    OwnPorts,
+    SinglePort,
 }
 
 #[derive(Debug, Deserialize)]

@@ -574,7 +574,7 @@ fn what_is_written_about_netbooting_is_in_the_site() {
     let written = with(
         SITE,
         "gateway: 10.0.0.1\n",
-        "gateway: 10.0.0.1\n    pool-for: any\n    router-advertisement: true\n",
+        "gateway: 10.0.0.1\n    pool-for: any\n    router-advertisement: true\n    tftp: single-port\n",
     );
     let written = with(
         &written,
@@ -587,6 +587,7 @@ fn what_is_written_about_netbooting_is_in_the_site() {
     assert_eq!(findings.iter().count(), 0, "{findings}");
     let [own, relayed] = site.networks() else { panic!("two networks") };
     assert!(own.pool_for_any && own.router_advertisement && !own.relayed && relayed.relayed);
+    assert!(own.tftp_single_port && !relayed.tftp_single_port);
     let ways = site.local_boots();
     assert_eq!(ways.nodes.get("a"), Some(&hardware::LocalBoot::Silent));
     assert_eq!(ways.models, [("Apple *".to_owned(), hardware::LocalBoot::Exit)]);

@@ -9,19 +9,19 @@ use std::{
 
 use ::boot::AssetName;
 use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
-use net::segments::{self, Segments};
-use tokio::{io::Interest, net::UdpSocket, time::timeout_at};
+use net::{inbox::Inbox, segments::Segments};
+use tokio::{net::UdpSocket, sync::mpsc, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::bootloaders::{Bootloaders, Fault};
+use super::{
+    bootloaders::{Bootloaders, Fault},
+    line::Line,
+};
 use crate::{
     clock,
     counters::Counters,
     trace::{Layer, Trace, Who},
 };
-
-/// A client sends acknowledgements and errors; what is longer is cut off.
-const LONGEST_ANSWER: usize = 512;
 
 pub(super) struct Job {
     pub(super) file: AssetName,
@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) client: SocketAddr,
     /// the address that was asked
     pub(super) server: IpAddr,
+    /// the listening socket and what comes there from the client, where all use that one
+    pub(super) shared: Option<(Arc<UdpSocket>, mpsc::Receiver<Vec<u8>>)>,
     pub(super) files: Arc<Bootloaders>,
     pub(super) counters: Arc<Counters>,
     pub(super) trace: Arc<Trace>,
@@ -46,8 +48,9 @@ enum Broken {
 
 impl Job {
     /// Sends the file; the transfer lives as long as this does.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let begun = Instant::now();
+        let shared = self.shared.take();
         let Self { file, client, .. } = &self;
         let outcome = tokio::select! {
             () = stop.cancelled() => {
@@ -55,7 +58,13 @@ impl Job {
                 tracing::info!(%client, %file, "TFTP transfer stopped: the client began anew, or ichord ends");
                 return;
             }
-            outcome = self.carry() => outcome,
+            outcome = async {
+                let mut line = match shared {
+                    Some((socket, inbox)) => Line::Shared { socket, client: *client, inbox },
+                    None => Line::own(self.server, *client).await?,
+                };
+                self.carry(&mut line).await
+            } => outcome,
         };
         match outcome {
             Ok(transfer) => self.report(&transfer, begun),
@@ -94,51 +103,56 @@ impl Job {
         }
     }
 
-    async fn carry(&self) -> Result<Transfer, Broken> {
-        let socket = UdpSocket::bind((self.server, 0)).await?;
-        socket.connect(self.client).await?;
+    async fn carry(&self, line: &mut Line) -> Result<Transfer, Broken> {
         let content = match self.files.content(&self.file).await {
             Ok(content) => content,
             Err(fault) => {
                 let error = Packet::Error { code: UNDEFINED, text: "this boot file cannot be served".into() };
-                socket.send(&error.to_bytes()).await?;
+                line.send(&error.to_bytes()).await?;
                 return Err(fault.into());
             }
         };
         let mut transfer = Transfer::new(&self.options, content, &self.limits, Instant::now());
-        let mut answer = [0; LONGEST_ANSWER];
-        let (mut datagram, mut window) = (Vec::new(), Window::default());
+        let (mut inbox, mut datagram, mut window) = (Inbox::default(), Vec::new(), Window::default());
+        let alarm = sleep_until(Instant::now().into());
+        tokio::pin!(alarm);
         while let Some(deadline) = transfer.next_deadline() {
             while transfer.poll_transmit(&mut datagram) {
                 if !window.segments.takes(&datagram) {
-                    self.send(&socket, &mut window, &mut transfer).await?;
+                    self.send(line, &mut window, &mut transfer).await?;
                 }
                 window.segments.push(&datagram);
             }
-            self.send(&socket, &mut window, &mut transfer).await?;
-            match timeout_at(deadline.into(), socket.recv(&mut answer)).await {
-                Ok(Ok(length)) => {
-                    transfer.on_datagram(answer.get(..length).unwrap_or_default(), Instant::now());
-                }
-                Ok(Err(error)) => self.on_fault(&mut transfer, error)?,
-                Err(_elapsed) => transfer.on_timer(Instant::now()),
+            self.send(line, &mut window, &mut transfer).await?;
+            // deadlines mostly move on, with every answer: an alarm that rings early costs less than setting it each time
+            if alarm.is_elapsed() || alarm.deadline() > deadline.into() {
+                alarm.as_mut().reset(deadline.into());
+            }
+            tokio::select! {
+                biased;
+                received = line.receive(&mut inbox) => match received {
+                    Ok(()) => inbox.iter().for_each(|bytes| transfer.on_datagram(bytes, Instant::now())),
+                    Err(error) => self.on_fault(&mut transfer, error)?,
+                },
+                () = alarm.as_mut() => transfer.on_timer(Instant::now()),
             }
         }
         Ok(transfer)
     }
 
     /// All of a window in one call, which is one way through the kernel instead of one for each block.
-    async fn send(&self, socket: &UdpSocket, window: &mut Window, transfer: &mut Transfer) -> io::Result<()> {
+    async fn send(&self, line: &Line, window: &mut Window, transfer: &mut Transfer) -> io::Result<()> {
         if window.segments.are_many() && !window.one_by_one {
-            let sent = socket.async_io(Interest::WRITABLE, || window.segments.send(socket)).await;
-            window.one_by_one = sent.as_ref().is_err_and(segments::is_impossible);
-            if !window.one_by_one {
-                window.segments.clear();
-                return sent.or_else(|error| self.on_fault(transfer, error));
+            match line.send_at_once(&window.segments).await {
+                Ok(false) => window.one_by_one = true,
+                sent => {
+                    window.segments.clear();
+                    return sent.map(drop).or_else(|error| self.on_fault(transfer, error));
+                }
             }
         }
         for datagram in window.segments.iter() {
-            if let Err(error) = socket.send(datagram).await {
+            if let Err(error) = line.send(datagram).await {
                 self.on_fault(transfer, error)?;
             }
         }

@@ -5,7 +5,10 @@ use ::tftp::{Options, packet::code};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::watch, task::JoinHandle, time::timeout};
 
-use super::*;
+use super::{
+    bootloaders::{Fault, Memory},
+    *,
+};
 
 /// A bootloader's length: some full windows and a rest.
 const SIZE: usize = 174_080 + 77;
@@ -45,7 +48,7 @@ impl Stand {
             Arc::default(),
             limits,
         );
-        let server = server.await.unwrap();
+        let server = server.unwrap();
         let (address, shutdown) = (server.address(), CancellationToken::new());
         let task = tokio::spawn(server.run(shutdown.clone()));
         Self { address, counters, files, shutdown, task, images, catalogues }
@@ -299,6 +302,84 @@ async fn a_file_is_in_memory_once_and_follows_the_catalogue() {
     stand.stop().await;
 }
 
+/// Whoever asks for as much as there is, and then says no word more, costs a window and no file.
+#[tokio::test]
+async fn memory_is_bounded_whatever_window_is_asked() {
+    let stand = Stand::on(Ipv4Addr::LOCALHOST, Limits { per_client: 64, ..Limits::default() }).await;
+    let content = stand.files.content(&AssetName::ipxe("snponly.efi").unwrap()).await.unwrap();
+    let before = Arc::strong_count(&content);
+    let greedy = Options { block_size: Some(65464), window: Some(65535), ..Options::default() };
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let client = Client::new(&stand).await;
+        client.ask(b"snponly.efi", greedy).await;
+        let (granted, server) = client.granted().await;
+        assert_eq!((granted.block_size, granted.window), (Some(1468), Some(64)));
+        client.send(server, &Packet::Ack(0)).await;
+        let (first, _) = client.receive().await;
+        assert!(matches!(Packet::parse(&first), Ok(Packet::Data { block: 1, .. })));
+        clients.push(client);
+    }
+    // all of them send from the one copy
+    assert_eq!(Arc::strong_count(&content), before + clients.len());
+    assert!(Arc::ptr_eq(
+        &content,
+        &stand.files.content(&AssetName::ipxe("snponly.efi").unwrap()).await.unwrap()
+    ));
+    stand.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_large_is_there_once_and_only_while_it_is_fetched() {
+    let images = tempfile::tempdir().unwrap();
+    fs::create_dir(images.path().join("ipxe")).unwrap();
+    let [one, two, three, four, small] =
+        [("one", 4000), ("two", 4000), ("three", 5001), ("four", 4000), ("small", 100)].map(
+            |(name, size)| {
+                fs::write(images.path().join("ipxe").join(name), vec![7; size]).unwrap();
+                AssetName::ipxe(name).unwrap()
+            },
+        );
+    let (_kept, catalogue) = watch::channel(Arc::new(Catalogue::load(images.path()).unwrap()));
+    let files = Bootloaders::within(catalogue, Memory { largest: 5000, kept: 100, most: 10_000 });
+    let first = files.content(&one).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &files.content(&one).await.unwrap()));
+    let second = files.content(&two).await.unwrap();
+    let kept = Arc::downgrade(&files.content(&small).await.unwrap());
+    let refused = files.content(&three).await.unwrap_err();
+    assert!(matches!(refused, Fault::TooLarge(5001, 5000)), "{refused}");
+    let refused = files.content(&four).await.unwrap_err();
+    assert!(matches!(refused, Fault::Full), "{refused}");
+    drop(second);
+    files.content(&four).await.unwrap();
+    let gone = Arc::downgrade(&first);
+    drop(first);
+    assert!(gone.upgrade().is_none() && kept.upgrade().is_some());
+}
+
+/// Behind a firewall or a NAT that lets only the asked port answer.
+#[tokio::test]
+async fn with_a_single_port_every_answer_comes_from_it() {
+    let limits = Limits { ports: Ports::Single, ..Limits::default() };
+    let stand = Stand::on(Ipv4Addr::LOCALHOST, limits).await;
+    // two at once, each with its own options
+    let (one, two) = (Client::new(&stand).await, Client::new(&stand).await);
+    one.ask(b"snponly.efi", firmware(Some(0))).await;
+    let (granted, server) = one.granted().await;
+    assert_eq!((granted.size, server), (Some(SIZE as u64), stand.address));
+    assert_eq!(two.fetch(b"snponly.efi", Options { window: Some(64), ..firmware(None) }).await, bootloader());
+    stand.counts("done", 1).await;
+    one.send(server, &Packet::Error { code: code::OPTIONS, text: "User aborted the transfer".into() }).await;
+    stand.counts("probed", 1).await;
+    assert_eq!(one.fetch(b"snponly.efi", firmware(None)).await, bootloader());
+    stand.counts("done", 2).await;
+    // nobody's acknowledgement belongs to nobody
+    let three = Client::new(&stand).await;
+    three.send(stand.address, &Packet::Ack(1)).await;
+    stand.counts("stray", 1).await;
+    stand.stop().await;
+}
+
 #[tokio::test]
 async fn a_file_that_changed_behind_the_catalogue_is_not_served() {
     let stand = Stand::new().await;
@@ -314,8 +395,7 @@ async fn a_file_that_changed_behind_the_catalogue_is_not_served() {
 async fn a_port_that_is_taken_is_an_error() {
     let stand = Stand::new().await;
     let (files, counters) = (Arc::clone(&stand.files), Arc::clone(&stand.counters));
-    let error =
-        Tftp::bind(stand.address, files, counters, Arc::default(), Limits::default()).await.unwrap_err();
+    let error = Tftp::bind(stand.address, files, counters, Arc::default(), Limits::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     stand.stop().await;
 }
@@ -323,12 +403,18 @@ async fn a_port_that_is_taken_is_an_error() {
 /// Somebody else's idea of TFTP: plain, with options, with a block size above the limit.
 #[tokio::test]
 async fn curl_fetches_it() {
+    for ports in [Ports::Own, Ports::Single] {
+        fetch_with_curl(ports).await;
+    }
+}
+
+async fn fetch_with_curl(ports: Ports) {
     let curl = Path::new("/usr/bin/curl");
     if !fs::metadata(curl).is_ok_and(|file| file.permissions().mode() & 0o111 != 0) {
         eprintln!("skipped: there is no {}", curl.display());
         return;
     }
-    let stand = Stand::new().await;
+    let stand = Stand::on(Ipv4Addr::LOCALHOST, Limits { ports, ..Limits::default() }).await;
     let url = format!("tftp://{}/snponly.efi", stand.address);
     let runs: [&[&str]; 4] =
         [&[], &["--tftp-no-options"], &["--tftp-blksize", "1468"], &["--tftp-blksize", "65464"]];
