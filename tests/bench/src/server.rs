@@ -40,7 +40,7 @@ impl Server {
         thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
                 look(id, &seen);
-                thread::sleep(LOOK);
+                thread::park_timeout(LOOK);
             }
         });
         Ok(server)

@@ -147,7 +147,8 @@ fn until_ready(address: SocketAddrV4, wish: Wish) -> anyhow::Result<()> {
         match client::fetch(address, "ready", b"ready", wish) {
             Ok(_) => return Ok(()),
             Err(error) if began.elapsed() > Duration::from_secs(10) => return Err(error),
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+            // it has waited for an answer in vain, and asks again
+            Err(_) => {}
         }
     }
 }

@@ -3,11 +3,13 @@
 //! On the road this stands between DHCP, which only asks [`view`] whether a machine may netboot, and
 //! the machine's kernel: [`ask`] reads what iPXE says about the machine, [`script`] writes what iPXE
 //! is told to do, [`catalogue`] knows the files and their digests,
-//! [`local_boot`] the way to its own disk, [`discovery`] what a machine finds out that nobody knows.
+//! [`local_boot`] the way to its own disk, [`discovery`] what a machine finds out that nobody knows,
+//! [`http`] the language in which machines ask.
 
 pub mod ask;
 pub mod catalogue;
 pub mod discovery;
+pub mod http;
 pub mod local_boot;
 pub mod script;
 pub mod view;

@@ -12,6 +12,8 @@ pub mod interface;
 pub mod namespace;
 pub mod neighbour;
 mod netlink;
+pub mod peer;
 pub mod segments;
+pub mod stream;
 pub mod tap;
 pub mod udp;

@@ -2,13 +2,14 @@
 //!
 //! One task listens on port 69 and starts a task for each transfer, on a socket of its own from the
 //! address that was asked, since boot ROMs drop what comes from another one ([`Ports`]: or on the listening
-//! one). All of them live on one thread: a block is so little work that waking another one costs more.
+//! one). Transfers have threads of their own ([`lanes`]).
 //! Anybody may knock here: nothing but bootloaders of the catalogue has a name, and there are only so
 //! many transfers at once. All tasks end when told to, wherever they are; a client that was cut off asks
 //! again.
 
 mod bootloaders;
 mod carry;
+mod lanes;
 mod line;
 
 use std::{
@@ -16,7 +17,6 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -27,8 +27,7 @@ use ::tftp::{
 };
 use tokio::{
     net::UdpSocket,
-    runtime,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{self, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use ::tftp::SERVER_PORT;
 pub use bootloaders::Bootloaders;
 use carry::Job;
+use lanes::Lanes;
 pub use line::Ports;
 
 use crate::{
@@ -83,6 +83,7 @@ pub struct Tftp {
 struct Answering {
     socket: Arc<UdpSocket>,
     server: Tftp,
+    lanes: Lanes,
     transfers: JoinSet<()>,
     /// by the client's address and port; a transfer that was replaced is no more in here
     running: BTreeMap<SocketAddr, Running>,
@@ -90,6 +91,7 @@ struct Answering {
 
 struct Running {
     task: task::Id,
+    lane: usize,
     stop: CancellationToken,
     request: Vec<u8>,
     since: Instant,
@@ -126,25 +128,12 @@ impl Tftp {
         self.address
     }
 
-    /// Answers until told to stop, on a thread of its own; transfers that are under way end then too.
+    /// Answers until told to stop; transfers that are under way end then too.
     pub async fn run(self, shutdown: CancellationToken) {
-        let (ended, end) = oneshot::channel::<()>();
         let address = self.address;
-        let thread = thread::Builder::new().name("tftp".to_owned()).spawn(move || {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            let outcome = runtime.block_on(async { Ok(Answering::new(self)?.run(shutdown).await) });
-            drop(ended);
-            outcome
-        });
-        // nothing is ever sent; it ends when the thread does
-        end.await.ok();
-        match thread.map(thread::JoinHandle::join) {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) | Err(error) => {
-                let error: io::Error = error;
-                tracing::error!(%address, %error, "TFTP cannot be answered");
-            }
-            Ok(Err(_panic)) => tracing::error!(%address, "TFTP is answered no more: its thread panicked"),
+        match Answering::new(self) {
+            Ok(answering) => answering.run(shutdown).await,
+            Err(error) => tracing::error!(%address, %error, "TFTP cannot be answered"),
         }
     }
 }
@@ -152,7 +141,8 @@ impl Tftp {
 impl Answering {
     fn new(server: Tftp) -> io::Result<Self> {
         let socket = Arc::new(UdpSocket::from_std(server.socket.try_clone()?)?);
-        Ok(Self { socket, server, transfers: JoinSet::new(), running: BTreeMap::new() })
+        let (transfers, running) = (JoinSet::new(), BTreeMap::new());
+        Ok(Self { socket, server, lanes: Lanes::open()?, transfers, running })
     }
 
     async fn run(mut self, shutdown: CancellationToken) {
@@ -237,6 +227,8 @@ impl Answering {
             tracing::warn!(%client, %file, "too many TFTP transfers at once, not answered");
             return;
         }
+        let busy = self.running.values().map(|running| running.lane);
+        let Some((lane, runtime)) = self.lanes.quietest(busy) else { return };
         let (inbox, shared) = match self.server.limits.ports {
             Ports::Own => (None, None),
             Ports::Single => {
@@ -256,8 +248,8 @@ impl Answering {
             limits: self.server.limits.transfer,
         };
         let stop = shutdown.child_token();
-        let task = self.transfers.spawn(job.run(stop.clone())).id();
-        let running = Running { task, stop, request: bytes.to_vec(), since: Instant::now(), inbox };
+        let task = self.transfers.spawn_on(job.run(stop.clone()), runtime).id();
+        let running = Running { task, stop, request: bytes.to_vec(), since: Instant::now(), inbox, lane };
         self.running.insert(client, running);
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use ::boot::AssetName;
 use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
-use net::{inbox::Inbox, segments::Segments};
+use net::{inbox::Inbox, peer::PeerSocket, segments::Segments};
 use tokio::{net::UdpSocket, sync::mpsc, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,7 @@ impl Job {
             outcome = async {
                 let mut line = match shared {
                     Some((socket, inbox)) => Line::Shared { socket, client: *client, inbox },
-                    None => Line::own(self.server, *client).await?,
+                    None => Line::Own(PeerSocket::connect(self.server, *client)?),
                 };
                 self.carry(&mut line).await
             } => outcome,

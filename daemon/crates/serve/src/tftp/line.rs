@@ -4,17 +4,14 @@
 //! only answers of the asked port through, all of them go over that one, and the loop hands each transfer what its
 //! client sent.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use net::{
     inbox::Inbox,
+    peer::PeerSocket,
     segments::{self, Segments},
 };
-use tokio::{io::Interest, net::UdpSocket, sync::mpsc};
+use tokio::{io::Interest, net::UdpSocket, sync::mpsc, time::sleep};
 
 /// What a client can have said before its transfer looks; what is more is lost, as on the wire.
 pub(super) const WAITING: usize = 64;
@@ -31,39 +28,20 @@ pub enum Ports {
 
 /// Where datagrams go and come from.
 pub(super) enum Line {
-    Own(UdpSocket),
+    Own(PeerSocket),
     Shared { socket: Arc<UdpSocket>, client: SocketAddr, inbox: mpsc::Receiver<Vec<u8>> },
 }
 
-impl Line {
-    /// A socket of its own at the address that was asked, which hears nobody but the client.
-    pub(super) async fn own(server: IpAddr, client: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind((server, 0)).await?;
-        socket.connect(client).await?;
-        Ok(Self::Own(socket))
-    }
+/// While the kernel's queue is full; it has room again when the card has sent some.
+const FULL: Duration = Duration::from_millis(1);
+/// So often; what then is not sent is lost, and comes again as what the network loses.
+const TRIES: usize = 20;
 
+impl Line {
     /// Waits for something from the client. Cancel-safe.
     pub(super) async fn receive(&mut self, into: &mut Inbox) -> io::Result<()> {
         match self {
-            Self::Own(socket) => loop {
-                socket.readable().await?;
-                let mut received = Err(io::ErrorKind::WouldBlock.into());
-                // an emptied queue is said to block, so that the next wait is not for nothing
-                let wait = socket.try_io(Interest::READABLE, || {
-                    received = into.fill(&*socket);
-                    match &received {
-                        Ok(true) => Err(io::ErrorKind::WouldBlock.into()),
-                        Err(error) => Err(error.kind().into()),
-                        Ok(false) => Ok(()),
-                    }
-                });
-                drop(wait);
-                match received {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    received => return received.map(drop),
-                }
-            },
+            Self::Own(socket) => socket.receive(into).await,
             Self::Shared { inbox, .. } => match inbox.recv().await {
                 Some(datagram) => {
                     into.put(&datagram);
@@ -78,20 +56,32 @@ impl Line {
     /// Sends one datagram.
     pub(super) async fn send(&self, datagram: &[u8]) -> io::Result<()> {
         match self {
-            Self::Own(socket) => socket.send(datagram).await.map(drop),
+            Self::Own(socket) => patiently(|| socket.send(datagram)).await,
             Self::Shared { socket, client, .. } => socket.send_to(datagram, *client).await.map(drop),
         }
     }
 
     /// Sends many in one call. `Ok(false)`: the way to this client does not take them so.
     pub(super) async fn send_at_once(&self, segments: &Segments) -> io::Result<bool> {
-        let (socket, to) = match self {
-            Self::Own(socket) => (socket, None),
-            Self::Shared { socket, client, .. } => (&**socket, Some(*client)),
+        let sent = match self {
+            Self::Own(socket) => patiently(|| socket.send_at_once(segments)).await,
+            Self::Shared { socket, client, .. } => {
+                socket.async_io(Interest::WRITABLE, || segments.send(&**socket, Some(*client))).await
+            }
         };
-        match socket.async_io(Interest::WRITABLE, || segments.send(socket, to)).await {
+        match sent {
             Err(error) if segments::is_impossible(&error) => Ok(false),
             sent => sent.map(|()| true),
         }
     }
+}
+
+async fn patiently(send: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL).await,
+            sent => return sent,
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }

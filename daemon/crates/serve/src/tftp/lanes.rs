@@ -1,0 +1,41 @@
+//! The threads that carry transfers: one a processor, each with a runtime of its own.
+//!
+//! A transfer never leaves its thread. In lock-step a block is so little work that handing it to another thread, as a
+//! runtime with many does, costs more than sending it.
+
+use std::{io, thread};
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// More processors have no more to do for a rack.
+const MOST: usize = 4;
+
+/// The threads; they end with the value.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    handles: Vec<Handle>,
+    _end: DropGuard,
+}
+
+impl Lanes {
+    pub(super) fn open() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, |count| count.get().min(MOST));
+        let end = CancellationToken::new();
+        let mut handles = Vec::new();
+        for number in 0..count {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            handles.push(runtime.handle().clone());
+            let end = end.clone();
+            let lane = thread::Builder::new().name(format!("tftp-{number}"));
+            lane.spawn(move || runtime.block_on(end.cancelled_owned()))?;
+        }
+        Ok(Self { handles, _end: end.drop_guard() })
+    }
+
+    /// The lane with the fewest transfers; `busy` says the lane of each that is under way.
+    pub(super) fn quietest(&self, busy: impl Iterator<Item = usize> + Clone) -> Option<(usize, &Handle)> {
+        let load = |lane: usize| busy.clone().filter(|busy| *busy == lane).count();
+        self.handles.iter().enumerate().min_by_key(|(lane, _)| load(*lane))
+    }
+}
