@@ -1,6 +1,7 @@
 //! `ichord images`: what the site's machines boot, fetched, checked, and carried to where there is no internet.
 
 mod bar;
+mod discovery;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,6 +85,23 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         server: Option<Ipv4Addr>,
     },
+    /// Make the image that a machine boots whose switch port nothing else tells: it listens for LLDP and reports
+    #[command(
+        after_help = "Examples:\n  ichord images discovery profiles/home-ops\n  ichord images discovery profiles/home-ops --package linux-image-6.12.118+deb13-amd64_6.12.118-1_amd64.deb"
+    )]
+    Discovery {
+        #[command(flatten)]
+        place: Place,
+        /// the Debian kernel package, where there is no internet; it must be the catalogue's
+        #[arg(long, value_name = "FILE")]
+        package: Option<PathBuf>,
+        /// the digest of another kernel package than the catalogue's
+        #[arg(long, value_name = "DIGEST", requires = "package")]
+        sha256: Option<Digest>,
+        /// the agent; by default `ichord-discovery` beside this program
+        #[arg(long, value_name = "FILE")]
+        agent: Option<PathBuf>,
+    },
     /// Put all that the site boots into one file, with the list of container images that are pulled later
     #[command(after_help = "Example:\n  ichord images bundle profiles/home-ops --out home-ops.bundle")]
     Bundle {
@@ -116,6 +134,9 @@ impl Images {
             Command::Verify { place } => verify(&place),
             Command::List { place } => list(&place),
             Command::Usb { place, out, server } => usb(&place, &out, server),
+            Command::Discovery { place, package, sha256, agent } => {
+                discovery::make(&place, package.as_deref(), sha256, agent).await
+            }
             Command::Bundle { place, out } => bundle(&place, &out),
         }
     }
@@ -168,7 +189,7 @@ impl Opened {
         self.site.image_sets().into_iter().map(|set| set.architecture).collect()
     }
 
-    /// Every file the site needs.
+    /// Every file the site needs, and the discovery image if there is one.
     fn names(&self) -> Result<Vec<AssetName>, Failure> {
         let mut names = Vec::new();
         for need in self.needs() {
@@ -177,6 +198,7 @@ impl Opened {
         for file in self.sources.bootloaders(&self.architectures()) {
             names.push(AssetName::ipxe(&file)?);
         }
+        names.extend(discovery::names(&self.folder)?);
         Ok(names)
     }
 }

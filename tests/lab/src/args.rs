@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::discovery::Discovery;
 use crate::firmware::Firmware;
 use crate::shell;
 
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Firmware(Firmware),
     /// Judges that the machine in a port becomes the node of that port: random cabling, swapped cables, a replacement
     Identity(Identity),
+    /// Judges that machines whose port nothing else tells find it out by the discovery image
+    Discovery(Discovery),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),

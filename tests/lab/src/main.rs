@@ -5,6 +5,7 @@
 
 mod args;
 mod daemon;
+mod discovery;
 mod evidence;
 mod firmware;
 mod folder;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Up(up) => up::run(&up),
         Command::Firmware(firmware) => firmware::run(&firmware),
         Command::Identity(identity) => identity::run(&identity),
+        Command::Discovery(discovery) => discovery::run(&discovery),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),
     };

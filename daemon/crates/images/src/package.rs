@@ -35,12 +35,7 @@ pub fn files_of_package<'a>(
     folder: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Vec<u8>>, PackageError> {
-    let (member, data) = data_of(package)?;
-    let mut archive: tar::Archive<Box<dyn Read + '_>> = tar::Archive::new(match member.as_str() {
-        "data.tar.xz" => Box::new(lzma_rust2::XzReader::new(data, false).take(LONGEST)),
-        "data.tar" => Box::new(data),
-        _ => return Err(PackageError::Compression(member)),
-    });
+    let mut archive = archive_of(package, LONGEST)?;
     let mut missing: BTreeMap<String, &str> =
         names.into_iter().map(|name| (format!("{folder}/{name}"), name)).collect();
     let mut found = BTreeMap::new();
@@ -66,8 +61,31 @@ pub fn files_of_package<'a>(
     }
 }
 
-/// The member with the files: its name and its octets.
-fn data_of(package: &[u8]) -> Result<(String, &[u8]), PackageError> {
+/// The package's files, of which no more than so many octets are unpacked.
+pub(crate) fn archive_of(
+    package: &[u8],
+    longest: u64,
+) -> Result<tar::Archive<Box<dyn Read + '_>>, PackageError> {
+    let (member, data) = member_of(package, "data.tar")?;
+    unpacked(&member, data, longest)
+}
+
+/// A member, unpacked.
+pub(crate) fn unpacked<'a>(
+    member: &str,
+    data: &'a [u8],
+    longest: u64,
+) -> Result<tar::Archive<Box<dyn Read + 'a>>, PackageError> {
+    let reader: Box<dyn Read + 'a> = match member.rsplit_once(".tar") {
+        Some((_, ".xz")) => Box::new(lzma_rust2::XzReader::new(data, false).take(longest)),
+        Some((_, "")) => Box::new(data),
+        _ => return Err(PackageError::Compression(member.to_owned())),
+    };
+    Ok(tar::Archive::new(reader))
+}
+
+/// The member whose name begins so: its name and its octets.
+pub(crate) fn member_of<'a>(package: &'a [u8], wanted: &str) -> Result<(String, &'a [u8]), PackageError> {
     let mut rest = package.strip_prefix(MAGIC).ok_or(PackageError::Form("it does not begin as one"))?;
     while !rest.is_empty() {
         let (header, body) =
@@ -79,7 +97,7 @@ fn data_of(package: &[u8]) -> Result<(String, &[u8]), PackageError> {
             .and_then(|size| size.trim_end().parse().ok())
             .ok_or(PackageError::Form("a member has no size"))?;
         let data = body.get(..size).ok_or(PackageError::Form("it ends within a member"))?;
-        if name.starts_with("data.tar") {
+        if name.starts_with(wanted) {
             return Ok((name.to_owned(), data));
         }
         // members begin at even places

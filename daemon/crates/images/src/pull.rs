@@ -5,15 +5,16 @@ use std::{
     fs,
 };
 
-use boot::{AssetName, AssetNameError};
+use boot::{AssetName, AssetNameError, catalogue::DISCOVERY};
 use hardware::Architecture;
 use serde::Deserialize;
 
 use crate::{
+    discovery::{DiscoveryError, DiscoveryImage},
     download::{Client, DownloadError, Progress},
     folder::{Content, Digest, Folder, FolderError, digest_of, parse_sums},
     package::{PackageError, files_of_package},
-    sources::{Sources, TalosSource},
+    sources::{KernelPackage, Sources, TalosSource},
 };
 
 /// One kind of machine's image.
@@ -59,6 +60,9 @@ pub enum PullError {
         /// why
         source: PackageError,
     },
+    /// the discovery image
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// a name that no URL of ours can carry
     #[error(transparent)]
     Name(#[from] AssetNameError),
@@ -335,6 +339,49 @@ async fn pull_bootloaders(
         from: None,
         have: "no URL of it".to_owned(),
     }))
+}
+
+/// The kernel package of the discovery image: the catalogue's own, its octets.
+pub async fn pull_kernel_package(
+    client: &Client,
+    folder: &Folder,
+    package: &KernelPackage,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, PullError> {
+    // it has no name that is served: it is only what the image is made of
+    let name = AssetName::image(DISCOVERY, "package", &package.package)?;
+    let mut last = None;
+    for url in &package.urls {
+        match fetch(client, folder, &name, url, Some(package.sha256), progress).await {
+            Ok(_) => {
+                let path = folder.path_of(package.sha256);
+                return Ok(fs::read(&path).map_err(crate::folder::disk("read", &path))?);
+            }
+            Err(error) => {
+                progress.again(&error.to_string());
+                last = Some(error);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| PullError::NoSource {
+        schematic: package.package.clone(),
+        from: None,
+        have: "no URL of it".to_owned(),
+    }))
+}
+
+/// Gives the files of a discovery image their names.
+pub fn keep_discovery(
+    folder: &Folder,
+    image: &DiscoveryImage,
+) -> Result<Vec<(AssetName, Content, Pulled)>, PullError> {
+    let mut published = BTreeMap::new();
+    for (name, bytes) in image.files()? {
+        let content = folder.take_bytes(&name, bytes, None)?;
+        published.insert(name, content);
+    }
+    folder.publish(&published)?;
+    Ok(published.into_iter().map(|(name, content)| (name, content, Pulled::Checked)).collect())
 }
 
 /// The bootloaders out of a package that somebody brought; it must be the one of the catalogue.

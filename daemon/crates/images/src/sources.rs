@@ -24,6 +24,9 @@ pub struct Sources {
     pub talos: Vec<TalosSource>,
     /// the network bootloaders
     pub ipxe: Bootloaders,
+    /// the kernel of the discovery image, by architecture
+    #[serde(default)]
+    pub discovery: BTreeMap<String, KernelPackage>,
     /// what Talos pulls by itself, by its minor release
     pub pulls: BTreeMap<String, Pulls>,
 }
@@ -70,6 +73,18 @@ pub struct Bootloaders {
     pub folder: String,
     /// by the architecture of the machines they boot
     pub files: BTreeMap<String, Vec<String>>,
+}
+
+/// A Debian package with a kernel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelPackage {
+    /// its file name
+    pub package: String,
+    /// of the whole package
+    pub sha256: Digest,
+    /// where it lies, the first that answers is taken
+    pub urls: Vec<String>,
 }
 
 /// What one Talos pulls by itself.
@@ -210,6 +225,14 @@ mod tests {
         assert!(sources.bootloaders(&both).contains("ipxe-arm64.efi"));
         assert!(!sources.bootloaders(&[Architecture::Amd64].into()).contains("ipxe-arm64.efi"));
         assert!(sources.bootloaders(&[Architecture::Amd64].into()).contains("snponly.efi"));
+    }
+
+    #[test]
+    fn there_is_a_kernel_for_the_discovery_image() {
+        let sources = Sources::built_in().unwrap();
+        let kernel = &sources.discovery["amd64"];
+        assert!(kernel.package.starts_with("linux-image-") && kernel.package.ends_with("_amd64.deb"));
+        assert!(kernel.urls.iter().all(|url| url.ends_with(&kernel.package)), "{:?}", kernel.urls);
     }
 
     #[test]

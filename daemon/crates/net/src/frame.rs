@@ -13,7 +13,9 @@ use std::{
 use hardware::MacAddr;
 use nix::{
     errno::Errno,
-    sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, recvfrom, send, socket},
+    sys::socket::{
+        AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, recvfrom, send, setsockopt, socket, sockopt,
+    },
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -30,6 +32,9 @@ pub const LLDP_GROUPS: [MacAddr; 3] = [
 /// The largest frame that is read whole: a jumbo frame with a VLAN tag. What is longer is cut, and the
 /// parser behind refuses it.
 const LONGEST: usize = 9_234;
+
+/// linux/pkt_sched.h
+const TC_PRIO_CONTROL: i32 = 7;
 
 /// What the runtime watches the socket for.
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
@@ -137,6 +142,15 @@ impl FrameSocket {
     /// As [`FrameSocket::open`].
     pub fn sender(interface: &str) -> Result<Self, FrameError> {
         Self::open(interface, 0, &[])
+    }
+
+    /// Sends with the priority of control traffic (`TC_PRIO_CONTROL`): some cards keep LLDP that has none from the
+    /// wire, because their firmware speaks it. Needs `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    /// What the kernel says: the capability is missing.
+    pub fn set_control_priority(&self) -> io::Result<()> {
+        Ok(setsockopt(self.socket.get_ref(), sockopt::Priority, &TC_PRIO_CONTROL)?)
     }
 
     /// The interface as it was when the socket was opened.

@@ -4,12 +4,12 @@
 //! Every cell has a daemon, a site and a machine of its own, and nothing is shared but the bridge.
 
 mod cell;
-mod guest;
+pub(crate) mod guest;
 mod ipv6_wait;
-mod payload;
+pub(crate) mod payload;
 mod plain_rom;
 mod secure;
-mod site;
+pub(crate) mod site;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,8 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use self::cell::{Cell, Kind, Network};
+pub(crate) use self::cell::Kind;
+use self::cell::{Cell, Network};
 use self::ipv6_wait::{Ear, Wait};
 use self::payload::{Payload, REPORT};
 use self::plain_rom::PlainRom;
@@ -380,7 +381,7 @@ impl Rack<'_> {
 }
 
 /// Waits for the machine's word.
-async fn reported(
+pub(crate) async fn reported(
     mut said: mpsc::UnboundedReceiver<(String, String)>,
     report: &str,
     deadline: Instant,
@@ -395,7 +396,7 @@ async fn reported(
     }
 }
 
-async fn ip(words: &[&str]) -> Result<()> {
+pub(crate) async fn ip(words: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(words).output().await.context("cannot start ip")?;
     ensure!(
         output.status.success(),

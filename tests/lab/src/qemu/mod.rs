@@ -3,7 +3,6 @@
 //! SeaBIOS with iPXE in its card's ROM, and OVMF that starts trixie's iPXE by HTTP Boot or by PXE; Debian's cloud kernel with an
 //! initramfs whose first process is the simulated machine; a real disk that the machine's installer makes bootable.
 
-mod archive;
 mod disk;
 mod guest;
 mod packages;
@@ -22,10 +21,10 @@ use self::disk::BootLoaders;
 use crate::plan::Machine;
 use crate::site::{EXTENSIONS, ImageFiles, TALOS, schematic_id};
 
-pub(crate) use self::archive::Archive;
 pub(crate) use self::guest::{Accelerator, DISK_MODEL, OVMF_CODE, OVMF_SETTINGS, QEMU};
 pub(crate) use self::packages::{Packages, Suite, run};
 pub(crate) use self::probe::accelerator;
+pub(crate) use images::Archive;
 
 /// The card, in the order in which its drivers need each other. The disk's driver is part of the kernel.
 const MODULES: [&str; 8] = [

@@ -70,6 +70,19 @@ impl Packages {
         Ok(folder)
     }
 
+    /// A package as it comes, without being unpacked.
+    pub(crate) fn archive(&self, package: &str) -> Result<PathBuf> {
+        let folder = self.cache.join("archives").join(package);
+        if folder.join(COMPLETE).exists() {
+            return only_deb(&folder);
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        run("apt-get", ["download", package], &folder)?;
+        fs::write(folder.join(COMPLETE), "")
+            .with_context(|| format!("cannot write into {}", folder.display()))?;
+        only_deb(&folder)
+    }
+
     /// The name of the newest package that `meta` depends on and that begins with `prefix`.
     pub(crate) fn behind(&self, meta: &str, prefix: &str, suite: Suite) -> Result<String> {
         let output = Command::new("apt-cache")

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::archive::Archive;
+use super::Archive;
 use super::guest::{Accelerator, OVMF_CODE, OVMF_SETTINGS, QEMU};
 
 /// A guest with working virtualisation needs two seconds.

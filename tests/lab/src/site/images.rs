@@ -53,6 +53,18 @@ pub(crate) fn write_images(images: &Path, files: &ImageFiles) -> Result<()> {
     )
 }
 
+/// A discovery image beside them.
+pub(crate) fn write_discovery(images: &Path, kernel: &[u8], initramfs: &[u8], cmdline: &str) -> Result<()> {
+    write_folder(
+        &images.join("discovery/1"),
+        &[
+            ("kernel-amd64", kernel),
+            ("initramfs-amd64.xz", initramfs),
+            ("cmdline-metal-amd64", cmdline.as_bytes()),
+        ],
+    )
+}
+
 fn write_folder(folder: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut sums = String::new();

@@ -1,12 +1,16 @@
 //! The machine as firmware: DHCP, the first file, iPXE's script, kernel and initramfs.
 //!
+//! A discovery image is not simulated: the parts of the real one run here, in the machine's place.
+//!
 //! UEFI HTTP Boot fetches iPXE and starts it; with `uefi` and `bios` iPXE is in the NIC's ROM. One attempt is
 //! one call of [`attempt`]; it is cancel-safe, as a reset button is.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use hardware::Firmware;
+use boot::discovery::{Errand, Next, Report};
+use discovery::listening::Card;
+use hardware::{Firmware, Inventory};
 use serde_json::json;
 
 use super::{
@@ -35,16 +39,20 @@ pub(super) struct Firm {
 
 /// Asks the network what to boot. Every failure is the same to a firmware: nothing.
 pub(super) async fn attempt(firm: &Firm) -> Instruction {
-    match try_once(firm).await {
-        Ok(instruction) => instruction,
-        Err(error) => {
-            firm.events.say("boot-failed", json!({ "reason": format!("{error:#}") }));
-            Instruction::Nothing
+    loop {
+        match try_once(firm).await {
+            Ok(Some(instruction)) => return instruction,
+            // what the network gave it started the machine anew
+            Ok(None) => firm.events.say("starts-anew", json!({})),
+            Err(error) => {
+                firm.events.say("boot-failed", json!({ "reason": format!("{error:#}") }));
+                return Instruction::Nothing;
+            }
         }
     }
 }
 
-async fn try_once(firm: &Firm) -> anyhow::Result<Instruction> {
+async fn try_once(firm: &Firm) -> anyhow::Result<Option<Instruction>> {
     let hardware = firm.world.look(|machine| machine.hardware().clone());
     let kind = hardware.firmware;
     if kind.boots_by_http() {
@@ -64,6 +72,7 @@ async fn try_once(firm: &Firm) -> anyhow::Result<Instruction> {
     let lease = dhcp(firm, speaker, 4).await?;
     let url = lease.file.ok_or_else(|| anyhow!("the offer to iPXE names no script"))?;
     let mut ipxe = Ipxe::new(Settings::new(firm.link.mac, hardware.uuid, &hardware.serial, platform));
+    ipxe.settings.lease = Some((lease.address, lease.gateway));
     script(firm, &mut ipxe, &url).await;
     loop {
         if let Some(neighbour) = &neighbour {
@@ -83,13 +92,52 @@ async fn try_once(firm: &Firm) -> anyhow::Result<Instruction> {
                 Err(error) => ipxe.failed(&format!("{error:#}")),
             },
             Step::Echo(text) => firm.events.say("echo", json!({ "text": text })),
-            Step::Boot(boot) => return instruction(boot),
+            Step::Boot(boot) => {
+                return match Errand::read(&boot.cmdline) {
+                    Ok(errand) => find_out(firm, &errand).await?.map(instruction).transpose(),
+                    Err(_) => instruction(boot).map(Some),
+                };
+            }
             Step::SanBoot if firm.world.look(|machine| machine.storage().system.is_some()) => {
-                return Ok(Instruction::LocalDisk);
+                return Ok(Some(Instruction::LocalDisk));
             }
             Step::SanBoot => ipxe.failed("no boot loader on the disk"),
-            Step::Exit => return Ok(Instruction::LocalDisk),
+            Step::Exit => return Ok(Some(Instruction::LocalDisk)),
             Step::Failed(why) => return Err(anyhow!(why)),
+        }
+    }
+}
+
+/// What the discovery image does once its drivers are loaded and its links are up; what it starts at the end.
+async fn find_out(firm: &Firm, errand: &Errand) -> anyhow::Result<Option<Boot>> {
+    let hardware = firm.world.look(|machine| machine.hardware().clone());
+    firm.events.say("discovery", json!({}));
+    let cards = [Card { name: firm.link.name.clone(), mac: firm.link.mac }];
+    let listens = firm.second.0 * u32::try_from(errand.listen.as_secs())?;
+    let mut notes = Vec::new();
+    let neighbours = discovery::listen::listen(&cards, Some(hardware.uuid), listens, &mut notes).await?;
+    let heard: Vec<String> =
+        neighbours.iter().filter_map(|heard| heard.port.as_ref().map(ToString::to_string)).collect();
+    firm.events.say("discovered", json!({ "ports": heard }));
+    let inventory = Inventory {
+        uuid: Some(hardware.uuid),
+        serial: Some(hardware.serial),
+        links: vec![hardware::Link { name: firm.link.name.clone(), mac: firm.link.mac, up: true }],
+        disks: hardware.disks,
+    };
+    let report = Report { inventory, neighbours, kexec: true, notes };
+    match discovery::http::report(errand, &report).await? {
+        Next::Reboot { reason } => {
+            firm.events.say("echo", json!({ "text": reason }));
+            Ok(None)
+        }
+        Next::Kexec { kernel, initramfs, cmdline } => {
+            let folder = tempfile::tempdir()?;
+            for file in [&kernel, &initramfs] {
+                discovery::http::fetch(errand, file, &folder.path().join("file")).await?;
+            }
+            firm.events.say("kexec", json!({ "kernel": kernel.path }));
+            Ok(Some(Boot { kernel: kernel.path, cmdline, initrds: vec![initramfs.path], intact: true }))
         }
     }
 }

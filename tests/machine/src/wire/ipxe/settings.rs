@@ -1,8 +1,9 @@
 //! iPXE's settings: what `${…}` finds, and the forms it can be shown in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use hardware::{MacAddr, SystemUuid};
+use ipnet::IpNet;
 
 /// The switch's last LLDP frame: the TLVs by type, each with its index among those of the type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,13 +59,16 @@ pub struct Settings {
     pub platform: &'static str,
     /// the interface's neighbour; only UEFI builds of iPXE listen
     pub neighbour: Option<Neighbour>,
+    /// the address that the interface has, with its gateway
+    pub lease: Option<(IpNet, Option<Ipv4Addr>)>,
     variables: BTreeMap<String, String>,
 }
 
 impl Settings {
     /// Before any script.
     pub fn new(mac: MacAddr, uuid: SystemUuid, serial: &str, platform: &'static str) -> Self {
-        Self { mac, uuid, serial: serial.to_owned(), platform, neighbour: None, variables: BTreeMap::new() }
+        let (neighbour, lease) = (None, None);
+        Self { mac, uuid, serial: serial.to_owned(), platform, neighbour, lease, variables: BTreeMap::new() }
     }
 
     pub(super) fn set(&mut self, name: String, value: String) {
@@ -93,6 +97,10 @@ impl Settings {
         expanded
     }
 
+    fn leased(&self, of: impl Fn(&(IpNet, Option<Ipv4Addr>)) -> Option<String>) -> Vec<u8> {
+        self.lease.as_ref().and_then(of).unwrap_or_default().into_bytes()
+    }
+
     fn value(&self, expression: &str) -> String {
         let (name, form) = match expression.split_once(':') {
             Some((name, form)) => (name, Some(form)),
@@ -103,6 +111,9 @@ impl Settings {
             "serial" => (self.serial.clone().into_bytes(), "string"),
             "platform" => (self.platform.as_bytes().to_vec(), "string"),
             "buildarch" => (b"x86_64".to_vec(), "string"),
+            "netX/ip" => (self.leased(|(address, _)| Some(address.addr().to_string())), "string"),
+            "netX/netmask" => (self.leased(|(address, _)| Some(address.netmask().to_string())), "string"),
+            "netX/gateway" => (self.leased(|(_, gateway)| Some(gateway.as_ref()?.to_string())), "string"),
             "net0/mac" | "netX/mac" | "mac" => (self.mac.0.to_vec(), "hex"),
             name => match name.split_once(".lldp/") {
                 Some(("net0" | "netX", path)) => {

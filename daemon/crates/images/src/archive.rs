@@ -4,33 +4,39 @@
 
 /// An archive that grows.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {
+pub struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 impl Archive {
     /// A folder, its parents first.
-    pub(crate) fn folder(&mut self, path: &str) {
+    pub fn folder(&mut self, path: &str) {
         self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
     }
 
     /// A file with these permissions.
-    pub(crate) fn file(&mut self, path: &str, permissions: u32, bytes: &[u8]) {
+    pub fn file(&mut self, path: &str, permissions: u32, bytes: &[u8]) {
         self.entry(path, FILE | permissions, (0, 0), bytes);
     }
 
+    /// Another name for what lies at `to`.
+    pub fn link(&mut self, path: &str, to: &str) {
+        self.entry(path, LINK | 0o777, (0, 0), to.as_bytes());
+    }
+
     /// A character device.
-    pub(crate) fn device(&mut self, path: &str, major: u32, minor: u32) {
+    pub fn device(&mut self, path: &str, major: u32, minor: u32) {
         self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
     /// Closes the archive.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

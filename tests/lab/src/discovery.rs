@@ -1,0 +1,183 @@
+//! `lab discovery`: machines whose port nothing tells find it out themselves and become the nodes of their ports.
+//!
+//! Their iPXE hears no LLDP (BIOS), and the site has no bridge whose table or ports the daemon could look at; they are
+//! plugged in crosswise, so that only the port says which node each is.
+
+mod qemu;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::{Daemon, Form};
+use crate::folder::Folder;
+use crate::plan::{self, FirmwareKind, Machine};
+use crate::process::{Launcher, Start, last_lines};
+use crate::programs::Programs;
+use crate::wires::Wires;
+use crate::{rack, site, space, switch};
+
+/// It listens for 35 s by itself.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Arguments of *discovery*.
+#[derive(Debug, Args)]
+pub(crate) struct Discovery {
+    /// A virtual machine with SeaBIOS boots a real image, made by `ichord images discovery`, and goes on by kexec
+    /// (needs root)
+    #[arg(long)]
+    qemu: bool,
+    /// With `--qemu`: the agent, linked statically
+    #[arg(long, value_name = "FILE", requires = "qemu", required_if_eq("qemu", "true"))]
+    agent: Option<PathBuf>,
+    /// With `--qemu`: Debian's generic kernel, with every driver, instead of the small one for virtual machines
+    #[arg(long, requires = "qemu")]
+    generic: bool,
+    /// Take `ichord` and `machine` from beside the lab's own program instead of building them
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Runs it. True when every machine became what its port says.
+pub(crate) fn run(arguments: &Discovery) -> Result<bool> {
+    let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
+    // downloads, so before the network is left behind
+    let kit = match &arguments.agent {
+        Some(agent) => Some(qemu::Kit::assemble(agent, arguments.generic)?),
+        None => None,
+    };
+    space::leave_the_machine()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let mut folder = Folder::make(&env::temp_dir())?;
+        let judged = match &kit {
+            Some(kit) => qemu::judge(&programs, kit, folder.path()).await,
+            None => judge(&programs, folder.path()).await,
+        };
+        if let Err(error) = &judged {
+            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
+            folder.keep();
+        }
+        Ok(judged.is_ok())
+    })
+}
+
+async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
+    let place = |name: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
+    };
+    let (site, state, logs, disks) = (place("site")?, place("state")?, place("logs")?, place("disks")?);
+    let launcher = Launcher { lab: programs.lab.clone(), logs };
+    let plan = plan::machines(1, 1);
+    let wires = Wires::open()?;
+    wires.lay_bridge().await?;
+    let mut networks = Vec::new();
+    for machine in &plan {
+        let network = launcher.hold_network(&machine.name).await?;
+        wires.plug(&machine.interface, machine.mac, network.pid).await?;
+        networks.push(network);
+    }
+    let stop = CancellationToken::new();
+    let _switch_stops = stop.clone().drop_guard();
+    switch::speak(&plan, &wires, &stop).await?;
+    rack::write_simulated_site(&site, &plan, site::Dhcp::Ours)?;
+    deafen(&site.join("ichord.yaml"))?;
+    let images = site.join("images");
+    site::write_images(&images, &site::ImageFiles::stand_ins())?;
+    site::write_discovery(&images, b"a kernel", b"an initramfs", "console=ttyS0")?;
+    let mut daemon =
+        Daemon::new(launcher.clone(), programs.ichord.clone(), site, Form::Plain { state, ledger: None });
+    daemon.prepare().await?;
+    daemon.start()?;
+    daemon.ready().await?;
+
+    // each box is in the port of the other one's node
+    let (lines, mut said) = mpsc::unbounded_channel();
+    let began = Instant::now();
+    let mut running = Vec::new();
+    for (port, network) in networks.iter().enumerate() {
+        let number = plan.len() - 1 - port;
+        let of_box = Machine {
+            name: format!("box-{}", number + 1),
+            firmware: FirmwareKind::Bios,
+            ..plan[number].clone()
+        };
+        let start = Start {
+            name: of_box.name.clone(),
+            network: Some(network.pid),
+            card: Some(of_box.mac),
+            command: rack::command(&of_box, programs, &disks),
+            environment: Vec::new(),
+        };
+        running.push((of_box, port, launcher.start(start, Some(lines.clone()))?));
+    }
+    let deadline = began + PATIENCE;
+    let mut story = Story::default();
+    while story.installed.len() < running.len() {
+        let Ok(Some((name, line))) = timeout_at(deadline, said.recv()).await else {
+            let mut words = format!("not all were installed in time: {story:?}");
+            for name in running.iter().map(|(of_box, ..)| of_box.name.as_str()).chain(["ichord"]) {
+                words += &format!("\n{name}:\n{}", last_lines(&launcher.log(name), 12).join("\n"));
+            }
+            bail!(words);
+        };
+        story.take(&name, &line);
+    }
+    ensure!(story.discovered == running.len(), "only some went by way of the discovery image: {story:?}");
+    ensure!(story.kexec == running.len(), "only some went on without their firmware: {story:?}");
+    for (of_box, port, _) in &running {
+        let disk = disks.join(format!("{}.json", of_box.name));
+        let disk: Value =
+            serde_json::from_str(&fs::read_to_string(&disk).context("its disk cannot be read")?)?;
+        let config = disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default();
+        let wanted = format!("hostname: {}", plan[*port].name);
+        ensure!(config.lines().any(|line| line.trim() == wanted), "{} is not {wanted}", of_box.name);
+    }
+    println!("{}", json!({ "event": "summary", "passed": true, "seconds": began.elapsed().as_secs() }));
+    for (.., mut process) in running {
+        process.stop().await?;
+    }
+    daemon.process()?.stop().await?;
+    Ok(())
+}
+
+/// What the machines did.
+#[derive(Debug, Default)]
+struct Story {
+    discovered: usize,
+    kexec: usize,
+    installed: Vec<String>,
+}
+
+impl Story {
+    fn take(&mut self, name: &str, line: &str) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { return };
+        match event["event"].as_str() {
+            Some("discovered") => self.discovered += 1,
+            Some("kexec") => self.kexec += 1,
+            Some("installed") => self.installed.push(name.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+/// Takes every other source away: what is left is the machine's own word, which this site trusts.
+fn deafen(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path).context("the site cannot be read")?;
+    let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;
+    written["switches"] = json!([]);
+    written["trust"] = json!("machine");
+    fs::write(path, format!("{written:#}\n")).context("the site cannot be written")
+}
