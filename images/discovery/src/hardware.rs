@@ -1,9 +1,6 @@
 //! What the machine is made of, as Linux shows it below `/sys`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use hardware::{Disk, Inventory, Link, MacAddr};
 
@@ -83,7 +80,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn text(path: &PathBuf) -> String {
+fn text(path: &Path) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 

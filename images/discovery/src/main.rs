@@ -46,7 +46,7 @@ fn main() {
         Ok(mode) => mode,
         Err(error) => {
             say(&format!("{error:#}; starting anew in {} s", BEFORE_REBOOT.as_secs()));
-            thread::sleep(BEFORE_REBOOT);
+            thread::park_timeout(BEFORE_REBOOT);
             RebootMode::RB_AUTOBOOT
         }
     };
@@ -97,7 +97,7 @@ fn go() -> anyhow::Result<RebootMode> {
             break;
         }
         anyhow::ensure!(Instant::now() < until, "there is no card {}; {}", errand.card, notes.join("; "));
-        thread::sleep(Duration::from_millis(100));
+        thread::park_timeout(Duration::from_millis(100));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(find_out(&errand, notes))

@@ -56,7 +56,7 @@ async fn kernel(opened: &Opened, package: Option<&Path>, sha256: Option<Digest>)
         let client = Client::new(Pace::default())?;
         return Ok(pull_kernel_package(&client, &opened.folder, listed, &bar::Bar::default()).await?);
     };
-    let expected = sha256.or(listed.map(|listed| listed.sha256));
+    let expected = sha256.or_else(|| listed.map(|listed| listed.sha256));
     let expected = expected.context("the catalogue names no kernel package; say its digest with --sha256")?;
     let name = AssetName::image(DISCOVERY, "package", "kernel.deb").map_err(|error| anyhow!(error))?;
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -71,7 +71,7 @@ fn section<'a>(elf: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     }
     let table = usize::try_from(u64_at(elf, SECTIONS)?).ok()?;
     let size = usize::from(u16_at(elf, SECTION_SIZE)?);
-    let header = |number: usize| Some(table.checked_add(number.checked_mul(size)?)?);
+    let header = |number: usize| table.checked_add(number.checked_mul(size)?);
     let contents = |header: usize| {
         let start = usize::try_from(u64_at(elf, header.checked_add(24)?)?).ok()?;
         let length = usize::try_from(u64_at(elf, header.checked_add(32)?)?).ok()?;
