@@ -3,11 +3,18 @@
 use std::net::IpAddr;
 
 use boot::{LldpReport, discovery::Report};
-use hardware::{Disk, Inventory, Link, MacAddr};
+use hardware::{ChassisId, Disk, Inventory, Link, MacAddr, PortId};
 use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, overview, testimony, unseen};
 use lifecycle::{Core, Identity, Machine, NodeName, NodeState, Time};
+use talos_api::LldpNeighbor;
 
 use crate::{BootQuestion, Explained, Met, Ports};
+
+/// IEEE 802.1AB table 8-2: a chassis is known by a MAC address, or in a way of its own.
+const CHASSIS_MAC: u8 = 4;
+const CHASSIS_LOCAL: u8 = 7;
+/// IEEE 802.1AB table 8-3: a port is known by its interface name.
+const PORT_NAME: u8 = 5;
 
 /// The table of sightings beside the slots they are weighed against.
 #[derive(Debug)]
@@ -69,7 +76,7 @@ impl Evidence {
         met: &Met,
         now: Time,
     ) -> Result<(Machine, Identity), String> {
-        let Met { address, card, inventory } = met;
+        let Met { address, card, inventory, neighbors } = met;
         let macs = inventory.links.iter().map(|link| link.mac).collect();
         let marks = Marks { macs, uuid: inventory.uuid, serial: inventory.serial.clone() };
         let card = card.unwrap_or(mac);
@@ -81,6 +88,15 @@ impl Evidence {
         let raw = format!("its own account at {address}");
         let sighting = Sighting { raw, ..Sighting::new(Source::Maintenance, marks.clone(), now.0) };
         self.record(sighting, now);
+        for neighbor in neighbors {
+            let Some(link) = inventory.links.iter().find(|link| link.name == neighbor.link) else { continue };
+            let raw = format!(
+                "its own account at {address}: {} hears chassis {}, port {}, system {:?}",
+                neighbor.link, neighbor.chassis_id, neighbor.port_id, neighbor.system_name
+            );
+            let sighting = Sighting { raw, ..Sighting::new(Source::Maintenance, marks.clone(), now.0) };
+            self.record(sighting.on(Some(link.mac), heard(neighbor)), now);
+        }
         Ok(self.identify(&marks, now))
     }
 
@@ -155,6 +171,25 @@ impl Evidence {
             }
         };
         (machine(marks), identity)
+    }
+}
+
+/// The port that a neighbour is. Talos leaves the subtypes out: a chassis that looks like a MAC address is one, a port is
+/// called by its name.
+fn heard(neighbor: &LldpNeighbor) -> Port {
+    let mac = neighbor.chassis_id.parse::<MacAddr>();
+    let chassis = mac.map_or_else(
+        |_| ChassisId { subtype: CHASSIS_LOCAL, id: neighbor.chassis_id.as_bytes().to_vec() },
+        |mac| ChassisId { subtype: CHASSIS_MAC, id: mac.0.to_vec() },
+    );
+    let id = PortId { subtype: PORT_NAME, id: neighbor.port_id.as_bytes().to_vec() };
+    let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Port {
+        switch: said(&neighbor.system_name),
+        chassis: Some(chassis).filter(|chassis| !chassis.id.is_empty()),
+        description: said(&neighbor.port_description),
+        management: neighbor.management.clone(),
+        ..Port::of_id(id)
     }
 }
 

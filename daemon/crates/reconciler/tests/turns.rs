@@ -16,6 +16,7 @@ use lifecycle::{ApplyOutcome, BootAnswer, Effect, Event, NodeName, Observation};
 use reconciler::{BootQuestion, Checkpoints, Clock, DeployError, Handle, HighWater, Met, Reconciler, World};
 use site::{Files, Site};
 use store::Store;
+use talos_api::LldpNeighbor;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,8 @@ struct Played {
     panics: bool,
     /// the card behind the address of a machine that was started from Talos's own ISO
     waits: Option<MacAddr>,
+    /// what the switch says to it
+    hears: Vec<LldpNeighbor>,
     /// how often somebody knocked
     knocks: watch::Sender<u32>,
 }
@@ -75,7 +78,13 @@ fn inventory() -> Inventory {
 impl World for Played {
     async fn meet(self: Arc<Self>, addresses: Vec<IpAddr>) -> Option<Met> {
         self.knocks.send_modify(|knocks| *knocks += 1);
-        self.waits.map(|card| Met { address: addresses[0], card: Some(card), inventory: inventory() })
+        let neighbors = self.hears.clone();
+        self.waits.map(|card| Met {
+            address: addresses[0],
+            card: Some(card),
+            inventory: inventory(),
+            neighbors,
+        })
     }
 
     async fn carry_out(self: Arc<Self>, effect: Effect) -> Event {
@@ -110,11 +119,15 @@ struct Running {
 
 impl Running {
     async fn start(path: &Path, world: Played) -> Self {
+        Self::start_at(site(), path, world).await
+    }
+
+    async fn start_at(site: Arc<Site>, path: &Path, world: Played) -> Self {
         let store = Store::open(path).unwrap();
         let world = Arc::new(world);
         let (clock, checkpoints) = (Clock::system(), Checkpoints::none());
         let (reconciler, handle) =
-            Reconciler::new(site(), store.clone(), Arc::clone(&world), clock, checkpoints, HighWater::none())
+            Reconciler::new(site, store.clone(), Arc::clone(&world), clock, checkpoints, HighWater::none())
                 .await
                 .unwrap();
         let stop = CancellationToken::new();
@@ -211,6 +224,51 @@ async fn questions_after_the_end_are_refused_and_do_not_hang() {
     running.end().await;
     assert!(handle.ask(question()).await.is_err());
     assert!(matches!(handle.deploy(None, "ann".into()).await, Err(DeployError::Stopped(_))));
+}
+
+/// The same site, its first node known by its switch port alone, its switch's word taken from machines.
+fn site_by_port() -> Arc<Site> {
+    struct ByPort;
+    impl Files for ByPort {
+        fn read(&self, path: &Path) -> io::Result<String> {
+            std::fs::read_to_string(path)
+        }
+
+        fn exists(&self, path: &Path) -> bool {
+            path.exists()
+        }
+    }
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../profiles/home-ops");
+    let (site, _) = Site::load(&profile, &ByPort, &BTreeMap::new()).expect("the example site has no faults");
+    Arc::new(site.for_cluster("c1"))
+}
+
+#[tokio::test]
+async fn a_machine_whose_talos_hears_its_switch_port_is_the_node_of_that_port() {
+    let hears = |port: &str| LldpNeighbor {
+        link: "eth0".into(),
+        chassis_id: "02:00:00:00:0a:01".into(),
+        system_name: "sw1".into(),
+        port_id: port.into(),
+        port_description: String::new(),
+        management: Vec::new(),
+    };
+    for (port, expected) in [("Ethernet1/1", "mini01"), ("Ethernet1/2", "mini02")] {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Played { waits: Some(MAC), hears: vec![hears(port)], ..Played::default() };
+        let running = Running::start_at(site_by_port(), &dir.path().join("state.db"), world).await;
+        running.handle.locate(MAC, HERE).await.unwrap();
+        let mut published = running.handle.published();
+        let asks = published.wait_for(|picture| {
+            let waiting = &picture.view.nodes[&NodeName::from(expected)].waiting;
+            waiting.as_ref().is_some_and(|reason| reason.contains(&format!("ichord deploy {expected}")))
+        });
+        timeout(Duration::from_secs(30), asks).await.expect("in time").unwrap();
+        let told = running.handle.explain(MAC.to_string()).await.unwrap();
+        let words = format!("{told:?}");
+        assert!(words.contains("eth0 hears chassis 02:00:00:00:0a:01"), "{words}");
+        running.end().await;
+    }
 }
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 29, 51, 100));

@@ -45,7 +45,7 @@ impl Definition {
 }
 
 /// All of them.
-pub(super) const DEFINITIONS: [Definition; 22] = [
+pub(super) const DEFINITIONS: [Definition; 23] = [
     kind("BootIDs.runtime.talos.dev", "runtime", &[("BootID", "{.bootID}")]).since(14),
     kind(
         "DiscoveredVolumes.block.talos.dev",
@@ -98,6 +98,9 @@ pub(super) const DEFINITIONS: [Definition; 22] = [
         ],
     )
     .also(&["link", "links"]),
+    kind("LLDPNeighborStatuses.net.talos.dev", "network", &[("Neighbors", "{.neighbors[*].systemName}")])
+        .also(&["lldp"])
+        .since(15),
     kind("MachineConfigs.config.talos.dev", "config", &[]).sensitive(),
     kind(
         "MachineStatuses.runtime.talos.dev",

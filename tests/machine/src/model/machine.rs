@@ -13,6 +13,7 @@ use super::{
     disk::Storage,
     exchange::{NodeReport, PeerCall},
     hardware::{Factory, Hardware, Image},
+    neighbors::Heard,
     node::Node,
     pace::{Chance, Pace},
     peers::Pending,
@@ -213,6 +214,7 @@ pub struct Machine {
     pub(crate) pending: BTreeMap<u64, Pending>,
     tickets: u64,
     pub(crate) happenings: Vec<Happening>,
+    pub(crate) neighbors: Vec<Heard>,
 }
 
 impl Machine {
@@ -233,6 +235,7 @@ impl Machine {
             pending: BTreeMap::new(),
             tickets: 0,
             happenings: Vec::new(),
+            neighbors: Vec::new(),
         }
     }
 

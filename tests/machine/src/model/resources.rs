@@ -111,6 +111,7 @@ impl Machine {
             }
             "DiscoveredVolumes.block.talos.dev" => all(self.volumes()),
             "LinkStatuses.net.talos.dev" => all(self.links()),
+            "LLDPNeighborStatuses.net.talos.dev" => all(self.lldp_neighbors(now)),
             "NodeAddresses.net.talos.dev" => all(self.node_addresses()),
             "HostnameStatuses.net.talos.dev" => {
                 let spec = |name| json!({ "hostname": name, "domainname": "" });

@@ -1,12 +1,13 @@
 //! LLDP both ways: what the switch says to the firmware, and what lldpd says once it runs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hardware::MacAddr;
 use net::frame::{FrameSocket, LLDP_GROUPS};
 use tokio::sync::watch;
 
-use super::{ipxe::Neighbour, link::Link, server::Server};
+use super::{ipxe::Neighbour, link::Link, server::Server, world::World};
+use crate::model;
 
 const ETHERTYPE: u16 = 0x88cc;
 /// The chassis id of every machine here is the interface's own MAC, as lldpd takes it.
@@ -34,6 +35,55 @@ pub(super) fn listen(link: &Link) -> anyhow::Result<watch::Receiver<Option<Neigh
         }
     });
     Ok(receiver)
+}
+
+/// Lets the system hear what comes in, until dropped (talos.md §8.1).
+pub(super) fn hear(link: &Link, world: Arc<World>) -> anyhow::Result<Server> {
+    let socket = FrameSocket::open(&link.name, ETHERTYPE, &LLDP_GROUPS)?;
+    let name = link.name.clone();
+    Ok(Server::of(async move {
+        loop {
+            match socket.recv().await {
+                Ok(frame) => {
+                    if let Some((neighbor, holds)) = frame.get(14..).and_then(neighbor) {
+                        world.turn(|machine, now| machine.heard_lldp(&name, neighbor, holds, now));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NetworkDown => {}
+                Err(_) => return,
+            }
+        }
+    }))
+}
+
+/// A neighbour and for how many milliseconds it holds, from what follows the Ethernet header (802.1AB-2016 §8).
+fn neighbor(mut unit: &[u8]) -> Option<(model::Neighbor, u64)> {
+    let (mut neighbor, mut holds) = (model::Neighbor::default(), None);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    loop {
+        let (head, rest) = unit.split_first_chunk::<2>()?;
+        let head = u16::from_be_bytes(*head);
+        let (value, rest) = rest.split_at_checked(usize::from(head & 0x1ff))?;
+        unit = rest;
+        match (head >> 9, value) {
+            (0, _) => break,
+            (1, [4, mac @ ..]) | (2, [3, mac @ ..]) => {
+                let mac = MacAddr(mac.try_into().ok()?).to_string();
+                if head >> 9 == 1 { neighbor.chassis_id = mac } else { neighbor.port_id = mac }
+            }
+            (1, [_, id @ ..]) => neighbor.chassis_id = text(id),
+            (2, [_, id @ ..]) => neighbor.port_id = text(id),
+            (3, [high, low, ..]) => holds = Some(u64::from(u16::from_be_bytes([*high, *low])) * 1000),
+            (4, value) => neighbor.port_description = text(value),
+            (5, value) => neighbor.system_name = text(value),
+            (6, value) => neighbor.system_description = text(value),
+            (8, [5, 1, a, b, c, d, ..]) => {
+                neighbor.management.push(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string());
+            }
+            _ => {}
+        }
+    }
+    Some((neighbor, holds?))
 }
 
 /// Sends LLDP every `every` until dropped.

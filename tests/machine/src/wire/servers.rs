@@ -58,6 +58,7 @@ pub(super) struct Servers {
     /// the etcd cluster it belongs to
     cluster_id: Option<u64>,
     lldp: Option<Server>,
+    hears: Option<Server>,
 }
 
 /// What the ports depend on.
@@ -70,6 +71,7 @@ struct Wanted {
     api_server: bool,
     cluster: Option<u64>,
     lldp: bool,
+    hears: bool,
 }
 
 impl Wanted {
@@ -86,6 +88,7 @@ impl Wanted {
             api_server: machine.has_api_server(),
             cluster: etcd.map(|data| data.cluster.id),
             lldp: !machine.lldp_links().is_empty(),
+            hears: machine.hears_lldp(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Servers {
             cluster: kubernetes_stand_in::State::new(),
             cluster_id: None,
             lldp: None,
+            hears: None,
         }
     }
 
@@ -158,6 +162,12 @@ impl Servers {
                     }
                 }
                 _ => {}
+            }
+        }
+        if wanted.hears != self.hears.is_some() {
+            match self.hears.take() {
+                Some(listener) => listener.stop().await,
+                None => self.hears = Some(lldp::hear(&self.link, Arc::clone(&self.world))?),
             }
         }
         if wanted.lldp != self.lldp.is_some() {

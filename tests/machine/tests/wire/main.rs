@@ -124,6 +124,7 @@ async fn road(folder: &Path) {
     assert_eq!(inventory.serial.as_deref(), Some("S1"));
     assert_eq!(inventory.disks[0].dev_path, "/dev/nvme0n1");
     assert_eq!(inventory.links[0].name, "eth1");
+    assert_eq!(waiting.lldp_neighbors().await.unwrap(), [], "this release does not listen");
     let first_boot = waiting.boot_id().await.unwrap().unwrap();
     assert!(waiting.bootstrap().await.is_err(), "a stranger may not");
     let control_plane = config(MachineType::ControlPlane, "mini01", "eth1", &lab.secrets);
@@ -207,4 +208,27 @@ fn machines_boot_from_the_network_become_a_cluster_and_survive_a_power_cut() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     namespace::test(move || async move { road(&path).await }).unwrap();
+}
+
+/// From the frame on the cable to the words of our client: a Talos that listens by itself tells the switch's port.
+async fn hears_its_switch(folder: &Path) {
+    let places = [Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap()];
+    let ports = place(&places).await;
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    let lab = Lab::new();
+    let _provisioner = Provisioner::with("br0", &ports, SCHEMATIC, "v1.15.0").await;
+    let one = Powered::on(&places[0], 1, Firmware::UefiX64Http, folder.join("disk"));
+    let waiting = lab.in_maintenance(talos_port(101)).await;
+    let neighbor = until("a neighbour", async || waiting.lldp_neighbors().await.unwrap().pop()).await;
+    assert_eq!((neighbor.link.as_str(), neighbor.port_id.as_str()), ("eth1", "p1"));
+    assert_eq!(neighbor.chassis_id, "02:00:00:00:00:01");
+    assert_eq!(neighbor.system_name, "sw1");
+    one.off();
+}
+
+#[test]
+fn talos_tells_the_switch_port_that_it_hears_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    namespace::test(move || async move { hears_its_switch(&path).await }).unwrap();
 }

@@ -33,6 +33,7 @@ struct Book {
     asked: Arc<Mutex<Vec<String>>>,
     answer: Arc<Mutex<Answer>>,
     schematic: String,
+    version: &'static str,
 }
 
 /// Ends with its drop.
@@ -43,10 +44,15 @@ pub(crate) struct Provisioner {
 
 impl Provisioner {
     pub(crate) async fn start(bridge: &str, ports: &[&str], schematic: &str) -> Self {
+        Self::with(bridge, ports, schematic, "v1.13.9").await
+    }
+
+    /// With a Talos of this version.
+    pub(crate) async fn with(bridge: &str, ports: &[&str], schematic: &str, version: &'static str) -> Self {
         let answer = Arc::new(Mutex::new(Answer::Talos));
-        let book = Book { asked: Arc::default(), answer, schematic: schematic.to_owned() };
+        let book = Book { asked: Arc::default(), answer, schematic: schematic.to_owned(), version };
         let mut tasks = JoinSet::new();
-        let images = format!("/images/{schematic}/v1.13.9");
+        let images = format!("/images/{schematic}/{version}");
         let app = Router::new()
             .route("/ipxe/snponly.efi", get(|| async { "iPXE" }))
             .route("/boot.ipxe", get(|| async { script::entry(Base((SERVER, 80).into()), 35) }))
@@ -94,7 +100,7 @@ async fn ask(State(book): State<Book>, RawQuery(query): RawQuery) -> String {
         return "#!ipxe\nexit 1\n".to_owned();
     }
     let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
-    let base = format!("http://{SERVER}/images/{}/v1.13.9", book.schematic);
+    let base = format!("http://{SERVER}/images/{}/{}", book.schematic, book.version);
     format!(
         "#!ipxe\n# sha256 kernel-amd64 {}\n# sha256 initramfs-amd64.xz {}\n\
          kernel {base}/kernel-amd64 initrd=initramfs-amd64.xz talos.platform=metal slab_nomerge pti=on || goto failed\n\

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, future::pending, net::IpAddr, time::Duration};
 
 use lifecycle::{Content, EtcdHealth, EtcdMember, EtcdObservation, Observation, Stage};
-use talos_api::{CallError, Client, ConnectError, Fingerprint, Peer, ProbeError, Service, Volume, probe};
+use talos_api::{
+    CallError, Client, ConnectError, Fingerprint, LldpNeighbor, Peer, ProbeError, Service, Volume, probe,
+};
 use tokio::time::sleep;
 
 use super::talos::{Cluster, machine_api};
@@ -73,6 +75,18 @@ pub(super) async fn waiting(address: IpAddr, fingerprint: &Fingerprint) -> Resul
     let contents = contents(&client.volumes().await?);
     let fingerprint = fingerprint.to_string();
     Ok(Observation::Maintenance { address, fingerprint, boot_id, inventory, contents })
+}
+
+/// What its cards hear of switches. A machine that does not tell is the same as one that hears nothing.
+pub(super) async fn neighbors(address: IpAddr, fingerprint: &Fingerprint) -> Vec<LldpNeighbor> {
+    let asked = async {
+        let client = Client::maintenance(machine_api(address), fingerprint).await?.with_deadline(LOOK);
+        Ok::<_, LookError>(client.lldp_neighbors().await?)
+    };
+    asked.await.unwrap_or_else(|error| {
+        tracing::debug!(%address, %error, "the machine does not tell what its cards hear");
+        Vec::new()
+    })
 }
 
 /// What is on each disk that is not blank.

@@ -8,6 +8,7 @@ use std::{future::Future, net::IpAddr, sync::Arc};
 
 use hardware::{Inventory, MacAddr};
 use lifecycle::{Effect, Event};
+use talos_api::LldpNeighbor;
 
 /// A machine that was met in maintenance mode.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Met {
     pub card: Option<MacAddr>,
     /// its own account of itself
     pub inventory: Inventory,
+    /// what the switches say to it, where its Talos listens
+    pub neighbors: Vec<LldpNeighbor>,
 }
 
 /// Whoever carries effects out: the real machines, or a test's.

@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::{
     Met, World,
-    look::{LOOK, observe, waiting},
+    look::{LOOK, neighbors, observe, waiting},
     step::run_step,
 };
 
@@ -112,8 +112,9 @@ impl World for Talos {
             let Ok(Observation::Maintenance { inventory, .. }) = waiting(address, &fingerprint).await else {
                 continue;
             };
+            let neighbors = neighbors(address, &fingerprint).await;
             match net::neighbour::mac_of(address).await {
-                Ok(card) => return Some(Met { address, card, inventory }),
+                Ok(card) => return Some(Met { address, card, inventory, neighbors }),
                 Err(error) => tracing::warn!(%address, %error, "the neighbour table cannot be read"),
             }
         }
