@@ -1,7 +1,7 @@
 //! LLDP frames read, kept as neighbours and recorded as sightings, from 10,000 machines that each have a port.
 //!
-//! The pure part only: bytes as the packet socket would give them. The socket and the kernel's queue before it are not
-//! measured. The rate is of one processor's time, which a busy machine does not change.
+//! The pure part only: bytes as the packet socket would give them; `lldp_wire` has the sockets and the kernel's queues, with
+//! fewer machines. The rate is of one processor's time, which a busy machine does not change.
 
 use ::identity::{Marks, Port, Recorded, Sighting, Sightings, Source};
 use ::lldp::{
@@ -67,7 +67,7 @@ fn mac(number: u32) -> MacAddr {
 }
 
 /// As lldpd on a server says it.
-fn announcement(number: u32) -> Frame {
+pub(crate) fn announcement(number: u32) -> Frame {
     let source = mac(number);
     let chassis = ChassisId { subtype: 4, id: source.0.to_vec() };
     let port = PortId { subtype: 3, id: source.0.to_vec() };

@@ -8,6 +8,7 @@ mod cable;
 mod child;
 mod identity;
 mod lldp;
+mod lldp_wire;
 mod measure;
 mod packages;
 mod render;
@@ -30,6 +31,7 @@ struct Benchmark {
 const BENCHMARKS: [Benchmark; 4] = [
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
+    Benchmark { name: lldp_wire::NAME, about: lldp_wire::ABOUT, run: lldp_wire::run },
     Benchmark { name: render::NAME, about: render::ABOUT, run: render::run },
     Benchmark { name: tftp::NAME, about: tftp::ABOUT, run: tftp::run },
 ];

@@ -36,6 +36,11 @@ const LONGEST: usize = 9_234;
 /// linux/pkt_sched.h
 const TC_PRIO_CONTROL: i32 = 7;
 
+/// Room for frames that come while the processor does something else, in bytes. The kernel counts a short frame as some
+/// 800, so this is for about ten thousand. Without `CAP_NET_ADMIN` it is what `net.core.rmem_max` allows, some five
+/// hundred frames by default; memory is taken only while frames wait.
+const QUEUE: usize = 4 << 20;
+
 /// What the runtime watches the socket for.
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
 
@@ -89,6 +94,9 @@ impl FrameSocket {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None).map_err(failed)?;
         bind(&socket, interface.index, ethertype).map_err(failed)?;
+        if ethertype != 0 {
+            make_room(&socket).map_err(failed)?;
+        }
         for group in groups {
             join(&socket, interface.index, *group).map_err(failed)?;
         }
@@ -182,6 +190,30 @@ impl FrameSocket {
         }
     }
 
+    /// How many frames the kernel has dropped since the last question, because the queue was full.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lost(&self) -> io::Result<u32> {
+        // what the kernel counts: all frames of the type, and those of them that it dropped
+        let mut counted = [0_u32; 2];
+        let mut length = size_of::<[u32; 2]>() as libc::socklen_t;
+        #[allow(unsafe_code)]
+        // SAFETY: the pointers are to a live value of the length that is said, and to that length; the kernel writes no
+        // more than it.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                counted.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        Errno::result(result)?;
+        Ok(counted[1])
+    }
+
     /// Sends one frame, from its destination address on; the kernel adds the check sequence only.
     ///
     /// # Errors
@@ -199,6 +231,11 @@ impl FrameSocket {
             }
         }
     }
+}
+
+/// A longer queue: by force where that is allowed, else as long as everybody may have it.
+fn make_room(socket: &OwnedFd) -> Result<(), Errno> {
+    setsockopt(socket, sockopt::RcvBufForce, &QUEUE).or_else(|_| setsockopt(socket, sockopt::RcvBuf, &QUEUE))
 }
 
 /// Binds to one interface and frame type.

@@ -398,3 +398,29 @@ fn an_address_that_another_machine_took_over_is_found_where_it_is_now() {
     })
     .unwrap();
 }
+
+/// Somebody who is not read for a while loses nothing of a burst, and what is lost after all is counted.
+#[test]
+fn frames_wait_for_a_busy_reader() {
+    namespace::test(|| async {
+        namespace::cable(["port1", "eth0"], [None, Some(MACHINE)]).await.unwrap();
+        let port = FrameSocket::open("port1", LLDP, &LLDP_GROUPS).unwrap();
+        let machine = FrameSocket::sender("eth0").unwrap();
+        let sent = frame(LLDP_GROUPS[0], MACHINE, LLDP, b"hello");
+        const BURST: usize = 400;
+        for _ in 0..BURST {
+            machine.send(&sent).await.unwrap();
+        }
+        for _ in 0..BURST {
+            assert_eq!(soon(port.recv()).await.unwrap(), sent);
+        }
+        assert_eq!(port.lost().unwrap(), 0);
+        // far more than any queue of this length holds
+        for _ in 0..40_000 {
+            machine.send(&sent).await.unwrap();
+        }
+        assert!(port.lost().unwrap() > 0);
+        assert_eq!(port.lost().unwrap(), 0, "told once");
+    })
+    .unwrap();
+}

@@ -69,7 +69,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Opens a socket on every port that exists. Counts `frames`, `malformed` and `crowded` under `lldp`. A listed port that does not exist yet is waited for.
+    /// Opens a socket on every port that exists. Counts `frames`, `malformed`, `crowded` and `lost` under `lldp`. A listed
+    /// port that does not exist yet is waited for.
     ///
     /// # Errors
     /// When packet sockets are not permitted, or the bridge does not exist.
@@ -183,7 +184,11 @@ impl Listener {
                 continue;
             };
             match socket.recv().await {
-                Ok(frame) => return Some(frame),
+                Ok(frame) => {
+                    let lost = socket.lost().unwrap_or_default();
+                    self.counters.add_many("lldp", "lost", u64::from(lost));
+                    return Some(frame);
+                }
                 Err(error) => {
                     tracing::debug!(port = %self.port, %error, "the port went down");
                     if let Some(frame) = heard_again(socket).await {

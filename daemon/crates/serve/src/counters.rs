@@ -17,6 +17,14 @@ impl Counters {
         *counts.entry((subject, label)).or_default() += 1;
     }
 
+    /// So many more.
+    pub fn add_many(&self, subject: &'static str, label: &'static str, more: u64) {
+        if more > 0 {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry((subject, label)).or_default() += more;
+        }
+    }
+
     /// All of them as they are now.
     pub fn snapshot(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
