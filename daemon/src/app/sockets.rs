@@ -13,6 +13,7 @@ use net::{capabilities::Capability, interface::Interface};
 use reconciler::{Cluster, Handle};
 use serve::{
     advertise::Advertise,
+    announce::Announce,
     capture::{Capture, LocalSwitch},
     counters::Counters,
     dhcp::Dhcp,
@@ -54,6 +55,7 @@ pub(crate) struct Sockets {
     captures: Vec<Capture>,
     forwarding: Vec<Forwarding>,
     advertise: Vec<Advertise>,
+    announce: Vec<Announce>,
     ends: Ends,
 }
 
@@ -77,6 +79,7 @@ impl Settings {
                 network.relayed,
                 network.router_advertisement,
                 network.tftp_single_port,
+                network.announce,
             )
         };
         old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
@@ -161,6 +164,7 @@ pub(crate) async fn open(
         captures: Vec::new(),
         forwarding: Vec::new(),
         advertise: Vec::new(),
+        announce: Vec::new(),
         ends,
     };
 
@@ -187,6 +191,9 @@ pub(crate) async fn open(
         }
         if network.router_advertisement {
             sockets.advertise.push(Advertise::open(&network.interface)?);
+        }
+        if network.announce {
+            sockets.announce.push(Announce::open(&network.interface)?);
         }
         let address = SocketAddr::from((server, http_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -233,6 +240,9 @@ impl Sockets {
         }
         for advertise in self.advertise {
             tasks.spawn(advertise.run(stop.clone()));
+        }
+        for announce in self.announce {
+            tasks.spawn(announce.run(stop.clone()));
         }
         for forwarding in self.forwarding {
             tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));

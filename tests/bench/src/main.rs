@@ -28,7 +28,7 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 4] = [
+const BENCHMARKS: [Benchmark; 5] = [
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
     Benchmark { name: lldp_wire::NAME, about: lldp_wire::ABOUT, run: lldp_wire::run },

@@ -1,10 +1,11 @@
-//! The socket loops: DHCP, TFTP, HTTP boot, LLDP capture; and where a machine is now.
+//! The socket loops: DHCP, TFTP, HTTP boot, LLDP both ways; and where a machine is now.
 //!
 //! Here the road touches the wire. What to say is decided elsewhere: by `dhcp` for addresses, by
 //! whoever implements [`BootAuthority`] for everything that cannot be taken back. What is heard goes
 //! out as sightings and whereabouts.
 
 pub mod advertise;
+pub mod announce;
 mod authority;
 pub mod capture;
 mod clock;

@@ -144,6 +144,7 @@ fn networks(
             pool_for_any: wire.pool_for.0 == Some(wire::PoolFor::Any),
             router_advertisement: wire.router_advertisement.0.unwrap_or(false),
             tftp_single_port: wire.tftp.0 == Some(wire::TftpPorts::SinglePort),
+            announce: wire.announce.0.unwrap_or(false),
             pool: wire.pool.0.map(|pool| Pool { first: pool.first, last: pool.last }),
             gateway: wire.gateway.0,
             dns: all(wire.dns),

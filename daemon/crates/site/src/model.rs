@@ -57,6 +57,8 @@ pub struct Network {
     pub router_advertisement: bool,
     /// whether TFTP answers only from the port that is asked, for firewalls between
     pub tftp_single_port: bool,
+    /// whether the daemon tells the switch by LLDP that it is there
+    pub announce: bool,
     /// the router machines are told
     pub gateway: Option<Ipv4Addr>,
     /// name servers machines are told

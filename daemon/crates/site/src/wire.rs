@@ -51,6 +51,8 @@ pub(crate) struct Network {
     #[serde(default)]
     pub tftp: Checked<TftpPorts>,
     #[serde(default)]
+    pub announce: Checked<bool>,
+    #[serde(default)]
     pub gateway: Checked<Ipv4Addr>,
     #[serde(default)]
     pub dns: Checked<Vec<Checked<Ipv4Addr>>>,

@@ -574,7 +574,7 @@ fn what_is_written_about_netbooting_is_in_the_site() {
     let written = with(
         SITE,
         "gateway: 10.0.0.1\n",
-        "gateway: 10.0.0.1\n    pool-for: any\n    router-advertisement: true\n    tftp: single-port\n",
+        "gateway: 10.0.0.1\n    pool-for: any\n    router-advertisement: true\n    tftp: single-port\n    announce: true\n",
     );
     let written = with(
         &written,
@@ -588,6 +588,7 @@ fn what_is_written_about_netbooting_is_in_the_site() {
     let [own, relayed] = site.networks() else { panic!("two networks") };
     assert!(own.pool_for_any && own.router_advertisement && !own.relayed && relayed.relayed);
     assert!(own.tftp_single_port && !relayed.tftp_single_port);
+    assert!(own.announce && !relayed.announce);
     let ways = site.local_boots();
     assert_eq!(ways.nodes.get("a"), Some(&hardware::LocalBoot::Silent));
     assert_eq!(ways.models, [("Apple *".to_owned(), hardware::LocalBoot::Exit)]);
