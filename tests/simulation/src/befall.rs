@@ -160,7 +160,16 @@ impl<G: Guards> Simulation<G> {
                 self.lose_store(Records { is_older, ..Records::default() });
                 return self.crash();
             }
-            Mishap::ClockJump { by } => self.clock += by * 1000,
+            Mishap::ClockJump { by } => {
+                // a timer that was set before goes off when it was to go off
+                let (life, set) =
+                    (self.life, self.core.next_deadline().map(|deadline| self.moment(deadline)));
+                self.clock += by * 1000;
+                if let Some(at) = set {
+                    let delay = at.saturating_sub(self.now);
+                    self.later(delay, Due::Hear { life, event: Box::new(Event::Tick) });
+                }
+            }
             Mishap::FullDisk => self.full_until = self.now + FULL,
             Mishap::Replaced { slot } => return self.replace(slot),
             _ => {}

@@ -36,8 +36,11 @@ impl<G: Guards> Simulation<G> {
             self.say_new()?;
             // whose machine has not been seen is switched off and on
             for (name, node) in &view.nodes {
-                let unseen =
-                    node.waiting.as_ref().is_some_and(|reason| reason.contains("no machine has been seen"));
+                let words = ["no machine has been seen", "switch it off and on"];
+                let unseen = node
+                    .waiting
+                    .as_ref()
+                    .is_some_and(|reason| words.iter().any(|words| reason.contains(words)));
                 if let Some(label) = self.world.boxed(name).filter(|_| unseen) {
                     let runs =
                         self.world.rack.machines.get(&label).is_some_and(|m| m.stage() == Stage::Configured);

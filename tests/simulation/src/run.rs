@@ -201,10 +201,7 @@ impl<G: Guards> Simulation<G> {
 
     /// The status names something that befell the site and that nobody has mended.
     fn is_explained(&self) -> bool {
-        let open = |mishap: Mishap| {
-            !self.scenario.mended
-                || matches!(mishap, Mishap::OldStore | Mishap::EmptyStore | Mishap::OldData { .. })
-        };
+        let open = |mishap: Mishap| !self.scenario.mended || mishap.lasts();
         self.scenario.mishaps.iter().enumerate().any(|(index, &mishap)| {
             let recently = self.named.get(&index).is_some_and(|at| at + RECENT >= self.now);
             open(mishap) && (recently || self.is_named(mishap))
@@ -217,7 +214,7 @@ impl<G: Guards> Simulation<G> {
     }
 
     /// When the daemon's clock shows this.
-    fn moment(&self, clock: Time) -> u64 {
+    pub(crate) fn moment(&self, clock: Time) -> u64 {
         clock.0.saturating_add_signed(-self.clock).saturating_sub(EPOCH)
     }
 

@@ -100,32 +100,54 @@ impl Mishap {
     /// Words of which one stands in the status while this is not mended.
     pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::StrangerInPlace { .. } => &["answers with our CA at"],
+            Self::StrangerInPlace { .. } => &["answers with our CA at", "etcd is Failed"],
             Self::TakenVirtualAddress => &["answers for the virtual address"],
-            Self::ForeignState { .. } => {
-                &["another cluster", "is not empty (another", "no machine has been seen"]
-            }
+            Self::ForeignState { .. } => &[
+                "another cluster",
+                "is not empty (another",
+                "no machine has been seen",
+                "switch it off and on",
+            ],
             Self::UsedDisk { .. } => &["is not empty (ext4"],
             Self::TwoDisks { .. } => &["matches several disks"],
             Self::MissingLink { .. } => &["names the link eth1"],
             Self::NoWitness { .. } => &["itself says that it is"],
             Self::MovedCable { .. } => &["is plugged into the port of"],
             Self::Intruder { .. } => &["is plugged in where"],
-            Self::OldStore | Self::EmptyStore => {
-                &["backup", "did not bootstrap", "knows nothing of", "is vacant", "no machine has been seen"]
-            }
-            Self::NeverComes { .. } => &["no machine has been seen"],
+            Self::OldStore | Self::EmptyStore => &[
+                "backup",
+                "did not bootstrap",
+                "knows nothing of",
+                "is vacant",
+                "no machine has been seen",
+                "switch it off and on",
+            ],
+            Self::NeverComes { .. } => &["no machine has been seen", "switch it off and on"],
             Self::RogueMember => &["not in the site (old-9"],
-            Self::OldData { .. } => &["did not bootstrap", "no machine has been seen"],
-            Self::OldConfig { .. } => {
-                &["knows nothing of", "not among them", "did not bootstrap", "no machine has been seen"]
+            Self::OldData { .. } => {
+                &["did not bootstrap", "no machine has been seen", "switch it off and on"]
             }
+            Self::OldConfig { .. } => &[
+                "knows nothing of",
+                "not among them",
+                "did not bootstrap",
+                "no machine has been seen",
+                "switch it off and on",
+            ],
             Self::SilentHour { .. }
             | Self::ClockJump { .. }
             | Self::FullDisk
             | Self::Late { .. }
             | Self::Replaced { .. } => &[],
         }
+    }
+
+    /// Whether what it did may stay when its cause is gone: a machine of the same name pushes the right one out of etcd.
+    pub fn lasts(self) -> bool {
+        matches!(
+            self,
+            Self::OldStore | Self::EmptyStore | Self::OldData { .. } | Self::StrangerInPlace { .. }
+        )
     }
 
     /// Whether the run ends ready even if no person does anything about it.
@@ -186,6 +208,10 @@ impl Scenario {
             if !again {
                 mishaps.push(mishap);
             }
+        }
+        // who has lost the store permits no box in the place of one that may have the cluster's data
+        if mishaps.contains(&Mishap::EmptyStore) {
+            mishaps.retain(|mishap| !matches!(mishap, Mishap::Intruder { .. }));
         }
         // an hour is long enough
         if let Some(&silent) = mishaps.iter().find(|mishap| matches!(mishap, Mishap::SilentHour { .. })) {

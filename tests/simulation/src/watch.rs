@@ -13,10 +13,19 @@ const REPEATED_WITHIN: u64 = 10_000;
 impl<G: Guards> Simulation<G> {
     /// What the daemon is told about etcd, for the ledger.
     pub(crate) fn overhear(&mut self, event: &Event) {
-        let Event::Observed { node, observation: Observation::Configured { boot_id, etcd, .. }, .. } = event
+        let Event::Observed {
+            node,
+            observation: Observation::Configured { boot_id, etcd, inventory, .. },
+            ..
+        } = event
         else {
             return;
         };
+        let found = lifecycle::Machine::from(inventory);
+        let claim = self.core.node(node).and_then(NodeState::claim);
+        if claim.is_none_or(|claim| !claim.machine.is_same_as(&found)) {
+            return;
+        }
         if let EtcdObservation::Members { members, .. } = etcd {
             let votes =
                 |name: &NodeName| members.iter().any(|member| member.name == name.0 && !member.learner);

@@ -127,7 +127,9 @@ impl<G: Guards> Core<G> {
                 None => missing.push(format!("{name} is unknown")),
             }
         }
-        let majority = there.len() > planned.len() / 2;
+        // a life that is forgotten may have asked another node: where one of them is missing, too, a word is not enough
+        let is_sure = doubt.is_none() && adopted.is_empty();
+        let majority = is_sure && there.len() > planned.len() / 2;
         if !missing.is_empty() && on(Guard::EveryControlPlane) && !(majority && word.is_some()) {
             let way = if majority {
                 "; `ichord bootstrap --new` goes on without, if you know that no cluster exists"

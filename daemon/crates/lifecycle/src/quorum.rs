@@ -38,9 +38,16 @@ impl<G: Guards> Core<G> {
             if look.holds_virtual_address {
                 holders.push(name.0.as_str());
             }
-            let EtcdObservation::Members { members, health } = &look.etcd else {
-                missing.push(format!("{name} does not show etcd's members"));
-                continue;
+            let (members, health) = match &look.etcd {
+                EtcdObservation::Members { members, health } => (members, health),
+                EtcdObservation::Unknown { reason } => {
+                    missing.push(format!("{name} does not show etcd's members: {reason}"));
+                    continue;
+                }
+                EtcdObservation::Waiting | EtcdObservation::None => {
+                    missing.push(format!("{name} does not show etcd's members: it has not joined yet"));
+                    continue;
+                }
             };
             missing.extend(self.unexpected(name, members));
             missing.extend(unhealthy(name, health));

@@ -156,6 +156,11 @@ fn waiting(slot: &Slot) -> Option<String> {
         State::Vacant if slot.waiting.is_none() => {
             Some("no machine has been seen in its place yet".to_owned())
         }
+        // it was permitted meanwhile, and a machine that went on to its own disk does not come again by itself
+        State::Identified if slot.waiting.is_none() => Some(
+            "its machine may be installed when it asks again: if it went on to its own disk, switch it off and on"
+                .to_owned(),
+        ),
         _ => slot.waiting.clone(),
     }
 }

@@ -281,3 +281,35 @@ fn a_backup_revives_neither_a_wipe_nor_an_approval_nor_a_replacement() {
         "the word may have been used since"
     );
 }
+
+#[test]
+fn cables_that_flip_make_no_boot_for_which_no_permit_pays() {
+    let mut bench = two_control_planes();
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    let mut boots = 1;
+    for _ in 0..10 {
+        bench.now += 20_000;
+        for node in ["cp2", "cp1"] {
+            let identity =
+                Identity::Slot { node: node.into(), port: None, attested: true, evidence: Vec::new() };
+            bench.step(Event::Identified { machine: bench::machine(1), identity });
+        }
+        boots += u32::from(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }));
+    }
+    assert_eq!(boots, 5);
+}
+
+#[test]
+fn a_word_stands_in_for_a_missing_control_plane_or_for_a_lost_store_but_not_for_both() {
+    let mut bench = bench::three_control_planes();
+    bench.configure(2, "cp2", EtcdObservation::Waiting);
+    bench.configure(3, "cp3", EtcdObservation::Waiting);
+    bench.records.is_older = true;
+    bench.restart();
+    bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
+    bench.look("cp3", configured(3, "after", EtcdObservation::Waiting));
+    bench.order(Order::New {});
+    assert!(bench.cluster_waiting().contains("every control plane"), "{}", bench.cluster_waiting());
+    assert!(matches!(bench.core.cluster(), Cluster::Assembling { .. }));
+}

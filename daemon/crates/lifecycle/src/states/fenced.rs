@@ -10,7 +10,9 @@ pub(super) const FACTS: Facts = Facts {
     limit: None,
     next: &[
         (State::Firmware, "the evidence agrees again"),
-        (State::Installing, "the evidence agrees again, and Talos had taken the config"),
+        (State::Kernel, "the same, where it was before"),
+        (State::Maintenance, "the same, and the gate is asked anew"),
+        (State::Installing, "the same, and Talos had taken the config"),
         (State::Configured, "it answers with our CA: it had its config"),
         (State::Vacant, "released by a person, or replaced"),
     ],
@@ -34,7 +36,7 @@ impl<G: Guards> Core<G> {
                 self.move_node(held, state, [vec![reason.clone()], evidence].concat());
             }
             Some(NodeState::Failed { claim, permit, .. }) => {
-                let progress = Progress::Firmware { since: now };
+                let progress = Progress::Maintenance { since: now };
                 let state = NodeState::Fenced { claim, permit, progress, since: now, reason: reason.clone() };
                 self.move_node(held, state, [vec![reason.clone()], evidence].concat());
             }
@@ -53,9 +55,10 @@ impl<G: Guards> Core<G> {
         else {
             return;
         };
+        // it goes on where it was: no boot is paid for here, so none begins here
         let progress = match progress {
-            Progress::Installing { .. } => progress,
-            _ => Progress::Firmware { since: now },
+            Progress::Applying { .. } => Progress::Maintenance { since: now },
+            before => before,
         };
         self.move_node(held, NodeState::Deploying { claim, permit, progress }, evidence);
     }
