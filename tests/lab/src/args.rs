@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::discovery::Discovery;
 use crate::firmware::Firmware;
+use crate::relay::Relay;
 use crate::shell;
 
 /// The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Identity(Identity),
     /// Judges that machines whose port nothing else tells find it out by the discovery image
     Discovery(Discovery),
+    /// Judges that machines behind a relay become the nodes of the ports that its option 82 names
+    Relay(Relay),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),

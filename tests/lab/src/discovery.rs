@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::{Daemon, Form};
 use crate::folder::Folder;
 use crate::plan::{self, FirmwareKind, Machine};
-use crate::process::{Launcher, Start, last_lines};
+use crate::process::{Launcher, Process, Start, last_lines};
 use crate::programs::Programs;
 use crate::wires::Wires;
 use crate::{rack, site, space, switch};
@@ -103,61 +103,94 @@ async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
     daemon.start()?;
     daemon.ready().await?;
 
-    // each box is in the port of the other one's node
-    let (lines, mut said) = mpsc::unbounded_channel();
     let began = Instant::now();
-    let mut running = Vec::new();
-    for (port, network) in networks.iter().enumerate() {
-        let number = plan.len() - 1 - port;
-        let of_box = Machine {
-            name: format!("box-{}", number + 1),
-            firmware: FirmwareKind::Bios,
-            ..plan[number].clone()
-        };
-        let start = Start {
-            name: of_box.name.clone(),
-            network: Some(network.pid),
-            card: Some(of_box.mac),
-            command: rack::command(&of_box, programs, &disks),
-            environment: Vec::new(),
-        };
-        running.push((of_box, port, launcher.start(start, Some(lines.clone()))?));
-    }
-    let deadline = began + PATIENCE;
-    let mut story = Story::default();
-    while story.installed.len() < running.len() {
-        let Ok(Some((name, line))) = timeout_at(deadline, said.recv()).await else {
-            let mut words = format!("not all were installed in time: {story:?}");
-            for name in running.iter().map(|(of_box, ..)| of_box.name.as_str()).chain(["ichord"]) {
-                words += &format!("\n{name}:\n{}", last_lines(&launcher.log(name), 12).join("\n"));
-            }
-            bail!(words);
-        };
-        story.take(&name, &line);
-    }
-    ensure!(story.discovered == running.len(), "only some went by way of the discovery image: {story:?}");
-    ensure!(story.kexec == running.len(), "only some went on without their firmware: {story:?}");
-    for (of_box, port, _) in &running {
-        let disk = disks.join(format!("{}.json", of_box.name));
-        let disk: Value =
-            serde_json::from_str(&fs::read_to_string(&disk).context("its disk cannot be read")?)?;
-        let config = disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default();
-        let wanted = format!("hostname: {}", plan[*port].name);
-        ensure!(config.lines().any(|line| line.trim() == wanted), "{} is not {wanted}", of_box.name);
-    }
+    let networks: Vec<u32> = networks.iter().map(|network| network.pid).collect();
+    let mut boxes = Crosswise::power_on(&launcher, programs, &plan, &networks, &disks)?;
+    let story = boxes.until_installed(&launcher, began + PATIENCE).await?;
+    ensure!(story.discovered == plan.len(), "only some went by way of the discovery image: {story:?}");
+    ensure!(story.kexec == plan.len(), "only some went on without their firmware: {story:?}");
+    boxes.are_what_their_ports_say(&plan, &disks)?;
     println!("{}", json!({ "event": "summary", "passed": true, "seconds": began.elapsed().as_secs() }));
-    for (.., mut process) in running {
-        process.stop().await?;
-    }
+    boxes.power_off().await?;
     daemon.process()?.stop().await?;
     Ok(())
 }
 
+/// Boxes with BIOS, each in the port of another one's node.
+pub(crate) struct Crosswise {
+    running: Vec<(Machine, usize, Process)>,
+    said: mpsc::UnboundedReceiver<(String, String)>,
+}
+
+impl Crosswise {
+    /// The networks are those behind the ports.
+    pub(crate) fn power_on(
+        launcher: &Launcher,
+        programs: &Programs,
+        plan: &[Machine],
+        networks: &[u32],
+        disks: &Path,
+    ) -> Result<Self> {
+        let (lines, said) = mpsc::unbounded_channel();
+        let mut running = Vec::new();
+        for (port, network) in networks.iter().enumerate() {
+            let number = plan.len() - 1 - port;
+            let name = format!("box-{}", number + 1);
+            let of_box = Machine { name, firmware: FirmwareKind::Bios, ..plan[number].clone() };
+            let start = Start {
+                name: of_box.name.clone(),
+                network: Some(*network),
+                card: Some(of_box.mac),
+                command: rack::command(&of_box, programs, disks),
+                environment: Vec::new(),
+            };
+            running.push((of_box, port, launcher.start(start, Some(lines.clone()))?));
+        }
+        Ok(Self { running, said })
+    }
+
+    /// Waits until each was installed, and says how they got there.
+    pub(crate) async fn until_installed(&mut self, launcher: &Launcher, deadline: Instant) -> Result<Story> {
+        let mut story = Story::default();
+        while story.installed.len() < self.running.len() {
+            let Ok(Some((name, line))) = timeout_at(deadline, self.said.recv()).await else {
+                let mut words = format!("not all were installed in time: {story:?}");
+                for name in self.running.iter().map(|(of_box, ..)| of_box.name.as_str()).chain(["ichord"]) {
+                    words += &format!("\n{name}:\n{}", last_lines(&launcher.log(name), 12).join("\n"));
+                }
+                bail!(words);
+            };
+            story.take(&name, &line);
+        }
+        Ok(story)
+    }
+
+    /// By the config on each one's own disk.
+    pub(crate) fn are_what_their_ports_say(&self, plan: &[Machine], disks: &Path) -> Result<()> {
+        for (of_box, port, _) in &self.running {
+            let disk = disks.join(format!("{}.json", of_box.name));
+            let text = fs::read_to_string(&disk).context("its disk cannot be read")?;
+            let disk: Value = serde_json::from_str(&text).context("its disk is not one")?;
+            let config = disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default();
+            let wanted = format!("hostname: {}", plan[*port].name);
+            ensure!(config.lines().any(|line| line.trim() == wanted), "{} is not {wanted}", of_box.name);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn power_off(self) -> Result<()> {
+        for (.., mut process) in self.running {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+}
+
 /// What the machines did.
 #[derive(Debug, Default)]
-struct Story {
-    discovered: usize,
-    kexec: usize,
+pub(crate) struct Story {
+    pub(crate) discovered: usize,
+    pub(crate) kexec: usize,
     installed: Vec<String>,
 }
 

@@ -18,6 +18,7 @@ mod process;
 mod programs;
 mod qemu;
 mod rack;
+mod relay;
 mod report;
 mod shell;
 mod site;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Up(up) => up::run(&up),
         Command::Firmware(firmware) => firmware::run(&firmware),
         Command::Identity(identity) => identity::run(&identity),
+        Command::Relay(relay) => relay::run(&relay),
         Command::Discovery(discovery) => discovery::run(&discovery),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),

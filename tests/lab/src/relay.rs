@@ -1,0 +1,175 @@
+//! `lab relay`: machines behind a relay become the nodes of the ports that its option 82 names, and nothing else tells.
+//!
+//! ISC's dhcrelay is router and relay, with an interface for each machine; it writes the interface's name into the
+//! circuit id. The machines are plugged in crosswise, have BIOS, which hears no LLDP, and nobody speaks LLDP anyway.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hardware::MacAddr;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::daemon::{Daemon, Form};
+use crate::discovery::Crosswise;
+use crate::firmware::ip;
+use crate::folder::Folder;
+use crate::others::shell;
+use crate::plan::{self, Machine, SWITCH};
+use crate::process::Launcher;
+use crate::programs::Programs;
+use crate::qemu::{Packages, Suite};
+use crate::wires::{CARD, HOST, Wires};
+use crate::{rack, site, space};
+
+const PATIENCE: Duration = Duration::from_secs(180);
+/// The relay's address on the daemon's wire.
+const RELAY: &str = "10.77.0.3";
+
+/// Arguments of *relay*.
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// Take `ichord` and `machine` from beside the lab's own program instead of building them
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Runs it. True when every machine became what its port says.
+pub(crate) fn run(arguments: &Relay) -> Result<bool> {
+    let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
+    // a download, so before the network is left behind; the package is not installed, because it brings a service
+    let dhcrelay = Packages::open()?.unpacked("isc-dhcp-relay", Suite::Own)?.join("usr/sbin/dhcrelay");
+    space::leave_the_machine()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let mut folder = Folder::make(&env::temp_dir())?;
+        let judged = judge(&programs, &dhcrelay, folder.path()).await;
+        if let Err(error) = &judged {
+            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
+            folder.keep();
+        }
+        Ok(judged.is_ok())
+    })
+}
+
+async fn judge(programs: &Programs, dhcrelay: &Path, folder: &Path) -> Result<()> {
+    let place = |name: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
+    };
+    let (site, state, logs, disks) = (place("site")?, place("state")?, place("logs")?, place("disks")?);
+    let launcher = Launcher { lab: programs.lab.clone(), logs };
+    let mut plan = plan::machines(1, 1);
+    for (number, machine) in (1..).zip(&mut plan) {
+        machine.address = far(number, 11).parse()?;
+    }
+    let wires = Wires::open()?;
+    wires.lay_bridge().await?;
+    let router = launcher.hold_network("relay-network").await?;
+    wires.plug("relay", MacAddr([0x52, 0x54, 0x00, 0x77, 0x03, 1]), router.pid).await?;
+    let (mut networks, mut script) =
+        (Vec::new(), format!("ip addr add {RELAY}/24 dev {CARD} && ip link set {CARD} up"));
+    let mut downstream = String::new();
+    for (number, machine) in (1_u8..).zip(&plan) {
+        let network = launcher.hold_network(&machine.name).await?;
+        let (inside, there) = (router.pid.to_string(), network.pid.to_string());
+        let port = interface(number);
+        ip(&["link", "add", &port, "netns", &inside, "type", "veth", "peer", "name", CARD, "netns", &there])
+            .await?;
+        ip(&["route", "add", &format!("{}/24", far(number, 0)), "via", RELAY]).await?;
+        script += &format!(" && ip addr add {}/24 dev {port} && ip link set {port} up", far(number, 1));
+        downstream += &format!(" -id {port}");
+        networks.push(network);
+    }
+    // -a: appends the agent's information
+    script += &format!(
+        " && echo 1 >/proc/sys/net/ipv4/ip_forward && exec {} -4 -d -a --no-pid -iu {CARD}{downstream} {}",
+        dhcrelay.display(),
+        HOST.0
+    );
+    let mut relay = launcher.start(shell("dhcrelay", router.pid, script), None)?;
+
+    rack::write_simulated_site(&site, &plan, site::Dhcp::Ours)?;
+    relayed(&site.join("ichord.yaml"), &plan)?;
+    without_shared_address(&site.join("talconfig.yaml"), &plan)?;
+    site::write_images(&site.join("images"), &site::ImageFiles::stand_ins())?;
+    let mut daemon =
+        Daemon::new(launcher.clone(), programs.ichord.clone(), site, Form::Plain { state, ledger: None });
+    daemon.prepare().await?;
+    daemon.start()?;
+    daemon.ready().await?;
+
+    let began = Instant::now();
+    let networks_of: Vec<u32> = networks.iter().map(|network| network.pid).collect();
+    let mut boxes = Crosswise::power_on(&launcher, programs, &plan, &networks_of, &disks)?;
+    boxes.until_installed(&launcher, began + PATIENCE).await?;
+    boxes.are_what_their_ports_say(&plan, &disks)?;
+    let nodes = daemon.status().await.context("the daemon does not answer")?.view.nodes;
+    for machine in &plan {
+        let told = nodes.get(&machine.name.as_str().into()).and_then(|node| node.port.clone());
+        let port = format!("{SWITCH}/{}", machine.port);
+        ensure!(told.as_deref() == Some(&port), "{} was not claimed by its port: {told:?}", machine.name);
+    }
+    println!("{}", json!({ "event": "summary", "passed": true, "seconds": began.elapsed().as_secs() }));
+    boxes.power_off().await?;
+    daemon.process()?.stop().await?;
+    relay.crash().await.ok();
+    Ok(())
+}
+
+/// What the relay writes into the circuit id; no interface's name may have a slash.
+fn interface(number: u8) -> String {
+    format!("Eth1-{number}")
+}
+
+/// An address behind one of the relay's interfaces.
+fn far(number: u8, host: u8) -> String {
+    format!("10.78.{number}.{host}")
+}
+
+/// The site with a network behind each interface, and option 82 as the only source: the site trusts no machine's word,
+/// so a control plane that is installed was vouched for by the relay.
+fn relayed(path: &Path, plan: &[Machine]) -> Result<()> {
+    let text = fs::read_to_string(path).context("the site cannot be read")?;
+    let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;
+    let mut networks = written["network"].as_array().cloned().unwrap_or_default();
+    let mut relays = Vec::new();
+    for number in (1_u8..).take(plan.len()) {
+        let mut network = networks[0].clone();
+        network["subnet"] = json!(format!("{}/24", far(number, 0)));
+        network["relayed"] = json!(true);
+        network["gateway"] = json!(far(number, 1));
+        network["pool"] = json!(format!("{}-{}", far(number, 100), far(number, 199)));
+        networks.push(network);
+        relays.push(json!({
+            "address": far(number, 1),
+            "from": [RELAY],
+            "circuit": "Eth1-{port}",
+            "switch": SWITCH,
+            "port": "Eth1/{port}",
+        }));
+    }
+    written["network"] = json!(networks);
+    written["relays"] = json!(relays);
+    written["switches"] = json!([]);
+    fs::write(path, format!("{written:#}\n")).context("the site cannot be written")
+}
+
+/// One that the control planes share would have to be in the network of each.
+fn without_shared_address(path: &Path, plan: &[Machine]) -> Result<()> {
+    let text = fs::read_to_string(path).context("the talconfig cannot be read")?;
+    let mut written: Value = serde_json::from_str(&text).context("the talconfig is not JSON")?;
+    written["endpoint"] = json!(format!("https://{}:6443", plan[0].address));
+    let nodes = written["nodes"].as_array_mut().into_iter().flatten();
+    for card in nodes.filter_map(|node| node["networkInterfaces"][0].as_object_mut()) {
+        card.remove("vip");
+    }
+    fs::write(path, format!("{written:#}\n")).context("the talconfig cannot be written")
+}
