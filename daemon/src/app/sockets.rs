@@ -20,6 +20,7 @@ use serve::{
     forwarding::Forwarding,
     http::{BootServer, Limits},
     local_boot::LocalBoots,
+    neighbours::{Ground, Neighbours},
     tftp::{self, Bootloaders, SERVER_PORT, Tftp},
     trace::Trace,
 };
@@ -56,6 +57,7 @@ pub(crate) struct Sockets {
     forwarding: Vec<Forwarding>,
     advertise: Vec<Advertise>,
     announce: Vec<Announce>,
+    neighbours: Vec<Neighbours>,
     ends: Ends,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Settings {
     catalogue: watch::Sender<Arc<Catalogue>>,
     /// our address and the configurations, by the interface of each network that has DHCP
     dhcp: BTreeMap<String, (Ipv4Addr, watch::Sender<Vec<dhcp::Config>>)>,
+    /// our address and where machines may be, by interface
+    grounds: BTreeMap<String, (Ipv4Addr, watch::Sender<Ground>)>,
     local_boots: watch::Sender<Arc<LocalBootRules>>,
     http_port: u16,
 }
@@ -92,6 +96,13 @@ impl Settings {
         self.local_boots.send_replace(Arc::new(local_boot_rules(site)));
         for (interface, (server, configs)) in &self.dhcp {
             configs.send_replace(dhcp_configs(site, interface, *server, self.http_port));
+        }
+        for (interface, (server, ground)) in &self.grounds {
+            let networks = site.networks().iter();
+            let network = networks.filter(|it| !it.relayed).find(|it| it.interface == *interface);
+            if let Some(network) = network {
+                ground.send_replace(ground_of(site, network, *server));
+            }
         }
     }
 }
@@ -147,7 +158,13 @@ pub(crate) async fn open(
     let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
     let (catalogues, catalogue) = watch::channel(catalogue);
     let (local_boots, rules) = watch::channel(Arc::new(local_boot_rules(site)));
-    let mut settings = Settings { catalogue: catalogues, dhcp: BTreeMap::new(), local_boots, http_port };
+    let mut settings = Settings {
+        catalogue: catalogues,
+        dhcp: BTreeMap::new(),
+        grounds: BTreeMap::new(),
+        local_boots,
+        http_port,
+    };
     let local_boots = LocalBoots::new(rules, boot_view.clone());
     let authority = Arc::new(Authority {
         handle: handle.clone(),
@@ -165,6 +182,7 @@ pub(crate) async fn open(
         forwarding: Vec::new(),
         advertise: Vec::new(),
         announce: Vec::new(),
+        neighbours: Vec::new(),
         ends,
     };
 
@@ -189,6 +207,15 @@ pub(crate) async fn open(
             let single = network.tftp_single_port;
             sockets.tftp.push(listen_tftp(server, single, &bootloaders, &counters, &trace)?);
         }
+        let (ground, grounds) = watch::channel(ground_of(site, network, server));
+        settings.grounds.insert(network.interface.clone(), (server, ground));
+        sockets.neighbours.push(Neighbours::open(
+            &network.interface,
+            grounds,
+            boot_view.clone(),
+            sockets.ends.whereabouts.clone(),
+            Arc::clone(&trace),
+        )?);
         if network.router_advertisement {
             sockets.advertise.push(Advertise::open(&network.interface)?);
         }
@@ -244,6 +271,9 @@ impl Sockets {
         for announce in self.announce {
             tasks.spawn(announce.run(stop.clone()));
         }
+        for neighbours in self.neighbours {
+            tasks.spawn(neighbours.run(stop.clone()));
+        }
         for forwarding in self.forwarding {
             tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));
         }
@@ -289,6 +319,16 @@ fn dhcp_configs(site: &Site, interface: &str, server: Ipv4Addr, http_port: u16) 
         site.networks().iter().filter(|network| network.interface == interface).collect();
     networks.sort_by_key(|network| network.relayed);
     networks.into_iter().map(|network| dhcp_config(site, network, server, http_port)).collect()
+}
+
+/// Where machines of a network may be found.
+fn ground_of(site: &Site, network: &Network, server: Ipv4Addr) -> Ground {
+    let virtual_address = match site.plan().virtual_address {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let never = [server].into_iter().chain(virtual_address).chain(network.gateway).collect();
+    Ground { subnet: network.subnet, never, pool: network.pool.map(|pool| (pool.first, pool.last)) }
 }
 
 fn local_boot_rules(site: &Site) -> LocalBootRules {

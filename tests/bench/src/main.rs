@@ -6,11 +6,15 @@
 
 mod cable;
 mod child;
+mod dhcp;
+mod ichord;
 mod identity;
 mod lldp;
 mod lldp_wire;
 mod measure;
 mod packages;
+mod process;
+mod rack;
 mod render;
 mod server;
 mod tftp;
@@ -28,10 +32,12 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 7] = [
+    Benchmark { name: dhcp::NAME, about: dhcp::ABOUT, run: dhcp::run },
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
     Benchmark { name: lldp_wire::NAME, about: lldp_wire::ABOUT, run: lldp_wire::run },
+    Benchmark { name: rack::NAME, about: rack::ABOUT, run: rack::run },
     Benchmark { name: render::NAME, about: render::ABOUT, run: render::run },
     Benchmark { name: tftp::NAME, about: tftp::ABOUT, run: tftp::run },
 ];

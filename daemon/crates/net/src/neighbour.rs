@@ -4,7 +4,10 @@
 //! wire: a frame with another machine's source address would move that address to the liar's port. Needs no
 //! capability.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use hardware::MacAddr;
 use netlink_packet_route::{
@@ -12,7 +15,7 @@ use netlink_packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 
-use crate::netlink::Connection;
+use crate::{interface::Interface, netlink::Connection};
 
 /// The Ethernet address behind an IP address; `None` when it is not on a local network or has not been heard.
 /// Behind a router every machine has the router's address, which is not found here under the machine's.
@@ -27,6 +30,36 @@ pub async fn mac_of(address: IpAddr) -> io::Result<Option<MacAddr>> {
     let (connection, _) = Connection::open(&[])?;
     let entries = connection.neighbours(family).await?;
     Ok(entries.iter().find_map(|entry| mac(entry, address)))
+}
+
+/// One entry of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// the machine
+    pub mac: MacAddr,
+    /// its address
+    pub address: Ipv4Addr,
+    /// whether it was heard there just now; else it may be gone, or elsewhere
+    pub confirmed: bool,
+}
+
+/// Every IPv4 neighbour on one interface.
+///
+/// # Errors
+/// When the interface does not exist or the kernel does not answer.
+pub async fn on(interface: &str) -> io::Result<Vec<Neighbour>> {
+    let index = Interface::named(interface).map_err(io::Error::other)?.index;
+    let (connection, _) = Connection::open(&[])?;
+    let entries = connection.neighbours(AddressFamily::Inet).await?;
+    let neighbour = |entry: &NeighbourMessage| {
+        let address = entry.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+            _ => None,
+        })?;
+        let mac = mac(entry, address.into())?;
+        Some(Neighbour { mac, address, confirmed: entry.header.state == NeighbourState::Reachable })
+    };
+    Ok(entries.iter().filter(|entry| entry.header.ifindex == index).filter_map(neighbour).collect())
 }
 
 /// The entry's Ethernet address, if it is about this address and was confirmed at some time.

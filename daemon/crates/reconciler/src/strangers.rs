@@ -3,7 +3,11 @@
 //! One of them may wait in maintenance mode without ever having asked us what to boot: somebody started it from Talos's
 //! own ISO, or another server netbooted it. Nobody else answers on the machine API's port, so knocking there tells.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use hardware::MacAddr;
 use lifecycle::Time;
@@ -25,9 +29,19 @@ const LOST: Duration = Duration::from_secs(60);
 /// Who was not seen for so long is gone.
 const GONE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The table, in memory only: who is still there is seen again.
+/// How often a full table is searched for those who are gone: that looks at everybody.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The table, in memory only: who is still there is seen again. A rack that is switched on is seen at once, so owners of
+/// addresses and who is due are found without looking at all the others.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(BTreeMap<MacAddr, Stranger>);
+pub(crate) struct Strangers {
+    all: BTreeMap<MacAddr, Stranger>,
+    owners: BTreeMap<IpAddr, MacAddr>,
+    /// those with an address
+    dues: BTreeSet<(Time, MacAddr)>,
+    swept: Option<Time>,
+}
 
 #[derive(Debug)]
 struct Stranger {
@@ -42,9 +56,11 @@ struct Stranger {
 impl Strangers {
     /// It was given this address just now: it has started, or goes on with an address it has.
     pub(crate) fn arrived(&mut self, mac: MacAddr, address: IpAddr, now: Time) {
-        if let Some(stranger) = self.seen(mac, address, now) {
-            stranger.pause = FIRST_PAUSE;
-            stranger.next = stranger.next.min(now + FIRST_PAUSE);
+        if self.seen(mac, address, now) {
+            self.change(mac, |stranger| {
+                stranger.pause = FIRST_PAUSE;
+                stranger.next = stranger.next.min(now + FIRST_PAUSE);
+            });
         }
     }
 
@@ -53,76 +69,113 @@ impl Strangers {
         self.seen(mac, address, now);
     }
 
-    fn seen(&mut self, mac: MacAddr, address: IpAddr, now: Time) -> Option<&mut Stranger> {
-        if !self.0.contains_key(&mac) {
-            if self.0.len() >= MOST {
-                self.0.retain(|_, stranger| stranger.seen <= now && now.since(stranger.seen) < GONE);
-            }
-            if self.0.len() >= MOST {
-                return None;
-            }
-        }
-        let is_new = self.0.get(&mac).is_none_or(|known| known.addresses.first() != Some(&address));
-        if is_new {
-            // an address has one owner
-            for other in self.0.values_mut() {
-                other.addresses.retain(|theirs| *theirs != address);
+    /// Whether it is remembered.
+    fn seen(&mut self, mac: MacAddr, address: IpAddr, now: Time) -> bool {
+        if !self.all.contains_key(&mac) {
+            self.sweep(now);
+            if self.all.len() >= MOST {
+                return false;
             }
         }
-        let stranger = self.0.entry(mac).or_insert_with(|| Stranger {
+        let is_new = self.all.get(&mac).is_none_or(|known| known.addresses.first() != Some(&address));
+        // an address has one owner
+        if let Some(owner) = self.owners.insert(address, mac)
+            && is_new
+        {
+            self.change(owner, |other| other.addresses.retain(|theirs| *theirs != address));
+        }
+        self.all.entry(mac).or_insert_with(|| Stranger {
             addresses: Vec::new(),
             seen: now,
             next: now,
             pause: FIRST_PAUSE,
             waits: false,
         });
-        stranger.seen = now;
-        if is_new {
-            stranger.addresses.insert(0, address);
-            stranger.addresses.truncate(MOST_ADDRESSES);
-            stranger.next = now;
-            stranger.pause = FIRST_PAUSE;
+        let mut left = Vec::new();
+        self.change(mac, |stranger| {
+            stranger.seen = now;
+            if is_new {
+                stranger.addresses.insert(0, address);
+                left = stranger.addresses.split_off(MOST_ADDRESSES.min(stranger.addresses.len()));
+                stranger.next = now;
+                stranger.pause = FIRST_PAUSE;
+            }
+        });
+        for address in left {
+            self.owners.remove(&address);
         }
-        Some(stranger)
+        true
+    }
+
+    /// Makes room in a full table.
+    fn sweep(&mut self, now: Time) {
+        let is_due = self.swept.is_none_or(|swept| swept > now || now.since(swept) >= SWEEP);
+        if self.all.len() < MOST || !is_due {
+            return;
+        }
+        self.swept = Some(now);
+        let is_gone = |stranger: &Stranger| stranger.seen > now || now.since(stranger.seen) >= GONE;
+        let gone: Vec<MacAddr> =
+            self.all.iter().filter(|(_, stranger)| is_gone(stranger)).map(|(mac, _)| *mac).collect();
+        gone.into_iter().for_each(|mac| self.forget(mac));
+    }
+
+    /// Changes a stranger, and when it is due with it.
+    fn change(&mut self, mac: MacAddr, change: impl FnOnce(&mut Stranger)) {
+        let Some(stranger) = self.all.get_mut(&mac) else { return };
+        self.dues.remove(&(stranger.next, mac));
+        change(stranger);
+        if !stranger.addresses.is_empty() {
+            self.dues.insert((stranger.next, mac));
+        }
     }
 
     /// It holds a slot now.
     pub(crate) fn forget(&mut self, mac: MacAddr) {
-        self.0.remove(&mac);
+        if let Some(stranger) = self.all.remove(&mac) {
+            self.dues.remove(&(stranger.next, mac));
+            for address in stranger.addresses {
+                self.owners.remove(&address);
+            }
+        }
     }
 
     /// Something was decided that those who wait may have waited for.
     pub(crate) fn hurry(&mut self, now: Time) {
-        for stranger in self.0.values_mut().filter(|stranger| stranger.waits) {
-            stranger.next = stranger.next.min(now);
+        let waiting: Vec<MacAddr> =
+            self.all.iter().filter(|(_, stranger)| stranger.waits).map(|(mac, _)| *mac).collect();
+        for mac in waiting {
+            self.change(mac, |stranger| stranger.next = stranger.next.min(now));
         }
     }
 
     /// Whom to knock at now, while so many knocks are under way.
     pub(crate) fn due(&mut self, under_way: usize, now: Time) -> Vec<(MacAddr, Vec<IpAddr>)> {
-        let due = self.0.iter_mut().filter(|(_, one)| one.next <= now && !one.addresses.is_empty());
-        let due = due.take(MOST_KNOCKS.saturating_sub(under_way)).map(|(mac, stranger)| {
-            stranger.next = now + LOST;
-            (*mac, stranger.addresses.clone())
-        });
-        due.collect()
+        let room = MOST_KNOCKS.saturating_sub(under_way);
+        let due: Vec<MacAddr> =
+            (self.dues.iter().take_while(|(next, _)| *next <= now)).take(room).map(|(_, mac)| *mac).collect();
+        due.iter().for_each(|mac| self.change(*mac, |stranger| stranger.next = now + LOST));
+        let addresses = |mac: MacAddr| Some((mac, self.all.get(&mac)?.addresses.clone()));
+        due.into_iter().filter_map(addresses).collect()
     }
 
     /// A knock ended: somebody waits there in maintenance mode, or nobody does.
     pub(crate) fn knocked(&mut self, mac: MacAddr, waits: bool, now: Time) {
-        let Some(stranger) = self.0.get_mut(&mac) else { return };
+        let Some(stranger) = self.all.get(&mac) else { return };
         if stranger.seen > now || now.since(stranger.seen) >= GONE && !waits {
-            self.0.remove(&mac);
+            self.forget(mac);
             return;
         }
-        stranger.waits = waits;
-        if waits {
-            (stranger.seen, stranger.pause) = (now, FIRST_PAUSE);
-            stranger.next = now + WAITS;
-        } else {
-            stranger.next = now + stranger.pause;
-            stranger.pause = (stranger.pause * 2).min(LONGEST_PAUSE);
-        }
+        self.change(mac, |stranger| {
+            stranger.waits = waits;
+            if waits {
+                (stranger.seen, stranger.pause) = (now, FIRST_PAUSE);
+                stranger.next = now + WAITS;
+            } else {
+                stranger.next = now + stranger.pause;
+                stranger.pause = (stranger.pause * 2).min(LONGEST_PAUSE);
+            }
+        });
     }
 
     /// When the next one is due, while so many knocks are under way; each that ends makes room for another.
@@ -130,7 +183,7 @@ impl Strangers {
         if under_way >= MOST_KNOCKS {
             return None;
         }
-        self.0.values().filter(|stranger| !stranger.addresses.is_empty()).map(|stranger| stranger.next).min()
+        self.dues.first().map(|(next, _)| *next)
     }
 }
 
@@ -199,11 +252,11 @@ mod tests {
             let [_, _, high, low] = number.to_be_bytes();
             strangers.heard(MacAddr([2, 0, 0, 1, high, low]), IpAddr::from([10, 1, high, low]), seconds(0));
         }
-        assert_eq!(strangers.0.len(), MOST);
+        assert_eq!(strangers.all.len(), MOST);
         assert_eq!(strangers.due(0, seconds(0)).len(), MOST_KNOCKS);
         assert_eq!(strangers.due(MOST_KNOCKS - 1, seconds(0)).len(), 1);
         let day = seconds(24 * 3600);
         strangers.heard(PHONE, at(9), day);
-        assert_eq!(strangers.0.len(), 1, "whom nobody has seen for a day makes way");
+        assert_eq!(strangers.all.len(), 1, "whom nobody has seen for a day makes way");
     }
 }

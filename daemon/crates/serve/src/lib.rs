@@ -15,6 +15,7 @@ pub mod discoveries;
 pub mod forwarding;
 pub mod http;
 pub mod local_boot;
+pub mod neighbours;
 pub mod tftp;
 pub mod trace;
 mod whereabouts;

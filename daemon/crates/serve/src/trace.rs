@@ -154,6 +154,11 @@ impl Trace {
         self.memory().places.get(&address).copied()
     }
 
+    /// Where the machine was last, as far as anybody here knows.
+    pub fn address_of(&self, mac: MacAddr) -> Option<IpAddr> {
+        self.memory().machines.get(&mac)?.address
+    }
+
     /// What one machine said and was told; `None` when it has said nothing.
     pub fn conversation(&self, mac: MacAddr) -> Option<Conversation> {
         self.memory().machines.get(&mac).filter(|conversation| !conversation.lines.is_empty()).cloned()
