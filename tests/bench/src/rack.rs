@@ -27,8 +27,7 @@ pub(crate) const ABOUT: &str =
 const MACHINES: usize = 1_000;
 const WARM: Duration = Duration::from_secs(10);
 
-const NETWORKS: &str = "\
-  - interface: srv
+const NETWORKS: &str = "  - interface: srv
     subnet: 10.88.0.0/16
     dhcp: authoritative
     pool: 10.88.16.0-10.88.31.255

@@ -102,8 +102,7 @@ impl Servers {
 }
 
 /// Our own network, and the one that the relay stands in.
-const NETWORKS: &str = "\
-  - interface: srv
+const NETWORKS: &str = "  - interface: srv
     subnet: 10.88.0.0/24
     dhcp: authoritative
     pool: 10.88.0.100-10.88.0.240
