@@ -150,8 +150,8 @@ fn show(load: Load, climbs: &[Climb; 3]) {
         Load::Mixed => "new and renewed",
     };
     println!(
-        "\n{load:<16}{:>12}{:>9}{:>12}{:>9}{:>11}  {}",
-        "exchanges/s", "of Kea", "µs work", "of Kea", "RssAnon MB", "what does not go faster"
+        "\n{load:<16}{:>12}{:>9}{:>12}{:>9}{:>11}  what does not go faster",
+        "exchanges/s", "of Kea", "µs work", "of Kea", "RssAnon MB"
     );
     let kea = climbs[1].best();
     for (name, climb) in NAMES.into_iter().zip(climbs) {

@@ -4,13 +4,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::{cable::Cable, process::Process};
+use crate::{
+    cable::Cable,
+    process::{Process, pause},
+};
 
 /// Longer than the start takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,7 +96,7 @@ impl Ichord {
                 let log = fs::read_to_string(self.folder.join("ichord.log")).unwrap_or_default();
                 bail!("the daemon does not start: {log}");
             }
-            thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
     }
 }

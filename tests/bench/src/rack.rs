@@ -18,6 +18,7 @@ use crate::{
     cable::Cable,
     ichord::Ichord,
     measure::{Limit, Measure},
+    process::pause,
 };
 
 pub(crate) const NAME: &str = "rack";
@@ -39,7 +40,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
     let folder = tempfile::tempdir()?;
     let cable = Cable::lay()?;
     let server = Ichord::build(folder.path(), NETWORKS)?.start(&cable)?;
-    thread::sleep(WARM);
+    pause(WARM);
     let idle = server.private_memory()?;
     let before = server.processor()?;
     let done = AtomicBool::new(false);
@@ -48,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
             let mut peak = 0.0_f64;
             while !done.load(Ordering::Relaxed) {
                 peak = peak.max(server.private_memory().unwrap_or_default());
-                thread::sleep(Duration::from_millis(10));
+                pause(Duration::from_millis(10));
             }
             peak
         });
