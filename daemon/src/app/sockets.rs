@@ -21,6 +21,7 @@ use serve::{
     http::{BootServer, Limits},
     local_boot::LocalBoots,
     neighbours::{Ground, Neighbours},
+    snmp::{AskedSwitch, Poller},
     tftp::{self, Bootloaders, SERVER_PORT, Tftp},
     trace::Trace,
 };
@@ -58,6 +59,7 @@ pub(crate) struct Sockets {
     advertise: Vec<Advertise>,
     announce: Vec<Announce>,
     neighbours: Vec<Neighbours>,
+    pollers: Vec<Poller>,
     ends: Ends,
 }
 
@@ -183,6 +185,7 @@ pub(crate) async fn open(
         advertise: Vec::new(),
         announce: Vec::new(),
         neighbours: Vec::new(),
+        pollers: Vec::new(),
         ends,
     };
 
@@ -247,7 +250,32 @@ pub(crate) async fn open(
         sockets.captures.push(Capture::open(local.clone(), Arc::clone(&counters)).await?);
         sockets.forwarding.extend(Forwarding::open(local).await?);
     }
+    let asked = site.switches().iter().filter_map(|switch| Some((&switch.name, switch.snmp.as_ref()?)));
+    for (name, snmp) in asked {
+        let community = snmp.community.expose().clone();
+        let switch = AskedSwitch { name: name.clone(), address: snmp.address, community };
+        let poller = Poller::open(switch, somebody_looks(handle), Arc::clone(&counters)).await;
+        sockets.pollers.push(poller.context("no socket for SNMP")?);
+    }
     Ok((sockets, settings))
+}
+
+/// Whether a slot has no machine that works: then a place that is not known may be one of its machine.
+fn somebody_looks(handle: &Handle) -> watch::Receiver<bool> {
+    let mut published = handle.published();
+    let looks = |picture: &reconciler::Published| {
+        picture.view.nodes.values().any(|node| !matches!(node.state.as_str(), "configured" | "ready"))
+    };
+    let first = looks(&published.borrow_and_update());
+    let (send, somebody) = watch::channel(first);
+    // ends with the reconciler, which drops the other end
+    tokio::spawn(async move {
+        while published.changed().await.is_ok() {
+            let now = looks(&published.borrow_and_update());
+            send.send_if_modified(|before| std::mem::replace(before, now) != now);
+        }
+    });
+    somebody
 }
 
 impl Sockets {
@@ -267,6 +295,9 @@ impl Sockets {
         }
         for advertise in self.advertise {
             tasks.spawn(advertise.run(stop.clone()));
+        }
+        for poller in self.pollers {
+            tasks.spawn(poller.run(self.ends.sightings.clone(), stop.clone()));
         }
         for announce in self.announce {
             tasks.spawn(announce.run(stop.clone()));

@@ -7,8 +7,19 @@ use std::path::{Path, PathBuf};
 use bans::{Metadata, tree};
 
 /// The rooms in which nothing is done but deciding.
-const PURE: [&str; 10] =
-    ["boot", "dhcp", "document", "hardware", "identity", "lifecycle", "lldp", "site", "talos-config", "tftp"];
+const PURE: [&str; 11] = [
+    "boot",
+    "dhcp",
+    "document",
+    "hardware",
+    "identity",
+    "lifecycle",
+    "lldp",
+    "site",
+    "snmp",
+    "talos-config",
+    "tftp",
+];
 
 /// What a decision needs no package for.
 const EFFECTS: [&str; 16] = [

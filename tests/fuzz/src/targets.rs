@@ -34,6 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "ask", captures: None, feed: ask },
     Target { name: "report", captures: None, feed: report },
     Target { name: "lldp", captures: None, feed: lldp },
+    Target { name: "snmp", captures: None, feed: snmp },
 ];
 
 /// Everybody may boot, nobody has a slot.
@@ -208,4 +209,21 @@ fn lldp(input: &[u8]) -> Result<bool, String> {
     let Ok(frame) = lldp::Frame::parse(input) else { return Ok(false) };
     lldp::Frame::parse(&frame.build()).map_err(|error| format!("what was built: {error}"))?;
     Ok(true)
+}
+
+/// An agent's answer, taken in as a row of every table that is asked for.
+fn snmp(input: &[u8]) -> Result<bool, String> {
+    let Ok(answer) = snmp::Response::parse(input) else { return Ok(false) };
+    let mut tables = snmp::Tables::default();
+    for root in snmp::Tables::roots() {
+        let mut walk = snmp::Walk::of(&root);
+        match walk.take(answer.clone()) {
+            snmp::Step::More(rows) if rows.is_empty() => return Err("asked for ever".to_owned()),
+            snmp::Step::More(rows) | snmp::Step::Done(rows) => tables.extend(rows),
+        }
+        walk.request(b"public", 1);
+    }
+    tables.system_name();
+    let named = tables.seen().len() + tables.down().len();
+    Ok(named > 0 || !answer.bindings.is_empty())
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -81,6 +82,9 @@ pub(crate) struct Identity {
     /// Rounds of random cabling
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
+    /// instead: no LLDP and no bridge are asked, only the switch's SNMP agent, which this snmpsim-command-responder is
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) snmp: Option<PathBuf>,
     /// Seed of the cablings
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

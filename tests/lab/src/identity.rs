@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Identity;
 use crate::daemon::{Daemon, Form};
 use crate::folder::Folder;
-use crate::plan::{self, Machine};
+use crate::plan::{self, Machine, SWITCH};
 use crate::process::{Launcher, Lines, Network, Process, Start, last_lines};
 use crate::programs::Programs;
 use crate::wires::Wires;
-use crate::{evidence, rack, site, space, switch};
+use crate::{agent, evidence, rack, site, space, switch};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ fn say(event: &Value) {
 
 async fn judge(arguments: &Identity, programs: &Programs, folder: &Path) -> Result<()> {
     let began = Instant::now();
-    let mut lab = Lab::build(programs, folder).await?;
+    let mut lab = Lab::build(programs, folder, arguments.snmp.clone()).await?;
     let _switch_stops = lab.stop.clone().drop_guard();
     let passed = lab.pass(arguments, began).await;
     // before the machines are gone
@@ -82,6 +82,15 @@ impl Lab {
             if round < arguments.rounds {
                 lab.end_round().await?;
             }
+        }
+        // what follows is about moments, and an agent is asked now and then
+        if lab.snmp.is_some() {
+            lab.end_round().await?;
+            let seconds = seconds(began.elapsed());
+            say(
+                &json!({ "event": "summary", "passed": true, "rounds": arguments.rounds, "seconds": seconds }),
+            );
+            return Ok(());
         }
         let warned = lab.swap().await.context("two cables are swapped")?;
         say(&json!({ "event": "wrong cables told", "seconds": seconds(warned) }));
@@ -137,6 +146,9 @@ struct Lab {
     /// box → port, and its process
     running: BTreeMap<usize, (usize, Process)>,
     disks: PathBuf,
+    /// the program that is the switch's agent, where nothing else tells a port
+    snmp: Option<PathBuf>,
+    agent: Option<Process>,
     daemon: Option<Daemon>,
     lines: Lines,
     said: mpsc::UnboundedReceiver<(String, String)>,
@@ -144,7 +156,7 @@ struct Lab {
 }
 
 impl Lab {
-    async fn build(programs: &Programs, folder: &Path) -> Result<Self> {
+    async fn build(programs: &Programs, folder: &Path, snmp: Option<PathBuf>) -> Result<Self> {
         let place = |name: &str| {
             let path = folder.join(name);
             fs::create_dir_all(&path)
@@ -163,8 +175,10 @@ impl Lab {
             networks.push(network);
         }
         let stop = CancellationToken::new();
-        switch::speak(&plan, &wires, &stop).await?;
-        write_site(&site, &plan)?;
+        if snmp.is_none() {
+            switch::speak(&plan, &wires, &stop).await?;
+        }
+        write_site(&site, &plan, snmp.is_some())?;
         let (lines, said) = mpsc::unbounded_channel();
         let prepare = Daemon::new(
             launcher.clone(),
@@ -189,6 +203,8 @@ impl Lab {
             boxes: boxes.collect(),
             running: BTreeMap::new(),
             disks,
+            snmp,
+            agent: None,
             daemon: None,
             lines,
             said,
@@ -201,6 +217,12 @@ impl Lab {
         let began = Instant::now();
         let state = self.folder.join(format!("state-{round}"));
         fs::create_dir_all(&state).context("cannot make a state folder")?;
+        if let Some(responder) = &self.snmp {
+            let behind = self.plan.iter().zip(cabling);
+            let behind = behind.map(|(port, &number)| (port.port.clone(), self.boxes[number].machine.mac));
+            let ports: Vec<_> = behind.collect();
+            self.agent = Some(agent::start(&self.launcher, responder, &state, &ports).await?);
+        }
         let form = Form::Plain { state, ledger: None };
         let mut daemon =
             Daemon::new(self.launcher.clone(), self.programs.ichord.clone(), self.site.clone(), form);
@@ -319,6 +341,9 @@ impl Lab {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.process()?.stop().await?;
         }
+        if let Some(mut agent) = self.agent.take() {
+            agent.stop().await?;
+        }
         self.wires.forget_neighbours().await?;
         // what they said last belongs to no later round
         while self.said.try_recv().is_ok() {}
@@ -379,7 +404,7 @@ impl Lab {
 }
 
 /// The lab's site, with replacements that no person orders.
-fn write_site(folder: &Path, plan: &[Machine]) -> Result<()> {
+fn write_site(folder: &Path, plan: &[Machine], by_snmp: bool) -> Result<()> {
     rack::write_simulated_site(folder, plan, site::Dhcp::Ours)?;
     let path = folder.join("ichord.yaml");
     let text = fs::read_to_string(&path).context("the site cannot be read")?;
@@ -387,6 +412,12 @@ fn write_site(folder: &Path, plan: &[Machine]) -> Result<()> {
     written["replace"] = json!("same-port");
     written["timing"] =
         json!({ "observe": "300ms", "watch": "500ms", "bootstrap-grace": "20s", "replace-after": "2s" });
+    if by_snmp {
+        let community = "snmp-community";
+        fs::write(folder.join(community), agent::COMMUNITY).context("the community cannot be written")?;
+        written["switches"] =
+            json!([{ "name": SWITCH, "snmp": { "address": agent::ADDRESS, "community": community } }]);
+    }
     fs::write(&path, format!("{written:#}\n")).context("the site cannot be written")?;
     site::write_images(&folder.join("images"), &site::ImageFiles::stand_ins())
 }

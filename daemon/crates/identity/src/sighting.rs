@@ -81,6 +81,8 @@ pub enum Source {
     Dhcp,
     /// the machine's own account over the maintenance API
     Maintenance,
+    /// the switch's own tables, asked for by SNMP
+    SwitchTable,
     /// the machine's own account from the discovery image, LLDP neighbours among it
     Discovery,
 }
@@ -94,7 +96,8 @@ impl Source {
         const MINUTE: u64 = 60;
         match self {
             // the interval is refreshed every few seconds; a bridge itself forgets after 300 s
-            Self::ForwardingTable => Duration::from_secs(5 * MINUTE),
+            // and a switch, which is asked every few minutes at least, forgets after as long
+            Self::ForwardingTable | Self::SwitchTable => Duration::from_secs(5 * MINUTE),
             // 802.1AB-2016 §9.2.5.22: the usual TTL, used only when a frame's own is unknown
             Self::Lldp => Duration::from_secs(2 * MINUTE),
             Self::Ipxe | Self::Dhcp | Self::Maintenance | Self::Discovery => Duration::from_secs(15 * MINUTE),
@@ -110,6 +113,7 @@ impl fmt::Display for Source {
             Self::Lldp => "LLDP",
             Self::Dhcp => "DHCP",
             Self::Maintenance => "maintenance mode",
+            Self::SwitchTable => "SNMP",
             Self::Discovery => "discovery image",
         })
     }
@@ -227,6 +231,7 @@ impl Sighting {
     pub fn new(source: Source, machine: Marks, at: u64) -> Self {
         let attestor = match source {
             Source::ForwardingTable | Source::Lldp => Attestor::Daemon,
+            Source::SwitchTable => Attestor::Switch,
             Source::Ipxe | Source::Dhcp | Source::Maintenance | Source::Discovery => Attestor::Machine,
         };
         let lifetime = source.lifetime();

@@ -321,7 +321,8 @@ fn relation(known: &Sighting, new: &Sighting) -> Relation {
         (Some(_), Some(_)) if known.at >= new.at => Relation::Beside,
         // an address is in the table of every bridge on the way, each with its own port
         (Some(there), Some(here))
-            if new.source == Source::ForwardingTable && !there.is_on_same_switch(here) =>
+            if matches!(new.source, Source::ForwardingTable | Source::SwitchTable)
+                && !there.is_on_same_switch(here) =>
         {
             Relation::Beside
         }

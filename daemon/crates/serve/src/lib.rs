@@ -16,6 +16,7 @@ pub mod forwarding;
 pub mod http;
 pub mod local_boot;
 pub mod neighbours;
+pub mod snmp;
 pub mod tftp;
 pub mod trace;
 mod whereabouts;

@@ -12,10 +12,13 @@ use hardware::LocalBoot;
 use identity::Ignored;
 use lifecycle::{DeployPolicy, ReplacePolicy, Timing, Trust};
 use talos_config::talconfig::TalConfig;
+use zeroize::Zeroizing;
 
 use crate::{
     model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Site, StepRelease, Switch},
-    slots, wire,
+    slots,
+    snmp::{Community, Snmp},
+    wire,
 };
 
 /// How long a machine must not have answered before another one in its port takes over: longer than any reboot.
@@ -179,6 +182,10 @@ fn switch(wire: wire::Switch, place: Place<'_>, findings: &mut Findings) -> Swit
         ports: wire.ports,
         also: wire.also.0.map(|all| all.0).unwrap_or_default(),
         aliases: aliases.into_iter().map(|(port, names)| (port, names.0)).collect(),
+        snmp: wire.snmp.0.map(|snmp| Snmp {
+            address: snmp.address.0,
+            community: Community { reference: snmp.community, word: Zeroizing::default() },
+        }),
     }
 }
 

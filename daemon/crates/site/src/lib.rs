@@ -15,9 +15,11 @@ mod render;
 mod rules;
 mod secrets;
 mod slots;
+mod snmp;
 mod wire;
 
 pub use load::Files;
 pub use model::{DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Site, StepRelease, Switch};
 pub use render::{NodeConfigError, Rendered};
 pub use rules::rules;
+pub use snmp::{Community, Snmp};

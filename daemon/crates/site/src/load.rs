@@ -9,7 +9,7 @@ use std::{
 use document::{Document, Finding, Findings, Keys, Position};
 use talos_config::talconfig::{self, Sources, TalConfig};
 
-use crate::{check, convert, model::Site, secrets, wire};
+use crate::{check, convert, model::Site, secrets, snmp, wire};
 
 /// The site file's name.
 const SITE_FILE: &str = "ichord.yaml";
@@ -67,7 +67,8 @@ fn load(
     let cluster = talconfig_at(&talconfig, files, environment, findings);
     let folders = [directory, talconfig.parent().unwrap_or(directory)];
     let secrets = secrets::path(file.secrets.0.as_deref(), folders, files, document.place(), findings);
-    let site = convert::site(file, &document, directory, cluster, secrets, findings)?;
+    let mut site = convert::site(file, &document, directory, cluster, secrets, findings)?;
+    snmp::communities(&mut site, &document, directory, files, findings);
     check::site(&site, &document, files, findings);
     Some(site)
 }

@@ -13,6 +13,8 @@ use talos_config::{
     talconfig::{Install, Link, Node, TalConfig},
 };
 
+use crate::snmp::Snmp;
+
 /// One cluster on one provisioning network, checked.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -122,6 +124,8 @@ pub struct Switch {
     pub also: Vec<String>,
     /// port → what the switch calls it on the wire
     pub aliases: BTreeMap<String, Vec<String>>,
+    /// how its own tables are read, if they are
+    pub snmp: Option<Snmp>,
 }
 
 /// The boot images of one kind of machine.

@@ -53,6 +53,7 @@ const OWN: &[Rule] = &[
     Rule { id: "slot-twice", about: "a mark belongs to one slot" },
     Rule { id: "slot-unknown", about: "a slot is that of a node" },
     Rule { id: "slot-uuid", about: "a UUID is that of one machine" },
+    Rule { id: "snmp-community", about: "a switch's SNMP community can be read" },
     Rule { id: "step-name", about: "a step's name is a label" },
     Rule { id: "step-empty", about: "a step of the hand-over does something" },
     Rule { id: "step-twice", about: "steps have names of their own" },

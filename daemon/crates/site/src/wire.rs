@@ -1,7 +1,13 @@
 //! The keys of `ichord.yaml` as people write them. Every value that can be faulty by itself is [`Checked`],
 //! so that one reading reports all of them.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use document::Checked;
 use hardware::{LocalBoot, MacAddr, SwitchPort, SystemUuid};
@@ -93,6 +99,15 @@ pub(crate) struct Switch {
     pub also: Checked<OneOrMore<String>>,
     #[serde(default)]
     pub aliases: Checked<BTreeMap<String, OneOrMore<String>>>,
+    #[serde(default)]
+    pub snmp: Checked<Snmp>,
+}
+
+/// How the switch's own tables are read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Snmp {
+    pub address: Agent,
+    pub community: String,
 }
 
 /// Who is believed about the ports of its clients, and how it writes them (DHCP option 82).
@@ -274,6 +289,27 @@ impl<'de> Deserialize<'de> for Pool {
     }
 }
 
+/// Where an SNMP agent answers: `10.0.0.2`, or `10.0.0.2:1161`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agent(pub SocketAddr);
+
+impl FromStr for Agent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// SNMP's own
+        const PORT: u16 = 161;
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT)));
+        address.map(Self).map_err(|_| format!("`{text}` is not an address such as 10.0.0.2, or 10.0.0.2:161"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Agent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// `500ms`, `2s`, `5m`, `24h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub Duration);
@@ -327,6 +363,21 @@ mod tests {
         assert_eq!("64:4b:f0:00:00:03".parse(), Ok(MacPrefix(vec![0x64, 0x4b, 0xf0, 0, 0, 3])));
         for text in ["", "52", "52:5", "52:54:zz", "52:+4:00", "52:54:00:00:00:00:00"] {
             assert!(text.parse::<MacPrefix>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_agent_has_its_own_port_unless_another_is_written() {
+        for (text, expected) in [
+            ("10.0.0.2", "10.0.0.2:161"),
+            ("10.0.0.2:1161", "10.0.0.2:1161"),
+            ("fd00::2", "[fd00::2]:161"),
+            ("[fd00::2]:1161", "[fd00::2]:1161"),
+        ] {
+            assert_eq!(text.parse(), Ok(Agent(expected.parse().unwrap())), "{text}");
+        }
+        for text in ["", "sw1", "10.0.0.2:", "10.0.0.2:x", "10.0.0"] {
+            assert!(text.parse::<Agent>().is_err(), "{text}");
         }
     }
 

@@ -570,6 +570,31 @@ machines:
 }
 
 #[test]
+fn a_switch_is_asked_with_a_community_of_its_own_file() {
+    let asked = with(
+        SITE,
+        "machines:\n",
+        "switches:\n  - { name: sw1, snmp: { address: 10.0.0.2, community: snmp/sw1 } }\nmachines:\n",
+    );
+    let (site, findings) = load(&asked, TALCONFIG, &[("snmp/sw1", "s3cret\n")]).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let snmp = site.switches()[0].snmp.as_ref().unwrap();
+    assert_eq!(snmp.address, "10.0.0.2:161".parse().unwrap());
+    assert_eq!(snmp.community.expose().as_str(), "s3cret");
+    assert!(!format!("{site:?}").contains("s3cret"), "it is shown to nobody");
+    let reference = asked.replace("snmp/sw1", "op://vault/sw1/community");
+    assert!(load(&reference, TALCONFIG, &[("op://vault/sw1/community", "other")]).is_ok());
+
+    for files in [&[][..], &[("snmp/sw1", " \n")]] {
+        let shown = shown(load(&asked, TALCONFIG, files));
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].contains("ichord.yaml:10:") && shown[0].contains("[snmp-community]"), "{shown:?}");
+    }
+    let wrong = shown(load(&asked.replace("10.0.0.2", "sw1"), TALCONFIG, &[("snmp/sw1", "x")]));
+    assert!(wrong[0].contains("`sw1` is not an address"), "{wrong:?}");
+}
+
+#[test]
 fn what_is_written_about_netbooting_is_in_the_site() {
     let written = with(
         SITE,
