@@ -588,7 +588,7 @@ fn a_switch_is_asked_with_a_community_of_its_own_file() {
     for files in [&[][..], &[("snmp/sw1", " \n")]] {
         let shown = shown(load(&asked, TALCONFIG, files));
         assert_eq!(shown.len(), 1, "{shown:?}");
-        assert!(shown[0].contains("ichord.yaml:10:") && shown[0].contains("[snmp-community]"), "{shown:?}");
+        assert!(shown[0].contains("ichord.yaml:9:") && shown[0].contains("[snmp-community]"), "{shown:?}");
     }
     let wrong = shown(load(&asked.replace("10.0.0.2", "sw1"), TALCONFIG, &[("snmp/sw1", "x")]));
     assert!(wrong[0].contains("`sw1` is not an address"), "{wrong:?}");
