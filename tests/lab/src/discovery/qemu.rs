@@ -49,7 +49,7 @@ impl Kit {
         let packages = Packages::open()?;
         let meta = if generic { "linux-image-amd64" } else { "linux-image-cloud-amd64" };
         let package = packages.archive(&packages.behind(meta, "linux-image-", Suite::Own)?)?;
-        let payload = Payload::assemble(&packages, Suite::Own, "linux-image-cloud-amd64")?;
+        let payload = Payload::assemble(&packages, Suite::Own, "amd64")?;
         let scratch = tempfile::tempdir().context("cannot make a folder for the probe")?;
         Ok(Self {
             agent: agent.canonicalize().with_context(|| format!("cannot find {}", agent.display()))?,
