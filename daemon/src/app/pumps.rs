@@ -22,18 +22,23 @@ const QUEUE: usize = 1024;
 pub(crate) struct Ends {
     pub(crate) sightings: mpsc::Sender<Sighting>,
     pub(crate) whereabouts: mpsc::Sender<Whereabouts>,
+    /// the same, as anybody on the network can say
+    pub(crate) hearsay: mpsc::Sender<Whereabouts>,
 }
 
 /// The receiving ends.
 pub(crate) struct Pumps {
     sightings: mpsc::Receiver<Sighting>,
     whereabouts: mpsc::Receiver<Whereabouts>,
+    hearsay: mpsc::Receiver<Whereabouts>,
 }
 
 pub(crate) fn channels() -> (Pumps, Ends) {
     let (send_sightings, sightings) = mpsc::channel(QUEUE);
     let (send_whereabouts, whereabouts) = mpsc::channel(QUEUE);
-    (Pumps { sightings, whereabouts }, Ends { sightings: send_sightings, whereabouts: send_whereabouts })
+    let (send_hearsay, hearsay) = mpsc::channel(QUEUE);
+    let ends = Ends { sightings: send_sightings, whereabouts: send_whereabouts, hearsay: send_hearsay };
+    (Pumps { sightings, whereabouts, hearsay }, ends)
 }
 
 impl Pumps {
@@ -63,15 +68,19 @@ impl Pumps {
         leases: Vec<LeaseRow>,
         stop: &CancellationToken,
     ) {
-        let Self { sightings, whereabouts } = self;
+        let Self { sightings, whereabouts, hearsay } = self;
         let (identify, place) =
             (identify(handle.clone(), sightings), place(handle.clone(), leases, whereabouts));
-        let (first, second) = (stop.clone(), stop.clone());
+        let hear = hear(handle.clone(), hearsay);
+        let (first, second, third) = (stop.clone(), stop.clone(), stop.clone());
         tasks.spawn(async move {
             first.run_until_cancelled(identify).await.unwrap_or_default();
         });
         tasks.spawn(async move {
             second.run_until_cancelled(place).await.unwrap_or_default();
+        });
+        tasks.spawn(async move {
+            third.run_until_cancelled(hear).await.unwrap_or_default();
         });
     }
 }
@@ -79,6 +88,14 @@ impl Pumps {
 async fn identify(handle: Handle, mut sightings: mpsc::Receiver<Sighting>) {
     while let Some(sighting) = sightings.recv().await {
         if handle.sight(sighting).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn hear(handle: Handle, mut hearsay: mpsc::Receiver<Whereabouts>) {
+    while let Some(seen) = hearsay.recv().await {
+        if handle.hear(seen.mac, seen.address).await.is_err() {
             return;
         }
     }

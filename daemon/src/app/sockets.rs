@@ -18,6 +18,7 @@ use serve::{
     counters::Counters,
     dhcp::Dhcp,
     forwarding::Forwarding,
+    hearing::Hearing,
     http::{BootServer, Limits},
     local_boot::LocalBoots,
     neighbours::{Ground, Neighbours},
@@ -60,6 +61,7 @@ pub(crate) struct Sockets {
     announce: Vec<Announce>,
     neighbours: Vec<Neighbours>,
     pollers: Vec<Poller>,
+    hearing: Vec<Hearing>,
     ends: Ends,
 }
 
@@ -186,6 +188,7 @@ pub(crate) async fn open(
         announce: Vec::new(),
         neighbours: Vec::new(),
         pollers: Vec::new(),
+        hearing: Vec::new(),
         ends,
     };
 
@@ -219,6 +222,8 @@ pub(crate) async fn open(
             sockets.ends.whereabouts.clone(),
             Arc::clone(&trace),
         )?);
+        let asks = network.dhcp != DhcpMode::Authoritative;
+        sockets.hearing.extend(Hearing::open(&network.interface, network.subnet, asks)?);
         if network.router_advertisement {
             sockets.advertise.push(Advertise::open(&network.interface)?);
         }
@@ -304,6 +309,9 @@ impl Sockets {
         }
         for neighbours in self.neighbours {
             tasks.spawn(neighbours.run(stop.clone()));
+        }
+        for hearing in self.hearing {
+            tasks.spawn(hearing.run(self.ends.hearsay.clone(), stop.clone()));
         }
         for forwarding in self.forwarding {
             tasks.spawn(forwarding.run(self.ends.sightings.clone(), stop.clone()));

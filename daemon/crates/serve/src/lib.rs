@@ -13,6 +13,7 @@ pub mod counters;
 pub mod dhcp;
 pub mod discoveries;
 pub mod forwarding;
+pub mod hearing;
 pub mod http;
 pub mod local_boot;
 pub mod neighbours;
