@@ -7,11 +7,13 @@
 mod cable;
 mod child;
 mod dhcp;
+mod http;
 mod ichord;
 mod identity;
 mod lldp;
 mod lldp_wire;
 mod measure;
+mod noise;
 mod packages;
 mod process;
 mod rack;
@@ -32,8 +34,9 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark { name: dhcp::NAME, about: dhcp::ABOUT, run: dhcp::run },
+    Benchmark { name: http::NAME, about: http::ABOUT, run: http::run },
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },
     Benchmark { name: lldp_wire::NAME, about: lldp_wire::ABOUT, run: lldp_wire::run },
@@ -65,6 +68,7 @@ fn run() -> anyhow::Result<bool> {
         && word == child::STAND
     {
         match name.as_str() {
+            http::NAME => http::stand(address, Path::new(folder))?,
             tftp::NAME => tftp::stand(address, Path::new(folder))?,
             name => anyhow::bail!("{name} is no server"),
         }

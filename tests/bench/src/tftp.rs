@@ -19,6 +19,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use crate::{
     cable::{self, Cable},
     measure::{Limit, Measure},
+    noise::noise,
     server::Server,
 };
 use client::{Fetched, Wish};
@@ -192,16 +193,4 @@ fn table(load: &Load, names: &[&str], found: &[Found]) -> String {
         );
     }
     text
-}
-
-/// Octets that no two blocks have in common.
-fn noise(size: usize) -> Vec<u8> {
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..size / 8).flat_map(|_| next().to_le_bytes()).collect()
 }

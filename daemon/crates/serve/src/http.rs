@@ -10,6 +10,7 @@ mod assets;
 mod connection;
 mod discovery;
 mod signed;
+mod wire;
 
 use std::{
     fmt,

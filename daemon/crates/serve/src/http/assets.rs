@@ -1,24 +1,21 @@
 //! Files of the catalogue: whole or in part, with their exact length and their digest.
 
-use ::boot::{Asset, AssetName, AssetNameError};
+use std::sync::Arc;
+
+use ::boot::{Asset, AssetName, AssetNameError, http::Part};
 use axum::{
     Extension,
-    body::Body,
     extract::{Path, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, header::InvalidHeaderValue},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tower_http::services::ServeFile;
 
-use super::{BootServer, Ends, text};
+use super::{BootServer, Ends, text, wire::FilePart};
 use crate::authority::BootAuthority;
 
 /// RFC 9530 §3: the digest of the whole file, also when only a part of it is sent.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
-
-/// Read at once. A larger one is hardly quicker, and every connection holds one.
-const CHUNK: usize = 256 << 10;
 
 pub(super) async fn ipxe<A: BootAuthority>(
     State(server): State<BootServer<A>>,
@@ -68,28 +65,59 @@ enum Fault {
     Read(#[from] std::io::Error),
     #[error("it changed since its digest was computed: reload the site")]
     Changed,
+    #[error("an answer cannot be written: {0}")]
+    Field(#[from] InvalidHeaderValue),
 }
 
 async fn send(asset: &Asset, request: Request) -> Result<Response, Fault> {
-    let now = tokio::fs::metadata(&asset.path).await?;
+    let file = tokio::fs::File::open(&asset.path).await?;
+    let now = file.metadata().await?;
     if now.len() != asset.size || now.modified().ok() != asset.modified {
         return Err(Fault::Changed);
     }
-    let mut file = ServeFile::new(&asset.path).with_buf_chunk_size(CHUNK);
-    let mut response = file.try_call(request).await?.map(Body::new).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, content_type(asset.name.file()));
-    if let Ok(digest) = HeaderValue::from_str(&format!("sha-256=:{}:", STANDARD.encode(asset.sha256))) {
-        headers.insert(REPR_DIGEST, digest);
-    }
+    let digest = format!("sha-256=:{}:", STANDARD.encode(asset.sha256));
+    let tag = format!("\"{}\"", asset.sha256_hex());
+    let mut fields = HeaderMap::new();
+    let mut say = |name: HeaderName, value: &str| {
+        HeaderValue::from_str(value).map(|value| drop(fields.insert(name, value)))
+    };
+    say(header::CONTENT_TYPE, content_type(asset.name.file()))?;
+    say(header::ACCEPT_RANGES, "bytes")?;
+    say(header::ETAG, &tag)?;
+    say(REPR_DIGEST, &digest)?;
+    let (status, offset, length) = match wanted(&request, asset.size, &tag) {
+        Part::Whole => (StatusCode::OK, 0, asset.size),
+        Part::Octets { first, last } => {
+            say(header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", asset.size))?;
+            (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
+        }
+        Part::Missing => {
+            say(header::CONTENT_RANGE, &format!("bytes */{}", asset.size))?;
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, fields).into_response());
+        }
+    };
+    say(header::CONTENT_LENGTH, &length.to_string())?;
+    let mut response = (status, fields).into_response();
+    let file = Arc::new(file.into_std().await);
+    response.extensions_mut().insert(FilePart { file, offset, length });
     Ok(response)
 }
 
+/// The part that is asked for; all of it when what was fetched before was another file.
+fn wanted(request: &Request, size: u64, tag: &str) -> Part {
+    let fields = request.headers();
+    let same = fields.get(header::IF_RANGE).is_none_or(|of| of.as_bytes() == tag.as_bytes());
+    match fields.get(header::RANGE).filter(|_| same && request.method() == Method::GET) {
+        Some(range) => Part::parse(range.as_bytes(), size),
+        None => Part::Whole,
+    }
+}
+
 /// UEFI goes by the type, or by the suffix when there is none (UEFI 2.10 §24.7.3.1).
-fn content_type(file: &str) -> HeaderValue {
-    HeaderValue::from_static(match file.rsplit_once('.') {
+fn content_type(file: &str) -> &'static str {
+    match file.rsplit_once('.') {
         Some((_, "efi")) => "application/efi",
         Some((_, "txt")) => "text/plain",
         _ => "application/octet-stream",
-    })
+    }
 }

@@ -519,3 +519,53 @@ async fn a_report_of_another_machine_is_refused() {
     let got = stand.report(&token, found(1)).await;
     assert_eq!((got.status, got.text()), (403, "127.0.0.1 is another machine\n"));
 }
+
+/// Says something and reads until the server closes.
+async fn says(stand: &Stand, text: &str) -> String {
+    let mut stream = TcpStream::connect(stand.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn requests_in_a_row_are_answered_in_order_and_what_is_unclear_ends_it() {
+    let stand = Stand::start(Limits::default()).await;
+    let path = "/assets/abc/v1.11.0/kernel-amd64";
+    let two = format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\n\r\nHEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    );
+    let answer = says(&stand, &two).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    assert_eq!(answer.matches("content-length: 10\r\n").count(), 2, "{answer}");
+    assert_eq!(answer.matches("0123456789").count(), 1, "{answer}");
+    for (unclear, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "411"),
+        ("GET / HTTP/9.9\r\nHost: a\r\n\r\n", "505"),
+    ] {
+        // the client has no more to say, so nobody waits for it
+        let mut stream = TcpStream::connect(stand.address).await.unwrap();
+        stream.write_all(unclear.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{unclear:?}: {answer}");
+    }
+    assert_eq!(stand.counters.get("http", "malformed"), 3);
+}
+
+#[tokio::test]
+async fn a_part_of_another_file_is_not_sent_as_one_of_this() {
+    let stand = Stand::start(Limits::default()).await;
+    let ask = |tag: &str| {
+        format!(
+            "GET /assets/abc/v1.11.0/kernel-amd64 HTTP/1.1\r\nHost: a\r\nRange: bytes=4-5\r\nIf-Range: {tag}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let same = says(&stand, &ask(&format!("\"{KERNEL_DIGEST}\""))).await;
+    assert!(same.starts_with("HTTP/1.1 206 ") && same.ends_with("\r\n\r\n45"), "{same}");
+    let other = says(&stand, &ask("\"another\"")).await;
+    assert!(other.starts_with("HTTP/1.1 200 ") && other.ends_with("0123456789"), "{other}");
+}
