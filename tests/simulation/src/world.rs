@@ -285,9 +285,18 @@ impl World {
             Effect::ProbeVirtualAddress { ticket, address } => {
                 Event::VirtualAddressProbed { ticket, owner: self.rack.name_at(address) }
             }
-            Effect::Bootstrap { ticket, address, .. } => {
-                let answer =
-                    self.call(address, &Caller::admin(&fingerprint(OUR_CA)), Request::Bootstrap, now);
+            Effect::Bootstrap { ticket, address, boot_id, .. } => {
+                // the daemon asks on the connection that it calls on
+                let is_meant = |machine: &&mut model::Machine| machine.boot_id() == Some(boot_id.as_str());
+                let answer = match self.rack.at(address).filter(is_meant) {
+                    Some(_) => {
+                        self.call(address, &Caller::admin(&fingerprint(OUR_CA)), Request::Bootstrap, now)
+                    }
+                    None => {
+                        let message = "another boot answers there, or none".into();
+                        Err(model::Status { code: Code::Unavailable, message })
+                    }
+                };
                 let outcome = match answer {
                     Ok(_) => BootstrapOutcome::Accepted,
                     Err(status) if status.code == Code::AlreadyExists => BootstrapOutcome::Accepted,

@@ -10,10 +10,9 @@ use std::{
 use lifecycle::{Guard, Strict};
 use simulation::{Faults, Mishap, Outcome, Scenario, Simulation, Violation, Without};
 
-/// How many seeds; `ICHORD_SEEDS=100000` for the long run. In the world of seed 1486 a stranger with our CA, at the
-/// founder's address, takes the `Bootstrap` call that was meant for the founder: that is not mended yet.
+/// How many seeds; `ICHORD_SEEDS=100000` for the long run.
 fn seeds() -> u64 {
-    std::env::var("ICHORD_SEEDS").ok().map_or(1486, |text| text.parse().expect("ICHORD_SEEDS is a number"))
+    std::env::var("ICHORD_SEEDS").ok().map_or(2000, |text| text.parse().expect("ICHORD_SEEDS is a number"))
 }
 
 /// On how many threads.

@@ -204,7 +204,12 @@ impl<G: Guards> Core<G> {
         let ticket = self.ticket();
         self.work.in_flight = Some(ticket);
         self.work.refused = false;
-        let effect = Effect::Bootstrap { ticket, node: intent.node.clone(), address: intent.address };
+        let effect = Effect::Bootstrap {
+            ticket,
+            node: intent.node.clone(),
+            address: intent.address,
+            boot_id: intent.boot_id.clone(),
+        };
         self.note("cluster", format!("Bootstrap is called on {}", intent.node), evidence.clone());
         self.move_cluster(Cluster::Bootstrapping(intent), evidence);
         self.start(effect);

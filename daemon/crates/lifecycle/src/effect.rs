@@ -89,6 +89,8 @@ pub enum Effect {
         node: NodeName,
         /// where
         address: IpAddr,
+        /// the boot that was looked at; whoever else answers there now must not get the call
+        boot_id: String,
     },
     /// run one hand-over step
     RunStep {

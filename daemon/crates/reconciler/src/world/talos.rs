@@ -92,8 +92,8 @@ impl World for Talos {
                 let owner = owner(&cluster, address).await;
                 Event::VirtualAddressProbed { ticket, owner }
             }
-            Effect::Bootstrap { ticket, node, address } => {
-                let outcome = bootstrap(&cluster, address).await;
+            Effect::Bootstrap { ticket, node, address, boot_id } => {
+                let outcome = bootstrap(&cluster, address, &boot_id).await;
                 tracing::info!(%node, %address, ?outcome, "called Bootstrap");
                 Event::BootstrapAnswered { ticket, outcome }
             }
@@ -167,12 +167,23 @@ fn outcome(error: &CallError) -> ApplyOutcome {
     }
 }
 
-async fn bootstrap(cluster: &Cluster, address: IpAddr) -> BootstrapOutcome {
+/// On the connection that proved to be of this boot: a stranger with our CA that took the address since the last look is
+/// not told to found anything.
+async fn bootstrap(cluster: &Cluster, address: IpAddr, boot_id: &str) -> BootstrapOutcome {
     let client = match Client::configured(machine_api(address), &cluster.credentials).await {
         Ok(client) => client,
         // without a connection nothing was asked
         Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
     };
+    match client.boot_id().await {
+        Ok(Some(answers)) if answers == boot_id => {}
+        Ok(_) => {
+            let reason =
+                format!("{address} is another machine than the one looked at, or booted again since");
+            return BootstrapOutcome::NotYet { reason };
+        }
+        Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
+    }
     match client.bootstrap().await {
         Ok(()) => BootstrapOutcome::Accepted,
         Err(error) if error.is_already_exists() => BootstrapOutcome::Accepted,
