@@ -2,6 +2,7 @@
 
 mod approve;
 mod bootstrap;
+mod cabling;
 mod check;
 mod credentials;
 mod deploy;

@@ -16,14 +16,15 @@ use site::{
     edit::{Edited, rename_switch, write_ports},
 };
 
-use super::{Failure, Socket, print};
+use super::{Failure, Socket, cabling, print};
 use crate::app::Disk;
 
 /// Shows every switch port: whose it is, who is seen there, who says so and when.
 ///
 /// Ports that nobody claimed and slots that nobody fills are among them. With --write the site file is brought to
 /// what is plugged in now, for machines that hold a slot; comments and order stay. With --rename-switch a switch
-/// gets another name in it. Both are then put in force by `ichord reload`; no machine is installed anew by either.
+/// gets another name in it. Both are then put in force by `ichord reload`; no machine is installed anew by either. With
+/// --verify the machines themselves say which switch ports they hear; one in another's port is told, with exit code 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ichord ports\n  ichord ports --write profiles/home-ops\n  ichord ports --rename-switch sw1=leaf1 profiles/home-ops"
@@ -38,7 +39,10 @@ pub(crate) struct Ports {
     /// call a switch by another name in the site's ichord.yaml; needs no daemon
     #[arg(long, value_name = "OLD=NEW", requires = "site")]
     rename_switch: Option<String>,
-    /// the site's folder, to be changed
+    /// ask the machines of a running cluster which ports their cards hear, and compare; needs no daemon
+    #[arg(long, requires = "site", conflicts_with_all = ["write", "rename_switch", "json"])]
+    verify: bool,
+    /// the site's folder, to be changed or compared
     site: Option<PathBuf>,
     #[command(flatten)]
     socket: Socket,
@@ -47,10 +51,11 @@ pub(crate) struct Ports {
 impl Ports {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match (&self.rename_switch, &self.site) {
+            (None, Some(site)) if self.verify => return cabling::verify(site).await,
             (Some(names), Some(site)) => return rename(names, site),
             (None, Some(_)) if !self.write => {
                 return Err(anyhow!(
-                    "with a site's folder, say what is to be done: --write or --rename-switch"
+                    "with a site's folder, say what is to be done: --write, --rename-switch or --verify"
                 )
                 .into());
             }

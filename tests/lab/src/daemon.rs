@@ -66,6 +66,11 @@ impl Daemon {
         self.command(&["handover", "verify"]).await
     }
 
+    /// `ichord ports --verify`: the machines say that they are cabled as the site says.
+    pub(crate) async fn verify_cabling(&self) -> Result<()> {
+        self.command(&["ports", "--verify"]).await
+    }
+
     async fn command(&self, words: &[&str]) -> Result<()> {
         let output = Command::new(&self.program)
             .args(words)

@@ -92,6 +92,7 @@ impl Lab {
             );
             return Ok(());
         }
+        lab.verify().await.context("the machines say where they are plugged in")?;
         let warned = lab.swap().await.context("two cables are swapped")?;
         say(&json!({ "event": "wrong cables told", "seconds": seconds(warned) }));
         ensure!(
@@ -240,6 +241,15 @@ impl Lab {
         Ok(began.elapsed())
     }
 
+    /// The machines that run are asked what their cards hear.
+    async fn verify(&mut self) -> Result<()> {
+        self.until("every node to be one", |status| {
+            status.view.nodes.values().all(|node| matches!(node.state.as_str(), "configured" | "ready"))
+        })
+        .await?;
+        self.daemon.as_ref().context("there is no daemon")?.verify_cabling().await
+    }
+
     /// Two machines that run are each put into the other's port.
     async fn swap(&mut self) -> Result<Duration> {
         let ports: Vec<(usize, usize)> =
@@ -263,6 +273,22 @@ impl Lab {
         })
         .await?;
         let took = began.elapsed();
+        // they themselves know better, once they are up again
+        let daemon = self.daemon.as_ref().context("there is no daemon")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = match daemon.verify_cabling().await {
+                Ok(()) => bail!("two cables are swapped, and `ichord ports --verify` is content"),
+                Err(error) => format!("{error:#}"),
+            };
+            if said.matches("is plugged into the port of").count() == 2 {
+                break;
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`ichord ports --verify` does not tell both wrong cables: {said}"
+            );
+        }
         // and back again
         let back = [(one, ports[0].1), (other, ports[1].1)];
         self.power_off(one).await?;

@@ -7,6 +7,7 @@
 //! The messages are generated from protocol files of our own ([`proto`]); tests compare those with Talos's.
 
 mod access;
+mod capture;
 mod certificate;
 mod client;
 mod connection;

@@ -91,6 +91,7 @@ impl Machine {
                 self.leave_soon(Leave::Reboot { through_firmware: power_cycle }, now);
                 Ok(Response::Accepted)
             }
+            Request::PacketCapture => Ok(Response::Accepted),
             Request::Shutdown => {
                 self.leave_soon(Leave::PowerOff, now);
                 Ok(Response::Accepted)
@@ -336,7 +337,9 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::EtcdMemberList { .. } | Request::EtcdStatus => {
             any(&["os:admin", "os:operator", "os:reader", "os:etcd:backup"])
         }
-        Request::Reboot { .. } | Request::Shutdown => any(&["os:admin", "os:operator"]),
+        Request::Reboot { .. } | Request::Shutdown | Request::PacketCapture => {
+            any(&["os:admin", "os:operator"])
+        }
         Request::ApplyConfiguration { .. }
         | Request::Bootstrap
         | Request::Reset { .. }

@@ -24,6 +24,8 @@ pub enum Request {
     },
     /// `MachineService.Bootstrap`
     Bootstrap,
+    /// `MachineService.PacketCapture`
+    PacketCapture,
     /// `MachineService.Reboot`
     Reboot {
         /// through the firmware instead of kexec

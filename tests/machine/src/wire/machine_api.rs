@@ -14,7 +14,7 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{apid, pki, world::World};
+use super::{apid, capture, pki, world::World};
 use crate::model::{ApplyMode, Caller, Machine, Request, Response, Status};
 
 /// The services of one machine.
@@ -75,6 +75,14 @@ impl MachineService for Api {
     ) -> Result<Reply<pb::BootstrapResponse>, tonic::Status> {
         self.ask(&request, Request::Bootstrap)?;
         Ok(Reply::new(pb::BootstrapResponse { messages: vec![pb::Bootstrap::default()] }))
+    }
+
+    async fn packet_capture(
+        &self,
+        request: Grpc<pb::PacketCaptureRequest>,
+    ) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
+        self.ask(&request, Request::PacketCapture)?;
+        Ok(Reply::new(capture::capture(request.get_ref())?))
     }
 
     async fn etcd_member_list(

@@ -8,6 +8,7 @@ pub mod dhcp;
 pub mod ipxe;
 
 mod apid;
+mod capture;
 mod client;
 mod cosi;
 mod disk;

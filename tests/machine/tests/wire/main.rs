@@ -141,6 +141,11 @@ async fn road(folder: &Path) {
     .await;
     assert!(node.etcd_members(false).await.is_err());
     hears_lldp_of("p1", "mini01").await;
+    // the cabling of a machine that is configured, by a capture on its card
+    let is_the_switch_s = |frame: &[u8]| frame.get(6..12) == Some(&[2, 0, 0, 0, 0, 1]);
+    let heard = node.captured_frame("eth1", 0x88cc, PATIENCE, is_the_switch_s).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&heard).contains("sw1"));
+    assert!(node.captured_frame("eth9", 0x88cc, PATIENCE, |_| true).await.is_err(), "there is no such card");
 
     // the worker has its config and no certificate until a control plane's trustd is there
     let waiting = lab.in_maintenance(talos_port(102)).await;

@@ -765,6 +765,29 @@ pub struct LogsRequest {
     #[prost(int32, tag = "5")]
     pub tail_lines: i32,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PacketCaptureRequest {
+    #[prost(string, tag = "1")]
+    pub interface: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub promiscuous: bool,
+    #[prost(uint32, tag = "3")]
+    pub snap_len: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub bpf_filter: ::prost::alloc::vec::Vec<BpfInstruction>,
+}
+/// One instruction of classic BPF.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BpfInstruction {
+    #[prost(uint32, tag = "1")]
+    pub op: u32,
+    #[prost(uint32, tag = "2")]
+    pub jt: u32,
+    #[prost(uint32, tag = "3")]
+    pub jf: u32,
+    #[prost(uint32, tag = "4")]
+    pub k: u32,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DmesgRequest {
     #[prost(bool, tag = "1")]
@@ -2048,6 +2071,31 @@ pub mod machine_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The joined bytes are a capture file, which goes on for as long as the caller wants.
+        pub async fn packet_capture(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PacketCaptureRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::super::common::Data>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/machine.MachineService/PacketCapture",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("machine.MachineService", "PacketCapture"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn meta_write(
             &mut self,
             request: impl tonic::IntoRequest<super::MetaWriteRequest>,
@@ -2403,6 +2451,16 @@ pub mod machine_service_server {
             request: tonic::Request<super::GenerateClientConfigurationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GenerateClientConfigurationResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// The joined bytes are a capture file, which goes on for as long as the caller wants.
+        async fn packet_capture(
+            &self,
+            request: tonic::Request<super::PacketCaptureRequest>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::super::common::Data>>,
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
@@ -3750,6 +3808,52 @@ pub mod machine_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/machine.MachineService/PacketCapture" => {
+                    #[allow(non_camel_case_types)]
+                    struct PacketCaptureSvc<T: MachineService>(pub Arc<T>);
+                    impl<
+                        T: MachineService,
+                    > tonic::server::ServerStreamingService<super::PacketCaptureRequest>
+                    for PacketCaptureSvc<T> {
+                        type Response = super::super::common::Data;
+                        type ResponseStream = BoxStream<super::super::common::Data>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PacketCaptureRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::packet_capture(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PacketCaptureSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
