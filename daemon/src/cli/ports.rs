@@ -27,7 +27,7 @@ use crate::app::Disk;
 /// --verify the machines themselves say which switch ports they hear; one in another's port is told, with exit code 1.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ichord ports\n  ichord ports --write profiles/home-ops\n  ichord ports --rename-switch sw1=leaf1 profiles/home-ops"
+    after_help = "Examples:\n  ichord ports\n  ichord ports --write profiles/home-ops\n  ichord ports --rename-switch sw1=leaf1 profiles/home-ops\n  ichord ports --verify profiles/home-ops"
 )]
 pub(crate) struct Ports {
     /// as JSON
