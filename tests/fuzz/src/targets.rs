@@ -8,6 +8,7 @@ use std::{
 use boot::{
     Ask, AssetName,
     discovery::{Errand, Report},
+    http::{Head, LONGEST_HEAD, MOST_FIELDS, Part},
 };
 use dhcp::{
     Boots, Config, Machines, Mode, Networks, PXE_PORT, Packet, PoolFor, Received, Relayed, SERVER_PORT,
@@ -31,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "relay", captures: None, feed: relay },
     Target { name: "tftp", captures: None, feed: tftp },
     Target { name: "path", captures: None, feed: path },
+    Target { name: "http", captures: None, feed: http },
     Target { name: "ask", captures: None, feed: ask },
     Target { name: "report", captures: None, feed: report },
     Target { name: "lldp", captures: None, feed: lldp },
@@ -168,6 +170,31 @@ fn inside(name: Option<AssetName>) -> Result<bool, String> {
     let climbs = path.split('/').any(|part| matches!(part, "." | ".."));
     if climbs || name.file().contains(['/', '\\', '\0']) {
         return Err(format!("{path:?} leads out of its folder"));
+    }
+    Ok(true)
+}
+
+/// A head is read once it is whole and not before, by its own octets alone; a range stays inside of its file.
+fn http(input: &[u8]) -> Result<bool, String> {
+    const SIZE: u64 = 1000;
+    let Ok(Some(head)) = Head::parse(input) else { return Ok(false) };
+    if head.octets > LONGEST_HEAD || head.fields.len() > MOST_FIELDS {
+        return Err(format!("a head of {} octets and {} fields", head.octets, head.fields.len()));
+    }
+    let alone = input.get(..head.octets).ok_or("a head longer than what was sent")?;
+    if Head::parse(alone).as_ref() != Ok(&Some(head.clone())) {
+        return Err("what follows a head changes it".to_owned());
+    }
+    if Head::parse(&alone[..alone.len() - 1]) != Ok(None) {
+        return Err("a head is read before it is whole".to_owned());
+    }
+    for (name, value) in head.fields {
+        if name.eq_ignore_ascii_case("range")
+            && let Part::Octets { first, last } = Part::parse(value, SIZE)
+            && (first > last || last >= SIZE)
+        {
+            return Err(format!("octets {first} to {last} of {SIZE}"));
+        }
     }
     Ok(true)
 }
