@@ -115,7 +115,7 @@ fn the_site_file_is_brought_to_what_is_plugged_in() {
         let folder = site.folder().display().to_string();
         let daemon = Daemon::start(&site).await;
         refused(&site, &["ports", "--write", &folder], "there is nothing to write").await;
-        refused(&site, &["ports", &folder], "--write or --rename-switch").await;
+        refused(&site, &["ports", &folder], "--write, --rename-switch or --verify").await;
 
         assert_eq!(run(site.command(&["deploy", "cp1"])).await.code, Some(0));
         ask(&network).await;

@@ -4,7 +4,9 @@
 //! The mark is written after a commit, so that a crash leaves it below the store, which means nothing.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,9 +25,11 @@ impl HighWater {
         Self { path: None, mark: 0 }
     }
 
-    /// The mark in this file; a file that is not there yet is a mark of 0.
+    /// The mark in this file. A file that is not there yet is a mark of 0, and so is an empty one: a power cut may
+    /// leave that behind, and it must not keep the daemon from starting.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mark = match fs::read_to_string(path) {
+            Ok(text) if text.is_empty() => 0,
             Ok(text) => text.trim().parse().map_err(|_| {
                 let reason = format!("{} does not hold a number: remove it", path.display());
                 io::Error::new(io::ErrorKind::InvalidData, reason)
@@ -50,11 +54,17 @@ impl HighWater {
         self.mark = revision;
         // a rename, so that no crash leaves half a number
         let new = path.with_extension("new");
-        let written = fs::write(&new, format!("{revision}\n")).and_then(|()| fs::rename(&new, path));
+        let written = write(&new, revision).and_then(|()| fs::rename(&new, path));
         if let Err(error) = written {
             tracing::warn!(%error, path = %path.display(), "the store's high-water mark cannot be written");
         }
     }
+}
+
+/// For nobody else to read, like all of the state.
+fn write(path: &Path, revision: Revision) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{revision}")
 }
 
 #[cfg(test)]
@@ -70,6 +80,8 @@ mod tests {
         mark.rise_to(7);
         let again = HighWater::open(&path).unwrap();
         assert!(again.is_above(6) && !again.is_above(7) && !again.is_above(8));
+        fs::write(&path, "").unwrap();
+        assert!(!HighWater::open(&path).unwrap().is_above(0), "what a power cut leaves");
         fs::write(&path, "seven").unwrap();
         assert!(HighWater::open(&path).unwrap_err().to_string().contains("remove it"));
     }
