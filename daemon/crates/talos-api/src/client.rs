@@ -1,8 +1,13 @@
 //! One machine's API, dialled directly and never through another machine (talos.md §6.4).
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::{self, Future},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tonic::{Response, Status, Streaming, transport::Channel};
@@ -181,6 +186,18 @@ impl Client {
             within,
         }))
     }
+}
+
+/// The same stream, with the first error as its last item: what comes after one would be a history with a hole in it.
+pub(crate) fn until_error<T: Send + 'static>(
+    items: impl Stream<Item = Result<T, CallError>> + Send + 'static,
+) -> BoxStream<'static, Result<T, CallError>> {
+    let until = items.scan(false, |ended, item| {
+        let item = (!*ended).then_some(item);
+        *ended = matches!(item, Some(Err(_)));
+        future::ready(item)
+    });
+    until.boxed()
 }
 
 /// A status that came over the wire has no cause on our side; tonic makes up the others, mostly as `Unknown`.

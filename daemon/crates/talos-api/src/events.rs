@@ -1,13 +1,14 @@
 //! What a machine does, told while it does it (talos.md §6.2). A watch on resources says how things are; events say
 //! what is being done about them, and by whose order. They end when the machine goes down.
 
-use std::{future, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use prost::{DecodeError, Message as _};
 
 use crate::{
     CallError, Client, MachineStatus, Service, Stage, Unmet,
+    client::until_error,
     proto::machine::{self, sequence_event, service_state_event::Action},
 };
 
@@ -116,14 +117,7 @@ impl Client {
         let mut machine = self.machine();
         let events = self.opened(CALL, machine.events(request)).await?;
         let client = self.clone();
-        Ok(events
-            .map(move |event| client.event(event?))
-            .scan(false, |ended, event| {
-                let item = (!*ended).then_some(event);
-                *ended = matches!(item, Some(Err(_)));
-                future::ready(item)
-            })
-            .boxed())
+        Ok(until_error(events.map(move |event| client.event(event?))))
     }
 
     fn event(&self, event: machine::Event) -> Result<Event, CallError> {

@@ -1,12 +1,11 @@
 //! What the machine writes down: its kernel's messages, and the output of its services.
 
-use std::future;
-
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tonic::{Response, Status, Streaming};
 
 use crate::{
     CallError, Client,
+    client::until_error,
     proto::{common, machine},
     reply::Message as _,
 };
@@ -51,11 +50,6 @@ impl Client {
                 Some((node, code, message)) => Err(CallError::Node { address, call, node, code, message }),
             }
         });
-        let until_error = pieces.scan(false, |failed, piece| {
-            let item = (!*failed).then_some(piece);
-            *failed = matches!(item, Some(Err(_)));
-            future::ready(item)
-        });
-        Ok(until_error.boxed())
+        Ok(until_error(pieces))
     }
 }

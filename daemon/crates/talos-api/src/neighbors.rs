@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use tonic::Code;
 
-use crate::{CallError, Client, Kind, Resource};
+use crate::{CallError, Client, Kind, Resource, observe::or_default};
 
 /// Neighbours by link; id `eth0`.
 pub const LLDP_NEIGHBORS: Kind = Kind { namespace: "network", name: "LLDPNeighborStatuses.net.talos.dev" };
@@ -79,13 +79,6 @@ struct Neighbor {
     port_description: String,
     #[serde(deserialize_with = "or_default")]
     management_addresses: Vec<String>,
-}
-
-/// Go writes an empty slice as `null`.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

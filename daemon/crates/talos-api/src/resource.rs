@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use futures_util::{
-    StreamExt as _, TryStreamExt as _,
+    TryStreamExt as _,
     stream::{self, BoxStream},
 };
 use serde::de::DeserializeOwned;
 use tonic::Code;
 
-use crate::{CallError, Client, proto::cosi::resource as wire};
+use crate::{CallError, Client, client::until_error, proto::cosi::resource as wire};
 
 /// A type of resource and the namespace it lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,18 +106,10 @@ impl Client {
         let replies = self.opened(CALL, state.watch(request)).await?;
         let client = self.clone();
         let changes = replies.map_ok(|reply| stream::iter(reply.event.into_iter().map(Ok))).try_flatten();
-        Ok(changes
-            .try_filter_map(move |event| {
-                let change = change(event).map_err(|reason| client.unusable(CALL, reason));
-                std::future::ready(change)
-            })
-            .scan(false, |ended, change| {
-                // What comes after an error would be a history with a hole in it.
-                let item = (!*ended).then_some(change);
-                *ended = matches!(item, Some(Err(_)));
-                std::future::ready(item)
-            })
-            .boxed())
+        Ok(until_error(changes.try_filter_map(move |event| {
+            let change = change(event).map_err(|reason| client.unusable(CALL, reason));
+            std::future::ready(change)
+        })))
     }
 }
 
