@@ -1,5 +1,7 @@
 //! `/boot/ask`: brings the question into form, asks, and writes the answer as a script.
 
+use std::net::IpAddr;
+
 use ::boot::{
     Ask, Catalogue,
     script::{self, Base, Platform},
@@ -10,7 +12,7 @@ use axum::{
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hardware::LocalBoot;
+use hardware::{LocalBoot, MacAddr};
 use identity::Marks;
 
 use super::{BootServer, Ends, discovery, text};
@@ -55,14 +57,7 @@ pub(super) async fn ask<A: BootAuthority>(
     };
     let reply = server.authority.ask(question).await;
     let what = format!("asks what to boot (attempt {attempt}): {}, {}", reply.label(), reply.reason());
-    server.trace.note(Who::Mac(mac), Layer::Boot, clock::now(), what);
-    server.trace.fetched(Who::Mac(mac));
-    // who was refused may have lied about who it is
-    if !matches!(reply, BootReply::Refused { .. }) {
-        server.trace.place(mac, from);
-        tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
-    }
-    server.counters.add("boot", reply.label());
+    answered(&server, mac, from, &reply, what);
     tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
     let (base, catalogue) = (Base(ends.local), server.catalogue.borrow().clone());
     let script = match discovery::send(&server, &catalogue, base, mac, attempt, reply) {
@@ -96,4 +91,22 @@ fn script_for(
         BootReply::LocalDisk { .. } => script::local_disk(platform, way).to_owned(),
         BootReply::Refused { reason } => script::refused(reason),
     }
+}
+
+/// Writes down what a machine was told, and where it is.
+pub(super) fn answered<A: BootAuthority>(
+    server: &BootServer<A>,
+    mac: MacAddr,
+    from: IpAddr,
+    reply: &BootReply,
+    what: String,
+) {
+    server.trace.note(Who::Mac(mac), Layer::Boot, clock::now(), what);
+    server.trace.fetched(Who::Mac(mac));
+    // who was refused may have lied about who it is
+    if !matches!(reply, BootReply::Refused { .. }) {
+        server.trace.place(mac, from);
+        tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
+    }
+    server.counters.add("boot", reply.label());
 }

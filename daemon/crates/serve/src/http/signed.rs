@@ -18,13 +18,8 @@ use hardware::{Architecture, MacAddr};
 use identity::Marks;
 use tokio::time::{Instant, sleep_until};
 
-use super::{BootServer, Ends, assets, text};
-use crate::{
-    authority::{BootAuthority, BootQuestion, BootReply},
-    clock,
-    trace::{Layer, Who},
-    whereabouts::{Whereabouts, tell},
-};
+use super::{BootServer, Ends, ask, assets, text};
+use crate::authority::{BootAuthority, BootQuestion, BootReply};
 
 /// Firmware does not come again when it hears "not yet", but it waits 5 s for an answer (EDK2,
 /// `HTTP_BOOT_RESPONSE_TIMEOUT`).
@@ -94,14 +89,7 @@ async fn decided<A: BootAuthority>(
         attempt += 1;
     };
     let what = format!("asks for its signed image: {}, {}", reply.label(), reply.reason());
-    server.trace.note(Who::Mac(mac), Layer::Boot, clock::now(), what);
-    server.trace.fetched(Who::Mac(mac));
-    // who was refused may have lied about who it is
-    if !matches!(reply, BootReply::Refused { .. }) {
-        server.trace.place(mac, from);
-        tell(&server.whereabouts, Whereabouts { mac, address: from, at: clock::now() }, "whereabouts");
-    }
-    server.counters.add("boot", reply.label());
+    ask::answered(server, mac, from, &reply, what);
     tracing::info!(%mac, %from, reply = reply.label(), "a machine asked for its signed image");
     let BootReply::Deploy { kernel, .. } = reply else { return None };
     let kernel = kernel.to_string();
