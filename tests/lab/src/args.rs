@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cabling::Cabling;
 use crate::discovery::Discovery;
 use crate::firmware::Firmware;
 use crate::relay::Relay;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Firmware(Firmware),
     /// Judges that the machine in a port becomes the node of that port: random cabling, swapped cables, a replacement
     Identity(Identity),
+    /// Judges the same of virtual machines with real firmware behind a real lldpd (needs root)
+    Cabling(Cabling),
     /// Judges that machines whose port nothing else tells find it out by the discovery image
     Discovery(Discovery),
     /// Judges that machines behind a relay become the nodes of the ports that its option 82 names

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::{Client, Deploy, Status};
+use api::{Client, Deploy, Explain, Status};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -146,6 +146,17 @@ impl Daemon {
     pub(crate) async fn status(&self) -> Option<Status> {
         let client = Client::new(&self.socket());
         timeout(ANSWER, client.status()).await.ok()?.ok()
+    }
+
+    /// What it remembers of whoever holds this slot, a line each, as `ichord explain` shows it.
+    pub(crate) async fn seen_of(&self, node: &str) -> Result<Vec<String>> {
+        let client = Client::new(&self.socket());
+        let request = Explain { machine: node.to_owned() };
+        let found =
+            timeout(ANSWER, client.explain(&request)).await.context("the daemon does not answer")??;
+        let holders =
+            found.into_iter().filter(|found| found.holds.as_ref().is_some_and(|holds| holds.0 == node));
+        Ok(holders.flat_map(|found| found.seen).collect())
     }
 
     /// Grants a new install permit, as the daemon asks a person to. False when it does not answer.

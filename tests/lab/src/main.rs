@@ -5,7 +5,9 @@
 
 mod agent;
 mod args;
+mod cabling;
 mod daemon;
+mod dice;
 mod discovery;
 mod evidence;
 mod firmware;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Up(up) => up::run(&up),
         Command::Firmware(firmware) => firmware::run(&firmware),
         Command::Identity(identity) => identity::run(&identity),
+        Command::Cabling(cabling) => cabling::run(&cabling),
         Command::Relay(relay) => relay::run(&relay),
         Command::Discovery(discovery) => discovery::run(&discovery),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),

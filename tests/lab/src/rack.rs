@@ -65,6 +65,16 @@ pub(crate) async fn firmware(
     site: &Path,
     disks: &Path,
 ) -> Result<()> {
+    write_firmware_site(kit, site, plan)?;
+    for machine in plan {
+        lay_tap(wires, &machine.interface).await?;
+        machines.add(&machine.name, kit.command(machine, disks)?, None);
+    }
+    Ok(())
+}
+
+/// The site for virtual machines, with its images.
+pub(crate) fn write_firmware_site(kit: &Kit, site: &Path, plan: &[Machine]) -> Result<()> {
     let flavour = Flavour {
         disk_model: qemu::DISK_MODEL.to_owned(),
         card: CARD.to_owned(),
@@ -73,19 +83,19 @@ pub(crate) async fn firmware(
         dhcp: Dhcp::Ours,
     };
     site::write(site, plan, &flavour)?;
-    site::write_images(&site.join("images"), &kit.images)?;
-    for machine in plan {
-        // netlink cannot make a tap; it stays while the machine is off, as a switch port does
-        let made = Command::new("ip")
-            .args(["tuntap", "add", "dev", &machine.interface, "mode", "tap"])
-            .status()
-            .await
-            .context("cannot start ip")?;
-        ensure!(made.success(), "the port {} could not be made", machine.interface);
-        wires.attach(&machine.interface).await?;
-        machines.add(&machine.name, kit.command(machine, disks)?, None);
-    }
-    Ok(())
+    site::write_images(&site.join("images"), &kit.images)
+}
+
+/// A port of the switch that a virtual machine can be plugged into. It stays while the machine is off.
+pub(crate) async fn lay_tap(wires: &Wires, port: &str) -> Result<()> {
+    // netlink cannot make a tap
+    let made = Command::new("ip")
+        .args(["tuntap", "add", "dev", port, "mode", "tap"])
+        .status()
+        .await
+        .context("cannot start ip")?;
+    ensure!(made.success(), "the port {port} could not be made");
+    wires.attach(port).await
 }
 
 /// What the power switch of a simulated machine starts.

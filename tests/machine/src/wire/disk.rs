@@ -32,6 +32,13 @@ pub enum Medium {
     Device(PathBuf),
 }
 
+impl Medium {
+    /// What is on it, for whoever looks at the disk of a machine.
+    pub fn storage(&self) -> anyhow::Result<Storage> {
+        Ok(Disk::open(self)?.contents().0)
+    }
+}
+
 #[derive(Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Contents {
     storage: Storage,
