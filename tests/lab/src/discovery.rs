@@ -41,6 +41,9 @@ pub(crate) struct Discovery {
     /// With `--qemu`: Debian's generic kernel, with every driver, instead of the small one for virtual machines
     #[arg(long, requires = "qemu")]
     generic: bool,
+    /// With `--qemu`: a kernel that starts no other one, so that the machine goes on through its firmware
+    #[arg(long, requires = "qemu")]
+    without_kexec: bool,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
     #[arg(long)]
     no_build: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Discovery) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
     // downloads, so before the network is left behind
     let kit = match &arguments.agent {
-        Some(agent) => Some(qemu::Kit::assemble(agent, arguments.generic)?),
+        Some(agent) => Some(qemu::Kit::assemble(agent, arguments.generic, arguments.without_kexec)?),
         None => None,
     };
     space::leave_the_machine()?;

@@ -39,10 +39,11 @@ pub(super) struct Kit {
     payload: Payload,
     ipxe: PathBuf,
     accelerator: Accelerator,
+    without_kexec: bool,
 }
 
 impl Kit {
-    pub(super) fn assemble(agent: &Path, generic: bool) -> Result<Self> {
+    pub(super) fn assemble(agent: &Path, generic: bool, without_kexec: bool) -> Result<Self> {
         if !geteuid().is_root() {
             bail!("virtual machines need root: QEMU's network cards are the kernel's business");
         }
@@ -57,6 +58,7 @@ impl Kit {
             accelerator: accelerator(&payload.kernel, scratch.path())?,
             payload,
             ipxe: packages.unpacked("ipxe", Suite::Trixie)?.join("usr/lib/ipxe"),
+            without_kexec,
         })
     }
 }
@@ -91,11 +93,14 @@ pub(super) async fn judge(programs: &Programs, kit: &Kit, folder: &Path) -> Resu
     daemon.start()?;
     daemon.ready().await?;
 
-    // QEMU ends when its machine is reset, so a report after that cannot come
     let mac = machine.mac;
     let mut command = guest::command(Kind::SeaBios, kit.accelerator, &machine.interface, mac, &own, None)?;
     let memory = command.iter().position(|word| word == "-m").context("QEMU's memory")?;
     MEMORY_MIB.clone_into(&mut command[memory + 1]);
+    // where kexec is judged, QEMU ends when its machine is reset: no report could come by way of the firmware
+    if kit.without_kexec {
+        command.retain(|word| word != "-no-reboot");
+    }
     let (lines, said) = mpsc::unbounded_channel();
     let start = Start { name: NAME.to_owned(), network: None, card: None, command, environment: Vec::new() };
     let began = Instant::now();
@@ -114,21 +119,24 @@ pub(super) async fn judge(programs: &Programs, kit: &Kit, folder: &Path) -> Resu
     }
     let console = String::from_utf8_lossy(&read(&launcher.log(NAME))?).into_owned();
     let heard = format!("{mac} hears {}, port {}", plan::SWITCH, machine.port);
-    for wanted in [heard.as_str(), "goes on with /assets/"] {
+    let goes_on = if kit.without_kexec { "starts anew: " } else { "goes on with /assets/" };
+    for wanted in [heard.as_str(), goes_on] {
         ensure!(console.contains(wanted), "the machine reported, but its console has no {wanted:?}");
     }
     let nodes = status.context("the daemon does not answer")?.view.nodes;
     let holds = |name: &str| nodes.get(&name.into()).is_some_and(|node| node.macs.contains(&mac));
     ensure!(holds(&machine.name), "the machine is not {}: {nodes:#?}", machine.name);
-    println!("by SeaBIOS, LLDP and kexec in {:.1} s from power on to the report", took.as_secs_f64());
+    let way = if kit.without_kexec { "its firmware again" } else { "kexec" };
+    println!("by SeaBIOS, LLDP and {way} in {:.1} s from power on to the report", took.as_secs_f64());
     Ok(())
 }
 
 fn write_site(kit: &Kit, site: &Path, plan: &[plan::Machine]) -> Result<()> {
+    let forbidden = kit.without_kexec.then(|| "sysctl.kernel.kexec_load_disabled=1".to_owned());
     let flavour = Flavour {
         disk_model: "*".to_owned(),
         card: crate::wires::CARD.to_owned(),
-        kernel_args: matrix::kernel_args().into(),
+        kernel_args: matrix::kernel_args().into_iter().chain(forbidden).collect(),
         dhcp: site::Dhcp::Ours,
     };
     site::write(site, plan, &flavour)?;

@@ -10,6 +10,7 @@ pub(crate) mod payload;
 mod plain_rom;
 mod secure;
 pub(crate) mod site;
+mod two_cards;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -58,6 +59,9 @@ pub(crate) struct Firmware {
     /// Show that a router advertisement saves iPXE its wait for IPv6, instead of the matrix
     #[arg(long, conflicts_with_all = ["cells", "all"])]
     ipv6_wait: bool,
+    /// Show that a machine with two cards is found by the port of either, instead of the matrix
+    #[arg(long, conflicts_with_all = ["cells", "all", "ipv6_wait"])]
+    two_cards: bool,
     /// Give a machine so many seconds from power on to its report
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -99,9 +103,10 @@ pub(crate) fn run(arguments: &Firmware) -> Result<bool> {
         wires.lay_bridge().await?;
         println!("accelerator {}", kit.accelerator.name());
         let lab = Lab { programs: &programs, kit: &kit, wires: &wires, patience: arguments.patience() };
-        let all = match arguments.ipv6_wait {
-            true => lab.ipv6_wait(folder.path()).await,
-            false => lab.matrix(folder.path(), &cells).await,
+        let all = match arguments {
+            Firmware { ipv6_wait: true, .. } => lab.ipv6_wait(folder.path()).await,
+            Firmware { two_cards: true, .. } => lab.two_cards(folder.path()).await,
+            _ => lab.matrix(folder.path(), &cells).await,
         };
         if !all {
             println!("\nlogs are kept in {}", folder.path().display());
@@ -176,6 +181,19 @@ impl Lab<'_> {
         }
         print!("\n{}", table(&results));
         results.iter().all(|(_, took)| took.is_some())
+    }
+
+    /// One machine in two ports.
+    async fn two_cards(&self, folder: &Path) -> bool {
+        let what = "a machine with two cards is found by the port of the one that it did not start from";
+        match two_cards::boot(self, folder).await {
+            Ok(took) => println!("ok    {what}: {:.1} s from power on to the report", took.as_secs_f64()),
+            Err(ref error) => {
+                println!("FAIL  {what}: {error:#}");
+                return false;
+            }
+        }
+        true
     }
 
     /// One machine twice: without and with a router advertisement.
@@ -276,7 +294,7 @@ impl Rack<'_> {
         );
         daemon.prepare().await?;
         if self.cell.kind == Kind::Usb {
-            self.make_stick(&site).await?;
+            make_stick(self.lab.programs, &site, self.place).await?;
         }
         daemon.start()?;
         daemon.ready().await?;
@@ -321,20 +339,6 @@ impl Rack<'_> {
             }
         }
         Ok(Boot { took: result?, wait: ear.wait().await })
-    }
-
-    /// As a user makes it.
-    async fn make_stick(&self, site: &Path) -> Result<()> {
-        let output = Command::new(&self.lab.programs.ichord)
-            .args(["images", "usb"])
-            .arg(site)
-            .arg("--out")
-            .arg(self.place.join(guest::STICK))
-            .output()
-            .await
-            .context("cannot start ichord")?;
-        ensure!(output.status.success(), "no stick: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
     }
 
     /// Firmware that could have booted in two ways must have taken the one that its cell is about.
@@ -394,6 +398,20 @@ pub(crate) async fn reported(
             Err(_) => bail!("no report in time"),
         }
     }
+}
+
+/// As a user makes it.
+async fn make_stick(programs: &Programs, site: &Path, place: &Path) -> Result<()> {
+    let output = Command::new(&programs.ichord)
+        .args(["images", "usb"])
+        .arg(site)
+        .arg("--out")
+        .arg(place.join(guest::STICK))
+        .output()
+        .await
+        .context("cannot start ichord")?;
+    ensure!(output.status.success(), "no stick: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 pub(crate) async fn ip(words: &[&str]) -> Result<()> {

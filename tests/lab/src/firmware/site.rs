@@ -99,7 +99,8 @@ pub(crate) fn write(
     put_listed(&folder.join("images/ipxe"), bootloaders)
 }
 
-fn put_listed(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+/// Files with the list of their digests.
+pub(super) fn put_listed(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     put(folder, files)?;
     let sum = |(name, bytes): &(String, Vec<u8>)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)));
     put(folder, &[("sha256sum.txt".to_owned(), files.iter().map(sum).collect::<String>().into_bytes())])
