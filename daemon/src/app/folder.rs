@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use document::{Finding, Findings};
+use document::Findings;
 use handover::Step;
 use serde::{Deserialize, Serialize};
 use site::{Files, Site};
 use talos_config::secrets::SecretsBundle;
 
-use super::{release, sealed};
+use super::{outside, sealed, steps::steps};
 
 /// A checked site with its secrets.
 pub(crate) struct Loaded {
@@ -54,7 +54,7 @@ pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        sealed::read(path)
+        outside::read(path).unwrap_or_else(|| sealed::read(path))
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -138,30 +138,6 @@ fn read(
     Ok((site, secrets, steps, findings))
 }
 
-/// The objects of every hand-over step and what is odd about them, or every fault in their files.
-pub(crate) fn steps(site: &Site, files: &dyn Files) -> Result<(Vec<Step>, Findings), Findings> {
-    let mut findings = Findings::new();
-    let mut steps = Vec::new();
-    for step in site.handover() {
-        let mut texts = Vec::new();
-        for path in &step.manifests {
-            let file = path.display().to_string();
-            match files.read(path) {
-                Ok(text) => texts.push((file, text)),
-                Err(error) => {
-                    let message = format!("the manifest cannot be read: {error}");
-                    findings.push(Finding::about_file(file, "manifest", message));
-                }
-            }
-        }
-        match Step::parse(&step.name, &texts) {
-            Ok(parsed) => steps.extend(release::complete(site, step, parsed, files, &mut findings)),
-            Err(faults) => faults.iter().for_each(|fault| findings.push(fault.clone())),
-        }
-    }
-    if findings.has_errors() { Err(findings) } else { Ok((steps, findings)) }
-}
-
 /// Whether a text has `$NAME` or `${NAME`; rather one variable too many than one missing.
 fn names(text: &str, name: &str) -> bool {
     text.split('$').skip(1).any(|rest| rest.strip_prefix('{').unwrap_or(rest).starts_with(name))
@@ -175,6 +151,12 @@ struct Recorder<'a> {
 
 impl Files for Recorder<'_> {
     fn read(&self, path: &Path) -> io::Result<String> {
+        // the site's check and the hand-over both ask, and a program need not run twice
+        if let Some(Some(text)) =
+            self.seen.borrow().get(path).filter(|text| text.as_ref().is_some_and(|text| !text.is_empty()))
+        {
+            return Ok(text.clone());
+        }
         let text = self.inner.read(path)?;
         self.seen.borrow_mut().insert(path.to_owned(), Some(text.clone()));
         Ok(text)

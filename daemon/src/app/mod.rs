@@ -10,13 +10,16 @@ mod fault;
 mod folder;
 mod leases;
 pub(crate) mod log;
+mod outside;
 mod program;
 mod pumps;
 mod release;
 mod sealed;
 mod signals;
 mod sockets;
+mod sources;
 mod state;
+mod steps;
 
 use std::{
     fs,
@@ -31,9 +34,11 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fault::sentence;
-pub(crate) use folder::{Disk, LoadError, Loaded, load, sketch, steps};
+pub(crate) use folder::{Disk, LoadError, Loaded, load, sketch};
 pub(crate) use sealed::reference;
 pub(crate) use sockets::{catalogue, images_folder};
+pub(crate) use sources::frozen;
+pub(crate) use steps::steps;
 
 /// What `ichord serve` was told.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! nothing at all once something was printed, and no word that looks like a key.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write as _},
     process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
@@ -49,13 +49,28 @@ pub(crate) fn output(
     arguments: &[&str],
     limit: Duration,
 ) -> Result<Zeroizing<String>, ProgramError> {
+    answer(program, arguments, None, limit)
+}
+
+/// The same, with something to read on its standard input, which nobody else sees.
+pub(crate) fn answer(
+    program: &'static str,
+    arguments: &[&str],
+    input: Option<Zeroizing<String>>,
+    limit: Duration,
+) -> Result<Zeroizing<String>, ProgramError> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.args(arguments).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ProgramError::Missing(program),
         _ => ProgramError::Start { program, source },
     })?;
     let id = child.id();
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        // a program that does not read it is told so by the end of the pipe
+        thread::spawn(move || stdin.write_all(input.as_bytes()).ok());
+    }
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (ended, end) = mpsc::channel();
     // not joined: when the program is too slow nobody waits for it any more
@@ -141,6 +156,8 @@ mod tests {
     fn what_is_printed_is_given() {
         assert_eq!(shell("echo a; echo complaint >&2").expect("runs").as_str(), "a\n");
         // more than a pipe holds, on both
+        let echoed = answer("cat", &[], Some(Zeroizing::new("told".to_owned())), PATIENCE).expect("runs");
+        assert_eq!(echoed.as_str(), "told");
         let long =
             shell("head -c 300000 /dev/zero | tr '\\0' a; head -c 300000 /dev/zero >&2").expect("runs");
         assert_eq!(long.len(), 300_000);

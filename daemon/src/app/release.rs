@@ -18,6 +18,7 @@ const KUBE_PRISM: u16 = 7445;
 pub(super) fn complete(
     site: &Site,
     wanted: &HandoverStep,
+    named: Option<StepRelease>,
     step: Step,
     files: &dyn Files,
     findings: &mut Findings,
@@ -29,7 +30,13 @@ pub(super) fn complete(
         let finding = Finding::about_file(file.as_str(), problem.rule, problem.message).fix(problem.fix);
         findings.push(if problem.fatal { finding } else { finding.warning() });
     }
-    let Some(release) = &wanted.release else { return Some(step) };
+    let Some(release) = &wanted.release else {
+        // a chart or a pack has brought its own
+        return match named {
+            Some(release) => into_release(step, release, findings),
+            None => Some(step),
+        };
+    };
     let identity = Identity {
         name: release.name.clone(),
         namespace: release.namespace.clone(),
@@ -47,13 +54,11 @@ pub(super) fn complete(
         version: release.version.clone(),
         app_version: release.app_version.clone(),
     };
-    match step.into_release(StepRelease { identity, chart, values }) {
-        Ok(step) => Some(step),
-        Err(faults) => {
-            findings.extend(faults.iter().cloned());
-            None
-        }
-    }
+    into_release(step, StepRelease { identity, chart, values }, findings)
+}
+
+fn into_release(step: Step, release: StepRelease, findings: &mut Findings) -> Option<Step> {
+    step.into_release(release).map_err(|faults| findings.extend(faults.iter().cloned())).ok()
 }
 
 /// What the machine configs say, as far as it can be known without the cluster's secrets.

@@ -1,4 +1,4 @@
-//! Files of a site that are not plain: encrypted with SOPS, or kept in 1Password.
+//! Files of a site that are not plain: encrypted with SOPS, kept in 1Password, in the environment, or given by systemd.
 //!
 //! The keys to them are the user's, and so are the programs that use them: `sops` and `op`, found on the PATH, as the user
 //! has set them up. They are told a file or a reference and nothing else.
@@ -13,6 +13,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// What a reference into 1Password begins with.
 const REFERENCE: &str = "op://";
 
+/// What the name of a variable of the environment, and that of a credential of systemd, begin with.
+const VARIABLE: &str = "env:";
+const CREDENTIAL: &str = "credential:";
+
 /// Why a file or reference could not be read through its program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SealedError {
@@ -22,6 +26,12 @@ pub(crate) enum SealedError {
     OnePassword(#[source] ProgramError),
     #[error("`sops` decrypted it, and it is still encrypted")]
     Still,
+    #[error("the variable {0} is not set; set it where the daemon is started, too")]
+    Variable(String),
+    #[error("{0:?} is not a name of a credential")]
+    CredentialName(String),
+    #[error("systemd gave no credentials; name it in LoadCredential= of the unit")]
+    NoCredentials,
 }
 
 fn hint(error: &ProgramError, otherwise: &'static str) -> &'static str {
@@ -39,14 +49,28 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
             .map(|text| text.to_string())
             .map_err(|error| io::Error::other(SealedError::OnePassword(error)));
     }
+    if let Some(name) = path.to_str().and_then(|text| text.strip_prefix(VARIABLE)) {
+        return std::env::var(name).map_err(|_| io::Error::other(SealedError::Variable(name.to_owned())));
+    }
+    if let Some(name) = path.to_str().and_then(|text| text.strip_prefix(CREDENTIAL)) {
+        return credential(name);
+    }
     let text = fs::read_to_string(path)?;
-    if !is_encrypted(&text) {
+    let is_template = text.contains("{{ op://") || text.contains("{{op://");
+    if !is_encrypted(&text) && !is_template {
         return Ok(text);
     }
-    let name =
-        path.to_str().ok_or_else(|| io::Error::other("its name is not text, and `sops` must be told it"))?;
+    let name = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("its name is not text, and a program must be told it"))?;
     // a name that begins with a dash would be taken for an option
     let name = if name.starts_with('-') { format!("./{name}") } else { name.to_owned() };
+    if is_template {
+        let text = program::output("op", &["inject", "--in-file", &name], LIMIT);
+        return text
+            .map(|text| text.to_string())
+            .map_err(|error| io::Error::other(SealedError::OnePassword(error)));
+    }
     let plain = program::output("sops", &["--decrypt", &name], LIMIT)
         .map_err(|error| io::Error::other(SealedError::Sops(error)))?;
     if is_encrypted(&plain) {
@@ -58,6 +82,16 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
 /// Whether something is there, as far as that can be told without asking for it.
 pub(crate) fn exists(path: &Path) -> bool {
     reference(path).is_some() || path.exists()
+}
+
+/// What systemd gives with `LoadCredential=` or `SetCredential=`.
+fn credential(name: &str) -> io::Result<String> {
+    let plain = !name.is_empty() && !name.contains('/') && name != "..";
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(folder) if plain => fs::read_to_string(Path::new(&folder).join(name)),
+        Some(_) => Err(io::Error::other(SealedError::CredentialName(name.to_owned()))),
+        None => Err(io::Error::other(SealedError::NoCredentials)),
+    }
 }
 
 /// The reference, if it is one and no file.

@@ -94,7 +94,7 @@ impl Verify {
 }
 
 /// A client of the site's cluster, with a certificate from its own secrets.
-fn client(loaded: &Loaded) -> Result<Client, Failure> {
+pub(super) fn client(loaded: &Loaded) -> Result<Client, Failure> {
     let authority = &loaded.secrets.kubernetes;
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -9,9 +9,11 @@ mod deploy;
 mod doctor;
 mod events;
 mod explain;
+mod gitops;
 mod handover;
 mod images;
 mod kubeconfig;
+mod pack;
 mod ports;
 mod reload;
 mod render;
@@ -75,6 +77,8 @@ enum Command {
     Trace(trace::Trace),
     Doctor(doctor::Doctor),
     Handover(handover::Handover),
+    Pack(pack::Pack),
+    Gitops(gitops::Gitops),
 }
 
 /// How the commands find the running daemon.
@@ -143,6 +147,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Trace(command) => block_on(command.run()),
         Command::Doctor(command) => block_on(command.run()),
         Command::Handover(command) => block_on(command.run()),
+        Command::Pack(command) => command.run(),
+        Command::Gitops(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

@@ -38,8 +38,18 @@ pub struct Checked<T>(pub Option<T>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Both<A, B>(pub A, pub B);
 
-/// The names by which the reader knows the two.
+/// Text, or something larger that text is short for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextOr<T> {
+    /// only a text, a number or a boolean, as it was written
+    Text(String),
+    /// all of it
+    Whole(T),
+}
+
+/// The names by which the reader knows them.
 pub(crate) const CHECKED: &str = "$checked";
+pub(crate) const TEXT_OR: &str = "$text-or";
 pub(crate) const BOTH: &str = "$both";
 
 impl<T> Default for Checked<T> {
@@ -74,6 +84,33 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Checked<T> {
         }
 
         deserializer.deserialize_newtype_struct(CHECKED, CheckedVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
+            type Value = TextOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a mapping")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(text.to_owned()))
+            }
+
+            fn visit_newtype_struct<D: de::Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Self::Value, D::Error> {
+                T::deserialize(deserializer).map(TextOr::Whole)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(TEXT_OR, TextOrVisitor(PhantomData))
     }
 }
 

@@ -15,7 +15,7 @@ mod parse;
 mod reader;
 mod substitute;
 
-pub use decode::{Both, Checked, Keys};
+pub use decode::{Both, Checked, Keys, TextOr};
 pub use finding::{Finding, Findings, Position, Rule, Severity};
 pub use nearest::nearest;
 pub use node::{Entry, Node, Place, Value};

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::{
-    decode::{BOTH, CHECKED, Keys, Notes, listed},
+    decode::{BOTH, CHECKED, Keys, Notes, TEXT_OR, listed},
     finding::Position,
     nearest::nearest,
     node::{Entry, Node, Value},
@@ -222,10 +222,12 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         if name == CHECKED {
-            visitor.visit_seq(Swallow(Some(self)))
-        } else {
-            self.place(visitor.visit_newtype_struct(self))
+            return visitor.visit_seq(Swallow(Some(self)));
         }
+        self.place(match self.node.text() {
+            Some(text) if name == TEXT_OR => visitor.visit_str(text),
+            _ => visitor.visit_newtype_struct(self),
+        })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use kubernetes::{ApplyError, ObjectId, RequestError, WaitError};
 
-use crate::{diagnosis::Diagnosis, helm::RecordError};
+use crate::{diagnosis::Diagnosis, git::GitOwner, helm::RecordError};
 
 /// A step did not come to its end. What it wrote so far stays, and the next run goes on from there.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub enum Cause {
     Apply(ApplyError),
     /// It was applied and did not become ready.
     Wait(WaitError),
+    /// We are to own it, and Flux does.
+    TwoOwners(GitOwner),
     /// Everything is ready, and Helm's record of it cannot be written.
     Record(RecordError),
 }
@@ -59,7 +61,7 @@ impl Fault {
         match &self.cause {
             Cause::Apply(error) => error.transient(),
             Cause::Wait(error) => error.transient(),
-            Cause::Record(_) => false,
+            Cause::Record(_) | Cause::TwoOwners(_) => false,
         }
     }
 
@@ -72,6 +74,9 @@ impl Fault {
         let code = match &self.cause {
             Cause::Apply(error) | Cause::Wait(WaitError::Ask(error)) => refused(error),
             Cause::Record(_) => return None,
+            Cause::TwoOwners(_) => {
+                return Some("take it out of the repository, or write `owner: git` for this step".to_owned());
+            }
             Cause::Wait(_) => {
                 let namespace = self
                     .object
@@ -100,6 +105,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}: ", self.file, self.line, self.object)?;
         let cause: &dyn Error = match &self.cause {
+            Cause::TwoOwners(owner) => {
+                write!(f, "the step's owner is ichord, and {owner} manages it as well")?;
+                return self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"));
+            }
             Cause::Apply(error) => error,
             Cause::Wait(error) => error,
             Cause::Record(error) => error,

@@ -39,6 +39,15 @@ pub fn owner(object: &Value) -> Option<GitOwner> {
             });
         }
     }
+    // What External Secrets writes comes from Git's ExternalSecret.
+    let mut references = metadata["ownerReferences"].as_array().into_iter().flatten();
+    if let Some(reference) = references.find(|reference| reference["kind"] == "ExternalSecret") {
+        return Some(GitOwner {
+            kind: "ExternalSecret".to_owned(),
+            namespace: text(&metadata["namespace"]),
+            name: text(&reference["name"]),
+        });
+    }
     // A controller that only touched the status, or an annotation by Update, owns nothing.
     let entries = metadata["managedFields"].as_array().into_iter().flatten();
     let manager = entries
@@ -81,5 +90,7 @@ mod tests {
         assert_eq!(owner(&managed("kustomize-controller", "Apply", "status")), None);
         assert_eq!(owner(&managed("ichord", "Apply", "")), None);
         assert_eq!(owner(&json!({})), None);
+        let external = json!({ "metadata": { "namespace": "a", "ownerReferences": [{ "kind": "ExternalSecret", "name": "b" }] } });
+        assert_eq!(owner(&external).unwrap().to_string(), "ExternalSecret a/b");
     }
 }

@@ -5,28 +5,40 @@
 //! so a step that was interrupted anywhere goes on, and one that is done writes nothing. What is somebody
 //! else's stays theirs, and nothing is ever deleted.
 
+mod adoption;
 mod check;
+mod checks;
 pub mod cilium;
 mod credentials;
 mod diagnosis;
 mod error;
 mod evidence;
 pub mod git;
+pub mod gitops;
 pub mod helm;
 mod manifest;
 mod order;
+mod ownership;
+mod pack;
 mod plan;
 mod release;
 mod rules;
 mod run;
+mod secret;
+mod sync;
 mod verify;
 
+pub use adoption::Component;
+pub use checks::Check;
 pub use credentials::{ConnectCredentials, CredentialsError, Delivery};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use error::{Cause, Fault, StepError};
-pub use manifest::{Manifest, Step};
+pub use manifest::{Manifest, Owner, Step};
+pub use pack::{Difference, Pack, Parameter, ParameterType, Target};
 pub use plan::{Phase, Plan, plan};
 pub use release::StepRelease;
 pub use rules::RULES;
 pub use run::{ObjectOutcome, Pace, StepOutcome, run_step};
+pub use secret::{SecretData, secret};
+pub use sync::{Access, Operator, Sync, gotk_version};
 pub use verify::{Verified, verify};

@@ -3,12 +3,12 @@
 use std::{fmt, fs, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use document::{Document, Finding, Findings, Node, Place};
+use document::{Document, Finding, Findings, Node, Place, Position};
 use kubernetes::ObjectId;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{check, order, release::StepRelease, run::Pace};
+use crate::{check, checks::Check, order, release::StepRelease, run::Pace};
 
 /// One part of the hand-over: objects that are applied and waited for together.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,22 @@ pub struct Step {
     pub pace: Pace,
     /// The chart it stands in for, if any.
     pub release: Option<StepRelease>,
+    /// Who owns its objects in the end.
+    pub owner: Owner,
+    /// What it waits for besides its objects.
+    pub check: Option<Check>,
+    /// Where the site describes it: file and line.
+    pub origin: (String, u32),
+}
+
+/// Who owns a step's objects in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owner {
+    /// Git: what Flux has adopted is only looked at.
+    #[default]
+    Git,
+    /// Us: Flux adopting it as well is an error, because two hands would take turns.
+    Us,
 }
 
 /// One object as it will be sent, and where a person wrote it.
@@ -34,6 +50,8 @@ pub struct Manifest {
     pub file: String,
     /// The line where the object begins, from one.
     pub line: u32,
+    /// Whether it belongs to the step's release.
+    pub in_release: bool,
 }
 
 impl fmt::Debug for Manifest {
@@ -44,6 +62,19 @@ impl fmt::Debug for Manifest {
 }
 
 impl Step {
+    /// A step without objects, as one that only waits.
+    pub fn empty(name: &str) -> Step {
+        Step {
+            name: name.to_owned(),
+            manifests: Vec::new(),
+            pace: Pace::default(),
+            release: None,
+            owner: Owner::default(),
+            check: None,
+            origin: (name.to_owned(), 0),
+        }
+    }
+
     /// Reads a step from the texts of its files, given with the names a person knows them by.
     /// Reports everything that is wrong, not only the first.
     pub fn parse(name: &str, files: &[(String, String)]) -> Result<Step, Findings> {
@@ -80,7 +111,7 @@ impl Step {
             return Err(findings);
         }
         manifests.sort_by_key(|manifest| order::rank(&manifest.id));
-        Ok(Step { name: name.to_owned(), manifests, pace: Pace::default(), release: None })
+        Ok(Step { manifests, ..Step::empty(name) })
     }
 
     /// [`parse`](Self::parse) from the disk. Blocks while it reads.
@@ -107,6 +138,21 @@ impl Step {
         Step::parse(name, &files)
     }
 
+    /// Adds an object that is in no file, made from what the site says at this place.
+    pub fn add(&mut self, mut object: Value, file: &str, line: u32) -> Result<(), Finding> {
+        let at = Position { line, column: 1 };
+        let error = |message: String| Finding::error(file, at, "manifest", message);
+        let id = ObjectId::try_from(&object).map_err(|fault| error(fault.to_string()))?;
+        if let Some(former) = self.manifests.iter().find(|former| same(&former.id, &id)) {
+            let message = format!("{id} is in this step twice, first at {}:{}", former.file, former.line);
+            return Err(Finding::error(file, at, "manifest-twice", message).fix("keep one of them"));
+        }
+        normalise(&id, &mut object);
+        self.manifests.push(Manifest { id, object, file: file.to_owned(), line, in_release: false });
+        self.manifests.sort_by_key(|manifest| order::rank(&manifest.id));
+        Ok(())
+    }
+
     /// A digest of what the step applies (not of comments and layout), for the record of what was handed over.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
@@ -119,7 +165,7 @@ impl Step {
 }
 
 /// The objects of a document: itself, or the items of a list.
-fn objects(document: &Document) -> Vec<Place<'_>> {
+pub(crate) fn objects(document: &Document) -> Vec<Place<'_>> {
     let place = document.place();
     let is_list = document.root().get("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"));
     match document.root().get("items") {
@@ -130,13 +176,14 @@ fn objects(document: &Document) -> Vec<Place<'_>> {
     }
 }
 
-fn manifest(document: &Document, place: Place<'_>, findings: &mut Findings) -> Option<Manifest> {
+pub(crate) fn manifest(document: &Document, place: Place<'_>, findings: &mut Findings) -> Option<Manifest> {
     let node = place.node()?;
     let mut object = node.to_json();
     let id = check::identity(place, &object, findings)?;
     check::contents(place, &id, findings);
     normalise(&id, &mut object);
-    Some(Manifest { id, object, file: document.file().to_owned(), line: place.position().line })
+    let (file, line) = (document.file().to_owned(), place.position().line);
+    Some(Manifest { id, object, file, line, in_release: false })
 }
 
 fn same(one: &ObjectId, other: &ObjectId) -> bool {

@@ -62,6 +62,7 @@ impl Step {
                 manifest.id.namespace = Some(release.identity.namespace.clone());
             }
             helm::stamp(&mut manifest.object, &release.identity);
+            manifest.in_release = true;
         }
         self.release = Some(release);
         if findings.has_errors() { Err(findings) } else { Ok(self) }
@@ -79,7 +80,7 @@ impl StepRelease {
             revision: 1,
             chart: self.chart.clone(),
             values: self.values.clone(),
-            objects: (step.manifests.iter())
+            objects: (step.manifests.iter().filter(|manifest| manifest.in_release))
                 .map(|manifest| Rendered {
                     source: format!("{chart}/templates/{}", source(&manifest.file)),
                     object: manifest.object.clone(),

@@ -5,15 +5,16 @@
 
 use std::{fmt, time::Duration};
 
-use kubernetes::{Client, ObjectId, Outcome, WaitError};
+use kubernetes::{Applied, ApplyError, Client, ObjectId, Outcome, RequestError, WaitError};
 use tokio::time::Instant;
 
 use crate::{
+    checks,
     diagnosis::diagnose,
     error::{Cause, Fault, StepError},
     evidence, git,
     git::GitOwner,
-    manifest::{Manifest, Step},
+    manifest::{Manifest, Owner, Step},
     plan::{Phase, Plan, plan},
 };
 
@@ -53,6 +54,8 @@ pub struct StepOutcome {
     pub objects: Vec<ObjectOutcome>,
     /// How many objects were created or changed.
     pub mutations: usize,
+    /// What else is worth knowing, a line each.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for ObjectOutcome {
@@ -78,22 +81,47 @@ pub async fn run_step(client: &Client, step: &Step) -> Result<StepOutcome, StepE
     for phase in Phase::ALL {
         let manifests: Vec<&Manifest> =
             step.manifests.iter().filter(|manifest| Phase::of(&manifest.id) == phase).collect();
-        let (observed, of_git) = observe(client, step, &manifests).await?;
+        let (observed, of_git) = observe(client, step, &manifests, end).await?;
         let Plan { write, keep } = plan(&observed);
         tracing::debug!(step = step.name, ?phase, write = write.len(), keep = keep.len(), "planned");
         objects.extend(keep.iter().map(|manifest| outcome(manifest, Outcome::Unchanged)));
         objects.extend(of_git);
         for manifest in write {
-            let applied = client.apply(&manifest.object, false).await;
+            let applied = warm(client, step, manifest, false, end).await;
             let applied = applied.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
             tracing::info!(step = step.name, object = %applied.object, outcome = ?applied.outcome, "applied");
             objects.push(outcome(manifest, applied.outcome));
         }
         ready(client, step, &manifests, end).await?;
     }
+    let notes = checks::wait(client, step, end).await?;
     objects.extend(record(client, step, &objects).await?);
     let mutations = objects.iter().filter(|object| object.outcome != Outcome::Unchanged).count();
-    Ok(StepOutcome { step: step.name.clone(), objects, mutations })
+    Ok(StepOutcome { step: step.name.clone(), objects, mutations, notes })
+}
+
+/// Applies, and is patient with an admission webhook that is there and does not answer yet.
+async fn warm(
+    client: &Client,
+    step: &Step,
+    manifest: &Manifest,
+    dry_run: bool,
+    end: Instant,
+) -> Result<Applied, ApplyError> {
+    loop {
+        match client.apply(&manifest.object, dry_run).await {
+            Err(error) if is_warming(&error) && Instant::now() + step.pace.poll < end => {
+                tracing::debug!(step = step.name, object = %manifest.id, %error, "a webhook is warming up");
+                tokio::time::sleep(step.pace.poll).await;
+            }
+            applied => return applied,
+        }
+    }
+}
+
+/// The API server answers, and a webhook that it must ask does not.
+fn is_warming(error: &ApplyError) -> bool {
+    matches!(error, ApplyError::Request(RequestError::Refused { code: 500, message, .. }) if message.contains("failed calling webhook"))
 }
 
 fn outcome(manifest: &Manifest, outcome: Outcome) -> ObjectOutcome {
@@ -126,6 +154,7 @@ async fn observe<'a>(
     client: &Client,
     step: &Step,
     manifests: &[&'a Manifest],
+    end: Instant,
 ) -> Result<(Vec<(&'a Manifest, Outcome)>, Vec<ObjectOutcome>), StepError> {
     let mut observed = Vec::new();
     let mut of_git = Vec::new();
@@ -140,10 +169,14 @@ async fn observe<'a>(
             }
         };
         if let Some(owner) = live.as_ref().and_then(git::owner) {
+            if step.owner == Owner::Us {
+                faults.push(fault(manifest, Cause::TwoOwners(owner)));
+                continue;
+            }
             of_git.push(ObjectOutcome { owner: Some(owner), ..outcome(manifest, Outcome::Unchanged) });
             continue;
         }
-        match client.apply(&manifest.object, true).await {
+        match warm(client, step, manifest, true, end).await {
             Ok(applied) => observed.push((*manifest, applied.outcome)),
             Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
             Err(error) => faults.push(fault(manifest, Cause::Apply(error))),

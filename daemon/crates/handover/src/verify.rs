@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use kubernetes::{ApplyError, Client, Outcome, WaitError};
+use kubernetes::{ApplyError, Client, ObjectId, Outcome, WaitError};
 
 use crate::{
+    checks,
     error::{Cause, Fault},
     git,
-    manifest::{Manifest, Step},
+    manifest::{Manifest, Owner, Step},
     run::ObjectOutcome,
 };
 
@@ -48,6 +49,9 @@ pub async fn verify(client: &Client, step: &Step) -> Verified {
         match look(client, manifest).await {
             Ok(found) => {
                 adopted |= found.owner.is_some();
+                if let (Owner::Us, Some(owner)) = (step.owner, &found.owner) {
+                    verified.faults.push(fault(Cause::TwoOwners(owner.clone())));
+                }
                 let there = found.outcome != Outcome::Created;
                 verified.objects.push(found);
                 if there {
@@ -58,6 +62,27 @@ pub async fn verify(client: &Client, step: &Step) -> Verified {
                 }
             }
             Err(error) => verified.faults.push(fault(Cause::Apply(error))),
+        }
+    }
+    let blocked = match &step.check {
+        Some(check) => checks::look(client, check).await,
+        None => Ok(None),
+    };
+    let (file, line) = step.origin.clone();
+    match blocked {
+        Ok(None) => {}
+        Ok(Some((object, reason))) => {
+            let cause = Cause::Wait(WaitError::Late { object: object.clone(), seconds: 0, reason });
+            verified.faults.push(Fault { object, file, line, cause });
+        }
+        Err(error) => {
+            let object = ObjectId {
+                api_version: "v1".to_owned(),
+                kind: "Namespace".to_owned(),
+                namespace: None,
+                name: "kube-system".to_owned(),
+            };
+            verified.faults.push(Fault { object, file, line, cause: Cause::Wait(WaitError::Ask(error)) });
         }
     }
     if let (Some(release), Some(first), false) = (&step.release, step.manifests.first(), adopted) {

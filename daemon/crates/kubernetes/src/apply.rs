@@ -70,6 +70,26 @@ impl Client {
         Ok(Applied { object: id, outcome, resource_version: version(&answer) })
     }
 
+    /// Changes an object by a JSON Patch, which may begin with tests of what is there. `false` when a test did not hold
+    /// or somebody else was quicker: nothing has changed then.
+    pub async fn patch_json(&self, id: &ObjectId, operations: &Value) -> Result<bool, ApplyError> {
+        let what = id.to_string();
+        let path = self.path(id).await?;
+        let request = hyper::Request::patch(format!("{path}?fieldManager={FIELD_MANAGER}"))
+            .header(CONTENT_TYPE, "application/json-patch+json")
+            .header(ACCEPT, "application/json")
+            .body(operations.to_string().into_bytes())
+            .map_err(|error| RequestError::Unreadable { what: what.clone(), detail: error.to_string() })?;
+        let Answer { code, body } = self.send(request).await?;
+        match code {
+            200 => Ok(true),
+            // a failed test is 422 with a message of the patch library; a lost race is 409
+            409 => Ok(false),
+            422 if String::from_utf8_lossy(&body).contains("testing value") => Ok(false),
+            code => Err(RequestError::refused(what, code, &body, id.kind == "Secret").into()),
+        }
+    }
+
     async fn patch(&self, id: &ObjectId, object: &Value, dry_run: bool) -> Result<Value, ApplyError> {
         let what = id.to_string();
         let unreadable = |detail: String| RequestError::Unreadable { what: what.clone(), detail };

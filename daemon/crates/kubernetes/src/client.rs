@@ -47,7 +47,15 @@ pub struct Access<'a> {
 pub struct Client {
     kube: kube::Client,
     endpoint: String,
+    papers: Arc<Papers>,
     resources: Arc<Mutex<BTreeMap<(String, String), Resource>>>,
+}
+
+/// What it takes to connect again.
+struct Papers {
+    authority: String,
+    certificate: String,
+    key: Zeroizing<String>,
 }
 
 /// How the URLs of a kind are made.
@@ -105,7 +113,24 @@ impl Client {
         let key = Zeroizing::new(access.key.replace("ED25519 PRIVATE KEY", "PRIVATE KEY"));
         config.auth_info.client_key_data = Some(BASE64_STANDARD.encode(key.as_bytes()).into());
         let kube = kube::Client::try_from(config).map_err(|error| AccessError::Identity(error.into()))?;
-        Ok(Client { kube, endpoint: access.endpoint.to_owned(), resources: Arc::default() })
+        let papers = Papers {
+            authority: access.authority.to_owned(),
+            certificate: access.certificate.to_owned(),
+            key: Zeroizing::new(access.key.to_owned()),
+        };
+        let (endpoint, papers) = (access.endpoint.to_owned(), Arc::new(papers));
+        Ok(Client { kube, endpoint, papers, resources: Arc::default() })
+    }
+
+    /// The same cluster through one of its control planes.
+    pub fn at(&self, address: SocketAddr) -> Result<Client, AccessError> {
+        Client::new(Access {
+            endpoint: &self.endpoint,
+            authority: &self.papers.authority,
+            certificate: &self.papers.certificate,
+            key: &self.papers.key,
+            address: Some(address),
+        })
     }
 
     /// Whether the API server says that it is ready; an error when it does not answer at all.

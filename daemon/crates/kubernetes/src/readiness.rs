@@ -45,6 +45,13 @@ pub fn readiness(object: &Value) -> Readiness {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
         ("apps", "Deployment") => deployment(object),
         ("apps", "DaemonSet") => daemon_set(object),
+        ("apps", "StatefulSet") => stateful_set(object),
+        ("batch", "Job") => job(object),
+        ("admissionregistration.k8s.io", _) => webhooks(object),
+        ("external-secrets.io", "ClusterSecretStore" | "SecretStore") => secret_store(object),
+        (group, _) if group.ends_with(".toolkit.fluxcd.io") || group == "fluxcd.controlplane.io" => {
+            flux(object)
+        }
         _ => general(object),
     }
 }
@@ -144,6 +151,70 @@ fn daemon_set(object: &Value) -> Readiness {
         }
     }
     Ready
+}
+
+fn stateful_set(object: &Value) -> Readiness {
+    if object["status"]["observedGeneration"].is_null() {
+        return Waiting("its controller has not seen it yet".to_owned());
+    }
+    let count = |name: &str| object["status"][name].as_u64().unwrap_or(0);
+    let wanted = object["spec"]["replicas"].as_u64().unwrap_or(1);
+    if count("readyReplicas") < wanted {
+        return Waiting(format!("{} of {wanted} replicas are ready", count("readyReplicas")));
+    }
+    if object["spec"]["updateStrategy"]["type"] != "OnDelete" && count("updatedReplicas") < wanted {
+        return Waiting(format!("{} of {wanted} replicas are up to date", count("updatedReplicas")));
+    }
+    Ready
+}
+
+fn job(object: &Value) -> Readiness {
+    let is = |kind: &str| condition(object, kind).filter(|condition| condition["status"] == "True");
+    match (is("Failed"), is("Complete")) {
+        (Some(failed), _) => Failed(explained(failed)),
+        (None, Some(_)) => Ready,
+        (None, None) => Waiting("it has not finished".to_owned()),
+    }
+}
+
+/// A webhook that refuses what it cannot judge needs a certificate by which the API server knows it; where a controller
+/// puts it in, that is the last thing to come.
+fn webhooks(object: &Value) -> Readiness {
+    for webhook in object["webhooks"].as_array().into_iter().flatten() {
+        let config = &webhook["clientConfig"];
+        let closed = webhook["failurePolicy"] != "Ignore" && config["service"].is_object();
+        if closed && config["caBundle"].as_str().is_none_or(str::is_empty) {
+            let name = webhook["name"].as_str().unwrap_or_default();
+            return Waiting(format!("the webhook {name} has no caBundle yet"));
+        }
+    }
+    Ready
+}
+
+/// Only the reason Valid says that the provider was asked; the message says less than the store's events.
+fn secret_store(object: &Value) -> Readiness {
+    match condition(object, "Ready") {
+        Some(ready) if ready["status"] == "True" && ready["reason"] == "Valid" => Ready,
+        Some(ready) => Waiting(explained(ready)),
+        None => Waiting("its controller has not looked at it yet".to_owned()),
+    }
+}
+
+/// Flux's objects say nothing until a controller has seen them.
+fn flux(object: &Value) -> Readiness {
+    // these have no controller that would report on them
+    if matches!(object["kind"].as_str(), Some("Alert" | "Provider")) {
+        return Ready;
+    }
+    if object["spec"]["suspend"] == true {
+        return Failed("it is suspended".to_owned());
+    }
+    match condition(object, "Ready") {
+        Some(ready) if ready["status"] == "True" => Ready,
+        Some(ready) if ready["reason"] == "URLInvalid" => Failed(explained(ready)),
+        Some(ready) => Waiting(explained(ready)),
+        None => Waiting("its controller has not looked at it yet".to_owned()),
+    }
 }
 
 /// Any other kind: the condition Ready if it has one. False is not failure, controllers try again.
@@ -254,6 +325,72 @@ mod tests {
             short[field] = json!(2);
             waits(&set(short), &format!("2 of 3 pods are {says}"));
         }
+    }
+
+    #[test]
+    fn a_secret_store_is_ready_only_when_its_provider_was_asked() {
+        let store = |conditions: Value| json!({ "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "status": { "conditions": conditions } });
+        waits(&store(json!([])), "not looked");
+        waits(
+            &store(json!([{ "type": "Ready", "status": "True", "reason": "ValidationUnknown" }])),
+            "Unknown",
+        );
+        let refused = json!([{ "type": "Ready", "status": "False", "reason": "InvalidProviderConfig" }]);
+        waits(&store(refused), "InvalidProviderConfig");
+        let valid = json!([{ "type": "Ready", "status": "True", "reason": "Valid" }]);
+        assert_eq!(readiness(&store(valid)), Ready);
+    }
+
+    #[test]
+    fn objects_of_flux_are_not_ready_before_they_say_so() {
+        let object = |kind: &str, spec: Value, conditions: Value| json!({ "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": kind, "spec": spec, "status": { "conditions": conditions } });
+        waits(&object("Kustomization", json!({}), json!([])), "not looked");
+        fails(&object("Kustomization", json!({ "suspend": true }), json!([])), "suspended");
+        let failing =
+            json!([{ "type": "Ready", "status": "False", "reason": "BuildFailed", "message": "m" }]);
+        waits(&object("Kustomization", json!({}), failing), "BuildFailed: m");
+        let wrong = json!([{ "type": "Ready", "status": "False", "reason": "URLInvalid" }]);
+        fails(&object("GitRepository", json!({}), wrong), "URLInvalid");
+        let good = json!([{ "type": "Ready", "status": "True", "reason": "ReconciliationSucceeded" }]);
+        assert_eq!(readiness(&object("Kustomization", json!({}), good)), Ready);
+        assert_eq!(readiness(&object("Alert", json!({}), json!([]))), Ready);
+    }
+
+    #[test]
+    fn a_webhook_that_refuses_needs_its_certificate() {
+        let hook = |policy: &str, bundle: &str| {
+            json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+                "webhooks": [{ "name": "validate.test", "failurePolicy": policy,
+                    "clientConfig": { "service": { "name": "w" }, "caBundle": bundle } }] })
+        };
+        waits(&hook("Fail", ""), "validate.test has no caBundle");
+        assert_eq!(readiness(&hook("Ignore", "")), Ready);
+        assert_eq!(readiness(&hook("Fail", "bm90IG9uZQ==")), Ready);
+        let outside = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "webhooks": [{ "name": "a", "clientConfig": { "url": "https://example.test" } }] });
+        assert_eq!(readiness(&outside), Ready);
+    }
+
+    #[test]
+    fn a_stateful_set_and_a_job_have_rules_of_their_own() {
+        let set = |status: Value| json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "spec": { "replicas": 2 }, "status": status });
+        waits(&set(json!({})), "not seen");
+        waits(&set(json!({ "observedGeneration": 1, "readyReplicas": 1 })), "1 of 2 replicas are ready");
+        waits(
+            &set(json!({ "observedGeneration": 1, "readyReplicas": 2, "updatedReplicas": 1 })),
+            "up to date",
+        );
+        assert_eq!(
+            readiness(&set(json!({ "observedGeneration": 1, "readyReplicas": 2, "updatedReplicas": 2 }))),
+            Ready
+        );
+        let job = |conditions: Value| json!({ "apiVersion": "batch/v1", "kind": "Job", "status": { "conditions": conditions } });
+        waits(&job(json!([])), "not finished");
+        fails(
+            &job(json!([{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }])),
+            "Backoff",
+        );
+        assert_eq!(readiness(&job(json!([{ "type": "Complete", "status": "True" }]))), Ready);
     }
 
     #[test]

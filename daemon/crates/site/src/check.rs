@@ -13,7 +13,7 @@ use talos_config::{
     talconfig::{Node, TalConfig},
 };
 
-use crate::{load::Files, model::Site, networks};
+use crate::{handover, load::Files, model::Site, networks};
 
 /// Where Talos answers.
 const MACHINE_API: u16 = 50000;
@@ -50,7 +50,7 @@ pub(crate) fn site(site: &Site, document: &Document, files: &dyn Files, findings
     if !findings.has_errors() {
         findings.extend(site.cluster.check_rendered());
     }
-    handover(site, root.key("handover"), files, findings);
+    handover::check(&site.handover, root.key("handover"), files, findings);
     if site.trust == Trust::Machine {
         let message = "what only the machine says about its switch port is enough for a control-plane config, \
                        which holds every key of the cluster";
@@ -320,55 +320,4 @@ fn firewall(site: &Site, findings: &mut Findings) {
             );
         }
     }
-}
-
-fn handover(site: &Site, place: Place<'_>, files: &dyn Files, findings: &mut Findings) {
-    let mut names: Vec<&str> = Vec::new();
-    for (index, step) in site.handover.iter().enumerate() {
-        let place = place.item(index);
-        if names.contains(&step.name.as_str()) {
-            let finding =
-                place.key("name").error("step-twice", format!("there is another step `{}`", step.name));
-            findings.push(finding.fix("give each step a name of its own"));
-        }
-        names.push(&step.name);
-        for (key, path) in step
-            .release
-            .iter()
-            .flat_map(|release| [("values", release.values.as_ref()), ("git", release.git.as_ref())])
-        {
-            let Some(Err(error)) = path.map(|path| files.read(path)) else { continue };
-            let finding =
-                place.key("release").key(key).error("release-file", format!("it cannot be read: {error}"));
-            findings.push(finding.fix("create the file, or correct the path; it is relative to the site"));
-        }
-        for (index, path) in step.manifests.iter().enumerate() {
-            let place = place.key("manifests").item(index);
-            let name = path.display().to_string();
-            match files.read(path) {
-                Err(error) => {
-                    let finding = place.error("manifest", format!("{name} cannot be read: {error}"));
-                    findings.push(
-                        finding.fix("create the file, or correct the path; it is relative to the site"),
-                    );
-                }
-                Ok(text) => match Document::parse_stream(&name, &text) {
-                    Err(finding) => findings.push(finding),
-                    Ok(documents) => findings.extend(documents.iter().filter_map(manifest)),
-                },
-            }
-        }
-    }
-}
-
-/// A Kubernetes object says what it is.
-fn manifest(document: &Document) -> Option<Finding> {
-    let text = |key: &str| document.root().get(key).and_then(document::Node::text);
-    let name = document.root().get("metadata").and_then(|metadata| metadata.get("name"));
-    let is_list = text("kind").is_some_and(|kind| kind.ends_with("List"));
-    if text("apiVersion").is_some() && text("kind").is_some() && (name.is_some() || is_list) {
-        return None;
-    }
-    let finding = document.place().error("manifest", "this is not a Kubernetes object");
-    Some(finding.fix("it needs `apiVersion`, `kind` and `metadata.name`"))
 }

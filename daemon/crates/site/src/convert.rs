@@ -15,7 +15,8 @@ use talos_config::talconfig::TalConfig;
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{DhcpMode, HandoverStep, LocalBoots, Network, Pool, Site, StepRelease, Switch},
+    handover,
+    model::{DhcpMode, LocalBoots, Network, Pool, Site, Switch},
     slots,
     snmp::{Community, Snmp},
     wire,
@@ -53,8 +54,7 @@ pub(crate) fn site(
         }
     }
     let relays = slots::relays(file.relays, root.key("relays"), findings);
-    let handover =
-        present(file.handover, root.key("handover"), |wire, place| step(wire, place, directory, findings));
+    let handover = handover::steps(file.handover, root.key("handover"), document, directory, findings);
     let kernel_args = kernel_args(file.kernel_args.0.unwrap_or_default(), root.key("kernel-args"), findings);
     let times = file.timing.0.unwrap_or_default();
     let replace_after = times.replace_after.0.map(|span| span.0);
@@ -94,7 +94,7 @@ pub(crate) fn site(
 }
 
 /// Converts the entries of a list that could be read.
-fn present<W, T>(
+pub(crate) fn present<W, T>(
     list: Checked<Vec<Checked<W>>>,
     place: Place<'_>,
     mut convert: impl FnMut(W, Place<'_>) -> T,
@@ -189,52 +189,6 @@ fn switch(wire: wire::Switch, place: Place<'_>, findings: &mut Findings) -> Swit
     }
 }
 
-fn step(wire: wire::Step, place: Place<'_>, directory: &Path, findings: &mut Findings) -> HandoverStep {
-    if !is_label(&wire.name) {
-        let finding =
-            place.key("name").error("step-name", format!("`{}` is not a name for a step", wire.name));
-        findings.push(finding.fix("use lower-case letters, digits and dashes"));
-    }
-    if wire.manifests.is_empty() {
-        let finding = place.error("step-empty", format!("the step `{}` applies nothing", wire.name));
-        findings.push(finding.fix("add `manifests: [handover/FILE.yaml]`"));
-    }
-    let release = wire.release.0.map(|wire| release(wire, place.key("release"), directory, findings));
-    HandoverStep {
-        name: wire.name,
-        manifests: wire.manifests.iter().map(|file| directory.join(file)).collect(),
-        release,
-    }
-}
-
-fn release(
-    wire: wire::StepRelease,
-    place: Place<'_>,
-    directory: &Path,
-    findings: &mut Findings,
-) -> StepRelease {
-    let storage = wire.storage_namespace.unwrap_or_else(|| wire.namespace.clone());
-    for (key, value) in
-        [("name", &wire.name), ("namespace", &wire.namespace), ("storage-namespace", &storage)]
-    {
-        if !is_label(value) {
-            let finding =
-                place.key(key).error("release-name", format!("{value:?} is not a name in Kubernetes"));
-            findings.push(finding.fix("use lower-case letters, digits and dashes"));
-        }
-    }
-    StepRelease {
-        name: wire.name,
-        namespace: wire.namespace,
-        storage_namespace: storage,
-        chart: wire.chart,
-        app_version: wire.app_version.unwrap_or_else(|| wire.version.clone()),
-        version: wire.version,
-        values: wire.values.map(|file| directory.join(file)),
-        git: wire.git.map(|file| directory.join(file)),
-    }
-}
-
 fn local_boots(
     models: Checked<BTreeMap<String, Checked<LocalBoot>>>,
     machines: &Checked<BTreeMap<String, Checked<wire::Machine>>>,
@@ -274,7 +228,7 @@ fn timing(wire: wire::Timing) -> Timing {
     }
 }
 
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')

@@ -8,6 +8,7 @@
 mod check;
 mod convert;
 pub mod edit;
+mod handover;
 mod load;
 mod model;
 mod networks;
@@ -18,8 +19,12 @@ mod slots;
 mod snmp;
 mod wire;
 
+pub use handover::{
+    ConnectFrom, Credentials, FOUNDING, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
+    StepRelease, Sync, SyncMode, Wait,
+};
 pub use load::Files;
-pub use model::{DhcpMode, HandoverStep, ImageSet, LocalBoots, Network, Pool, Site, StepRelease, Switch};
+pub use model::{DhcpMode, ImageSet, LocalBoots, Network, Pool, Site, Switch};
 pub use render::{NodeConfigError, Rendered};
 pub use rules::rules;
 pub use snmp::{Community, Snmp};

@@ -13,7 +13,7 @@ use talos_config::{
     talconfig::{Install, Link, Node, TalConfig},
 };
 
-use crate::snmp::Snmp;
+use crate::{handover::HandoverStep, snmp::Snmp};
 
 /// One cluster on one provisioning network, checked.
 #[derive(Debug, Clone)]
@@ -137,38 +137,6 @@ pub struct ImageSet {
     pub version: String,
     /// of the kernel
     pub architecture: Architecture,
-}
-
-/// One step of the hand-over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandoverStep {
-    /// unique in the site
-    pub name: String,
-    /// the files to apply, in their order
-    pub manifests: Vec<PathBuf>,
-    /// the Helm release that the files were rendered from, for Git to go on with
-    pub release: Option<StepRelease>,
-}
-
-/// A chart that a step stands in for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepRelease {
-    /// the release's name: `cilium`
-    pub name: String,
-    /// where it is installed
-    pub namespace: String,
-    /// where Helm keeps its records
-    pub storage_namespace: String,
-    /// the chart's name
-    pub chart: String,
-    /// the chart's version
-    pub version: String,
-    /// the version of what is in the chart
-    pub app_version: String,
-    /// the values it was rendered with
-    pub values: Option<PathBuf>,
-    /// the file in which Git has the HelmRelease
-    pub git: Option<PathBuf>,
 }
 
 impl Site {

@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use document::Checked;
+use document::{Checked, TextOr};
 use hardware::{LocalBoot, MacAddr, SwitchPort, SystemUuid};
 use ipnet::Ipv4Net;
 use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer, SeqAccess, Visitor},
 };
+
+use crate::handover::wire as handover;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -35,7 +37,7 @@ pub(crate) struct File {
     pub images: Checked<String>,
     pub kernel_args: Checked<Vec<String>>,
     pub local_boot: Checked<BTreeMap<String, Checked<LocalBoot>>>,
-    pub handover: Checked<Vec<Checked<Step>>>,
+    pub handover: Checked<Vec<Checked<TextOr<handover::Step>>>>,
     pub timing: Checked<Timing>,
 }
 
@@ -155,32 +157,6 @@ pub(crate) enum Deploy {
 pub(crate) enum Replace {
     Ask,
     SamePort,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Step {
-    pub name: String,
-    #[serde(default)]
-    pub manifests: Vec<String>,
-    #[serde(default)]
-    pub release: Checked<StepRelease>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct StepRelease {
-    pub name: String,
-    pub namespace: String,
-    #[serde(default)]
-    pub storage_namespace: Option<String>,
-    pub chart: String,
-    pub version: String,
-    #[serde(default)]
-    pub app_version: Option<String>,
-    #[serde(default)]
-    pub values: Option<String>,
-    #[serde(default)]
-    pub git: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

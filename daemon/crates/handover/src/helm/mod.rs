@@ -4,10 +4,14 @@
 //! undone by an uninstall: of a network plugin, that is the end of the cluster. So whatever the hand-over installs in
 //! place of a chart leaves the record that Helm itself would have left, under the name that Git will look for.
 
+mod chart;
 mod names;
 mod record;
 mod stamp;
+mod values;
 
+pub use chart::ChartRef;
 pub use names::{Difference, Identity, NamesError};
 pub use record::{Chart, Record, RecordError, Release, Rendered};
 pub use stamp::{is_stamped, stamp};
+pub use values::unknown_values;

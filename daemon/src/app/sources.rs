@@ -1,0 +1,312 @@
+//! What a step's sources bring: files, folders, downloads, packs, and what the user's `kubectl` and `helm` print.
+//!
+//! Everything is read through [`Files`], also what a program prints: the daemon keeps what was read and starts again
+//! with it, without the programs and without the network.
+
+use std::path::{Path, PathBuf};
+
+use document::{Document, Finding, Findings, Node};
+use handover::{
+    Pack, Step, StepRelease,
+    helm::{self, ChartRef, Identity},
+};
+use serde_json::{Map, Value, json};
+use site::{Files, HandoverStep, Site, Source, Sync};
+
+/// How the paths of what is no file begin.
+pub(super) const KUSTOMIZE: &str = "kustomize:";
+pub(super) const HELM: &str = "helm:";
+
+/// Ends the path that lists a folder.
+pub(super) const LIST: &str = "*";
+
+/// What kustomize looks for.
+pub(super) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// What the sources of a step bring.
+#[derive(Default)]
+pub(super) struct Brought {
+    /// manifests by the names a person knows them by
+    pub(super) texts: Vec<(String, String)>,
+    /// objects that are in no file as they are, with the place they come from
+    pub(super) objects: Vec<(Value, String, u32)>,
+    /// definitions that a chart keeps apart: applied, and no part of the release
+    pub(super) definitions: Vec<(String, String)>,
+    /// the release that a chart or pack stands for
+    pub(super) release: Option<StepRelease>,
+}
+
+/// Reads all sources of a step; `None` when one cannot be had.
+pub(super) fn read(
+    site: &Site,
+    step: &HandoverStep,
+    files: &dyn Files,
+    findings: &mut Findings,
+) -> Option<Brought> {
+    let mut brought = Brought::default();
+    let before = findings.errors();
+    for source in &step.sources {
+        match source {
+            Source::File(path) => match files.read(path) {
+                Ok(text) => brought.texts.push((path.display().to_string(), text)),
+                // the site's own check has told it at its place
+                Err(_) => findings.push(unreadable(step, &source.shown(), "it cannot be read")),
+            },
+            Source::Folder(path) => folder(path, step, files, findings, &mut brought),
+            Source::Url { url, sha256 } => {
+                let path = format!("{url}#sha256={sha256}");
+                match files.read(Path::new(&path)) {
+                    Ok(text) => brought.texts.push((url.clone(), text)),
+                    Err(error) => findings.push(unreadable(step, url, &error.to_string())),
+                }
+            }
+            Source::Pack { file, values } => {
+                let name = file.display().to_string();
+                let text = match files.read(file) {
+                    Ok(text) => text,
+                    Err(error) => {
+                        findings.push(unreadable(step, &name, &error.to_string()));
+                        continue;
+                    }
+                };
+                let pack = Pack::parse(&name, &text).and_then(|pack| {
+                    let objects = pack.with(values).map_err(|problems| {
+                        let at = problems.into_iter().map(|problem| {
+                            step.error("pack-values", problem).fix("`ichord pack show` lists the parameters")
+                        });
+                        at.collect::<Findings>()
+                    })?;
+                    Ok((pack, objects))
+                });
+                match pack {
+                    Ok((pack, objects)) => {
+                        brought.release = pack.release();
+                        let objects = objects.into_iter().map(|(object, line)| (object, name.clone(), line));
+                        brought.objects.extend(objects);
+                    }
+                    Err(faults) => findings.extend(faults.iter().cloned()),
+                }
+            }
+            Source::Helm { release, repositories, chart } => {
+                let chart = Chart { site, step, files, release, repositories, chart: chart.as_deref() };
+                chart.read(findings, &mut brought);
+            }
+        }
+    }
+    (findings.errors() == before).then_some(brought)
+}
+
+fn unreadable(step: &HandoverStep, name: &str, reason: &str) -> Finding {
+    step.error("manifest", format!("{name}: {reason}")).fix("correct it, or take it out of the step")
+}
+
+fn folder(
+    path: &Path,
+    step: &HandoverStep,
+    files: &dyn Files,
+    findings: &mut Findings,
+    brought: &mut Brought,
+) {
+    let shown = path.display().to_string();
+    let names = match files.read(&path.join(LIST)) {
+        Ok(names) => names,
+        Err(error) => return findings.push(unreadable(step, &shown, &error.to_string())),
+    };
+    if names.lines().any(|name| KUSTOMIZATIONS.contains(&name)) {
+        match files.read(Path::new(&format!("{KUSTOMIZE}{shown}"))) {
+            Ok(text) => brought.texts.push((shown, text)),
+            Err(error) => findings.push(unreadable(step, &shown, &error.to_string())),
+        }
+        return;
+    }
+    if names.is_empty() {
+        findings.push(unreadable(step, &shown, "there is no YAML file in it"));
+    }
+    for name in names.lines() {
+        let path = path.join(name);
+        match files.read(&path) {
+            Ok(text) => brought.texts.push((path.display().to_string(), text)),
+            Err(error) => findings.push(unreadable(step, &path.display().to_string(), &error.to_string())),
+        }
+    }
+}
+
+/// A chart and the HelmRelease by which Flux will find it.
+struct Chart<'a> {
+    site: &'a Site,
+    step: &'a HandoverStep,
+    files: &'a dyn Files,
+    release: &'a Path,
+    repositories: &'a [PathBuf],
+    chart: Option<&'a Path>,
+}
+
+impl Chart<'_> {
+    fn read(&self, findings: &mut Findings, brought: &mut Brought) {
+        let Some(documents) = self.documents(self.release, findings) else { return };
+        let mut others: Vec<Value> = documents.iter().map(|document| document.root().to_json()).collect();
+        for path in self.repositories {
+            let Some(documents) = self.documents(path, findings) else { return };
+            others.extend(documents.iter().map(|document| document.root().to_json()));
+        }
+        let is_release =
+            |document: &&Document| document.root().get("kind").and_then(Node::text) == Some("HelmRelease");
+        let Some(document) = documents.iter().find(is_release) else {
+            let name = self.release.display().to_string();
+            let finding = Finding::about_file(name, "release-git", "there is no HelmRelease in it");
+            return findings.push(finding.fix("name the file of the repository that has it"));
+        };
+        let object = document.root().to_json();
+        let place = document.place();
+        let identity = match Identity::resolve(&object) {
+            Ok(identity) => identity,
+            Err(error) => return findings.push(place.error("release-git", error.to_string())),
+        };
+        let chart = match self.chart {
+            Some(path) => ChartRef { name: path.display().to_string(), repository: None, version: None },
+            None => match ChartRef::resolve(&object, &others) {
+                Ok(chart) => chart,
+                Err(message) => {
+                    let finding = place.key("spec").error("release-chart", message);
+                    return findings.push(
+                        finding.fix("add the file of the repository to `repositories:`, or name a `chart:`"),
+                    );
+                }
+            },
+        };
+        if !object["spec"]["valuesFrom"].is_null() {
+            let message = "values from ConfigMaps and Secrets of the cluster are not there yet";
+            let finding = place.key("spec").name("valuesFrom").error("release-values", message);
+            return findings.push(finding.fix("write them under `values`"));
+        }
+        let values = match &object["spec"]["values"] {
+            Value::Object(values) => values.clone(),
+            _ => Map::new(),
+        };
+        let Some(description) = self.helm("chart", &chart, None, findings) else { return };
+        let Some(defaults) = self.helm("values", &chart, None, findings) else { return };
+        let (description, defaults) = (mapping(&description), mapping(&defaults));
+        let unknown = helm::unknown_values(place.key("spec").key("values"), &defaults, &description);
+        let wrong = !unknown.is_empty();
+        findings.extend(unknown);
+        if wrong {
+            return;
+        }
+        let rendered = (&identity, &values);
+        let Some(text) = self.helm("template", &chart, Some(rendered), findings) else { return };
+        let Some(definitions) = self.helm("crds", &chart, None, findings) else { return };
+        let name = format!("{} rendered by helm", self.release.display());
+        brought.texts.push((name.clone(), text));
+        if !definitions.trim().is_empty() {
+            brought.definitions.push((name, definitions));
+        }
+        brought.release = Some(StepRelease { identity, chart: helm::Chart::described(&description), values });
+    }
+
+    fn documents(&self, path: &Path, findings: &mut Findings) -> Option<Vec<Document>> {
+        let name = path.display().to_string();
+        match self.files.read(path) {
+            Ok(text) => Document::parse_stream(&name, &text).map_err(|finding| findings.push(finding)).ok(),
+            Err(error) => {
+                findings.push(unreadable(self.step, &name, &error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// What helm prints: of a chart (`chart`, `values`, `crds`), or as the release (`template`).
+    fn helm(
+        &self,
+        what: &str,
+        chart: &ChartRef,
+        rendered: Option<(&Identity, &Map<String, Value>)>,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let mut arguments = match rendered {
+            Some((identity, _)) => {
+                let kubernetes = self.site.cluster().kubernetes.to_string();
+                let kubernetes = format!("v{}", kubernetes.trim_start_matches('v'));
+                let mut arguments = vec!["template".to_owned(), identity.name.clone(), chart.name.clone()];
+                arguments.extend(["--namespace".to_owned(), identity.namespace.clone()]);
+                arguments.extend([
+                    "--kube-version".to_owned(),
+                    kubernetes,
+                    "--values".to_owned(),
+                    "-".to_owned(),
+                ]);
+                arguments
+            }
+            None => vec!["show".to_owned(), what.to_owned(), chart.name.clone()],
+        };
+        for (option, value) in [("--repo", &chart.repository), ("--version", &chart.version)] {
+            arguments.extend(value.iter().flat_map(|value| [option.to_owned(), value.clone()]));
+        }
+        let values = rendered.map(|(_, values)| values);
+        let path = format!("{HELM}{}", json!({ "arguments": arguments, "values": values }));
+        match self.files.read(Path::new(&path)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let what = format!("{}: {}", self.release.display(), error);
+                findings.push(self.step.error("release-helm", what).fix(
+                    "see that `helm` of 3.17 or later is installed and reaches the chart, or freeze it with `ichord pack build`",
+                ));
+                None
+            }
+        }
+    }
+}
+
+/// A mapping in YAML that a program printed; empty where it is none.
+fn mapping(text: &str) -> Value {
+    let documents = Document::parse_stream("helm", text).unwrap_or_default();
+    documents.first().map_or_else(|| json!({}), |document| document.root().to_json())
+}
+
+/// A clone of the repository that Flux will read may bring another Flux than the hand-over does.
+pub(super) fn checkout(
+    sync: &Sync,
+    checkout: &Path,
+    step: &HandoverStep,
+    files: &dyn Files,
+    findings: &mut Findings,
+) {
+    let folder = checkout.join(sync.path.trim_start_matches("./"));
+    let kustomization = KUSTOMIZATIONS.iter().find_map(|name| files.read(&folder.join(name)).ok());
+    // without a kustomization Flux takes every file below the path
+    if kustomization.is_some_and(|text| !text.contains("flux-system")) {
+        return;
+    }
+    let path = folder.join("flux-system/gotk-components.yaml");
+    let Ok(text) = files.read(&path) else { return };
+    let version = handover::gotk_version(&text).unwrap_or("another version");
+    let message =
+        format!("{} makes Flux install itself as {version} once it reads the repository", path.display());
+    let finding = step.error("flux-version", message);
+    findings.push(match sync.mode {
+        site::SyncMode::Manifests => finding.warning().fix("install the same version in the step flux"),
+        site::SyncMode::Operator { .. } => {
+            finding.fix("remove it from the repository: the operator installs Flux")
+        }
+    });
+}
+
+/// A step's objects, for a pack.
+pub(crate) fn frozen(
+    site: &Site,
+    name: &str,
+    files: &dyn Files,
+) -> Result<(Step, Option<StepRelease>), Findings> {
+    let mut findings = Findings::new();
+    let Some(wanted) = site.handover().iter().find(|step| step.name == name) else {
+        let names: Vec<&str> = site.handover().iter().map(|step| step.name.as_str()).collect();
+        let message = format!("the site has no step {name}; its steps are {}", names.join(", "));
+        return Err(Finding::about_file(site.directory().display().to_string(), "step-needs", message).into());
+    };
+    let Some(brought) = read(site, wanted, files, &mut findings) else { return Err(findings) };
+    let texts: Vec<_> = brought.texts.into_iter().chain(brought.definitions).collect();
+    let mut step = Step::parse(name, &texts)?;
+    for (object, file, line) in brought.objects {
+        step.add(object, &file, line)?;
+    }
+    Ok((step, brought.release))
+}
