@@ -122,6 +122,7 @@ impl<G: Guards> Simulation<G> {
     }
 
     pub(crate) fn befall(&mut self, mishap: Mishap) -> Result<(), Violation> {
+        self.tell(|| format!("befalls {mishap:?}"));
         match mishap {
             Mishap::MovedCable { slot, to } => {
                 let (label, node) = (self.label(slot), self.name(to));

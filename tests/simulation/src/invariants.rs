@@ -118,7 +118,7 @@ pub enum Violation {
 /// One machine, one slot.
 pub(crate) fn one_slot_each<G: Guards>(core: &Core<G>, nodes: &[NodeName]) -> Option<Violation> {
     let claims: Vec<_> =
-        nodes.iter().filter_map(|name| Some((name, core.node(name)?.claim()?.machine.clone()))).collect();
+        nodes.iter().filter_map(|name| Some((name, &core.node(name)?.claim()?.machine))).collect();
     for (index, (name, machine)) in claims.iter().enumerate() {
         for (other, second) in claims.iter().skip(index + 1) {
             if machine.is_same_as(second) {

@@ -10,6 +10,7 @@ mod config;
 mod faults;
 mod invariants;
 mod ledger;
+mod many;
 mod mutant;
 mod person;
 mod random;
@@ -21,6 +22,7 @@ mod world;
 
 pub use faults::Faults;
 pub use invariants::Violation;
+pub use many::{many, seeds};
 pub use mutant::Without;
 pub use run::{Outcome, Simulation};
 pub use scenario::{Mishap, Scenario};

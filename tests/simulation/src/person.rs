@@ -86,6 +86,7 @@ impl<G: Guards> Simulation<G> {
 
     fn mend(&mut self, mishap: Mishap) -> Result<(), Violation> {
         let now = self.now;
+        self.tell(|| format!("a person mends {mishap:?}"));
         match mishap {
             Mishap::StrangerInPlace { .. } => self.world.power_off("a-stranger", now),
             Mishap::TakenVirtualAddress => self.world.power_off("a-foreigner", now),

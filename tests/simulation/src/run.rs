@@ -94,10 +94,14 @@ pub struct Simulation<G = Strict> {
     questions: BTreeMap<RequestId, String>,
     requests: u64,
     pub(crate) next_round: u64,
+    /// the core has decided something since the last check
+    pub(crate) moved: bool,
     pub(crate) arrived: BTreeMap<String, u32>,
     /// when each mishap was last spoken of
     pub(crate) named: BTreeMap<usize, u64>,
     pub(crate) outcome: Outcome,
+    /// what happens is written down
+    story: Option<Vec<String>>,
 }
 
 impl Simulation {
@@ -142,9 +146,11 @@ impl<G: Guards> Simulation<G> {
             questions: BTreeMap::new(),
             requests: 0,
             next_round,
+            moved: false,
             arrived: BTreeMap::new(),
             named: BTreeMap::new(),
             outcome: Outcome::default(),
+            story: None,
         };
         if simulation.scenario.policy == DeployPolicy::Auto {
             simulation.ledger.granted = simulation.names.iter().cloned().collect();
@@ -155,6 +161,25 @@ impl<G: Guards> Simulation<G> {
 
     /// Runs to the end.
     pub fn run(mut self) -> Result<Outcome, Violation> {
+        self.go()
+    }
+
+    /// The same, with what happened on the way.
+    pub fn told(mut self) -> (Vec<String>, Result<Outcome, Violation>) {
+        self.story = Some(Vec::new());
+        let outcome = self.go();
+        (self.story.unwrap_or_default(), outcome)
+    }
+
+    /// Writes down what happens, where somebody wants to know.
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        let at = self.now;
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:>9.3} {}", at as f64 / 1000.0, line()));
+        }
+    }
+
+    fn go(&mut self) -> Result<Outcome, Violation> {
         self.hear(Event::Tick)?;
         let (earliest, latest) = self.window();
         while self.now < latest {
@@ -175,7 +200,7 @@ impl<G: Guards> Simulation<G> {
             self.outcome.bootstraps_accepted += counters.bootstraps_accepted;
             self.outcome.clusters += counters.bootstraps;
         }
-        Ok(self.outcome)
+        Ok(self.outcome.clone())
     }
 
     /// From when on the run may end, and when it must have come to rest.
@@ -252,6 +277,7 @@ impl<G: Guards> Simulation<G> {
             Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
             // what is on its way when its sender dies can still arrive, long after
             Due::Meet { effect, .. } => {
+                self.tell(|| format!("arrives after its sender's death: {effect:?}"));
                 self.world.carry_out(&effect, &self.ledger, self.now)?;
             }
             Due::Ask { label, attempt } => self.ask(label, attempt)?,
@@ -285,6 +311,7 @@ impl<G: Guards> Simulation<G> {
     }
 
     fn happened(&mut self, label: String, happening: &Happening) {
+        self.tell(|| format!("{label}: {happening:?}"));
         match happening {
             Happening::AsksTheNetwork { attempt } => {
                 let delay = self.random.between(1, 50);
@@ -341,6 +368,9 @@ impl<G: Guards> Simulation<G> {
     /// The daemon hears an event: step, then act on the outputs one by one; between any two it may die.
     pub(crate) fn hear(&mut self, event: Event) -> Result<(), Violation> {
         self.overhear(&event);
+        if let Event::PermitGranted { .. } | Event::Ordered { .. } = &event {
+            self.tell(|| format!("a person: {event:?}"));
+        }
         let clock = self.clock();
         let outputs = self.core.step(event, Time(clock));
         if let Some(violation) = invariants::order(&outputs) {
@@ -366,8 +396,11 @@ impl<G: Guards> Simulation<G> {
 
     /// Whatever leaves must follow from the store alone.
     fn start(&mut self, effect: Effect) -> Result<(), Violation> {
-        let stored = Stored { nodes: &self.stored, cluster: self.stored_cluster.as_ref() };
+        if !matches!(effect, Effect::Observe { .. }) {
+            self.tell(|| format!("starts {effect:?}"));
+        }
         let clock = self.clock();
+        let stored = Stored { nodes: &self.stored, cluster: self.stored_cluster.as_ref() };
         self.ledger.starts(&effect, &stored, &self.world, &self.plan, clock)?;
         if let Effect::AnswerBoot { request, answer } = &effect {
             if let Some(label) = self.questions.remove(request) {
@@ -400,6 +433,9 @@ impl<G: Guards> Simulation<G> {
             return Ok(());
         }
         let event = self.world.carry_out(effect, &self.ledger, self.now)?;
+        if !matches!(effect, Effect::Observe { .. }) {
+            self.tell(|| format!("it came to {event:?}"));
+        }
         let event =
             if self.strikes(self.faults.lost_reply) { effect.broken("connection reset") } else { event };
         let delay = if self.strikes(self.faults.slow_reply) {
@@ -428,6 +464,7 @@ impl<G: Guards> Simulation<G> {
     /// The process is gone; what is left is the store.
     pub(crate) fn crash(&mut self) -> Result<(), Violation> {
         self.outcome.crashes += 1;
+        self.tell(|| "the daemon dies".to_owned());
         self.end_connections()?;
         self.life += 1;
         self.now += self.random.between(10, 1000);
@@ -461,6 +498,7 @@ impl<G: Guards> Simulation<G> {
             if self.strikes(self.faults.late_request) {
                 self.due.insert(at, due);
             } else if self.random.one_in(2) {
+                self.tell(|| format!("arrives at its sender's death: {effect:?}"));
                 self.world.carry_out(effect, &self.ledger, self.now)?;
             }
         }

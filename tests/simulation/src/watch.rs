@@ -44,6 +44,7 @@ impl<G: Guards> Simulation<G> {
 
     pub(crate) fn persist(&mut self, writes: Vec<Write>, notes: &[Note]) -> Result<(), Violation> {
         self.records.is_older = false;
+        self.moved = true;
         for write in writes {
             if let Some(name) = write.key.strip_prefix("node/") {
                 let name = NodeName(name.to_owned());
@@ -64,6 +65,7 @@ impl<G: Guards> Simulation<G> {
             }
         }
         for note in notes {
+            self.tell(|| format!("  {}: {} {:?}", note.subject, note.what, note.evidence));
             if let Some(arrow) = invariants::declared(&note.what)? {
                 self.outcome.arrows.insert(arrow);
             }
@@ -124,8 +126,9 @@ impl<G: Guards> Simulation<G> {
                 }
             };
         }
+        let moved = std::mem::take(&mut self.moved);
         let found = [
-            invariants::one_slot_each(&self.core, &self.names),
+            moved.then(|| invariants::one_slot_each(&self.core, &self.names)).flatten(),
             invariants::one_cluster(&self.world.rack),
             invariants::installed_once(&self.world.rack, &self.arrived),
         ];

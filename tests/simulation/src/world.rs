@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) used: BTreeSet<String>,
     seed: u64,
     plan: ClusterPlan,
+    /// how our CA is named
+    ours: String,
     /// machines whose API server answers
     api_servers: BTreeSet<String>,
 }
@@ -56,6 +58,7 @@ impl World {
             used: BTreeSet::new(),
             seed,
             plan,
+            ours: fingerprint(OUR_CA),
             api_servers: BTreeSet::new(),
         };
         let names: Vec<NodeName> = world.plan.nodes.keys().cloned().collect();
@@ -130,12 +133,12 @@ impl World {
 
     /// Machines of our CA with etcd data that answer.
     pub(crate) fn ours_with_data(&self) -> impl Iterator<Item = &str> {
-        let ours = fingerprint(OUR_CA);
+        let ours = ServerIdentity::Issued { ca: self.ours.clone() };
         self.rack
             .machines
             .iter()
             .filter(move |(label, machine)| {
-                let issued = machine.server_identity() == ServerIdentity::Issued { ca: ours.clone() };
+                let issued = machine.server_identity() == ours;
                 let data = machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some());
                 issued && data && !self.rack.unplugged.contains(*label)
             })
@@ -290,7 +293,7 @@ impl World {
                 let is_meant = |machine: &&mut model::Machine| machine.boot_id() == Some(boot_id.as_str());
                 let answer = match self.rack.at(address).filter(is_meant) {
                     Some(_) => {
-                        self.call(address, &Caller::admin(&fingerprint(OUR_CA)), Request::Bootstrap, now)
+                        self.call(address, &Caller::admin(&self.ours.clone()), Request::Bootstrap, now)
                     }
                     None => {
                         let message = "another boot answers there, or none".into();
@@ -345,7 +348,7 @@ impl World {
                 ServerIdentity::Maintenance { fingerprint } => {
                     return Observation::Maintenance { address, fingerprint, boot_id, inventory, contents };
                 }
-                ServerIdentity::Issued { ca } if ca == fingerprint(OUR_CA) => {
+                ServerIdentity::Issued { ca } if ca == self.ours => {
                     let admin = Caller::admin(&ca);
                     let stage = stage(machine, &admin, now);
                     let etcd = etcd(machine, &admin, now);

@@ -1,23 +1,15 @@
 //! Many worlds, each from one seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use std::{ops::Range, path::Path};
 
 use lifecycle::{Guard, Strict};
-use simulation::{Faults, Mishap, Outcome, Scenario, Simulation, Violation, Without};
+use simulation::{Faults, Mishap, Outcome, Scenario, Simulation, Violation, Without, many};
 
-/// How many seeds; `ICHORD_SEEDS=100000` for the long run.
-fn seeds() -> u64 {
-    std::env::var("ICHORD_SEEDS").ok().map_or(2000, |text| text.parse().expect("ICHORD_SEEDS is a number"))
-}
-
-/// On how many threads.
-fn threads() -> usize {
-    thread::available_parallelism().map_or(1, Into::into)
+/// Which seeds; `ICHORD_SEEDS=100000` for the long run, `ICHORD_SEEDS=FROM..TO` for a part of it.
+fn seeds() -> Range<u64> {
+    let text = std::env::var("ICHORD_SEEDS").unwrap_or_else(|_| "2000".to_owned());
+    simulation::seeds(&text).expect("ICHORD_SEEDS is a number, or FROM..TO")
 }
 
 fn run(control_planes: u8, workers: u8, faults: Faults, seed: u64) -> Outcome {
@@ -38,7 +30,7 @@ fn when_nothing_fails_one_bootstrap_is_called_and_nobody_dies() {
 #[test]
 fn a_crash_alone_never_costs_a_second_bootstrap_call() {
     let faults = Faults { crash: 15, until: 60_000, ..Faults::none() };
-    for seed in 0..seeds() / 20 {
+    for seed in seeds().step_by(20) {
         assert_eq!(run(3, 0, faults, seed).bootstraps_accepted, 1, "seed {seed}");
     }
 }
@@ -53,21 +45,7 @@ fn the_same_seed_makes_the_same_run() {
 /// Whatever befalls a site: no promise is broken, and the run ends ready, or in a state that says why not.
 #[test]
 fn every_seed_keeps_every_promise() {
-    let next = AtomicU64::new(0);
-    let results: Vec<(u64, Result<Outcome, Violation>)> = thread::scope(|scope| {
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds() {
-                    return done;
-                }
-                done.push((seed, Simulation::of(seed).run()));
-            }
-        };
-        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
+    let results: Vec<(u64, Result<Outcome, Violation>)> = many(seeds(), |seed| Simulation::of(seed).run());
     let broken = results.iter().filter_map(|(seed, result)| Some((seed, result.as_ref().err()?)));
     let broken: Vec<String> = broken
         .map(|(seed, violation)| format!("seed {seed}: {violation:?} in {:?}", Scenario::of(*seed)))
@@ -77,7 +55,7 @@ fn every_seed_keeps_every_promise() {
     let crashes: u32 = outcomes.iter().map(|outcome| outcome.crashes).sum();
     let power_losses: u32 = outcomes.iter().map(|outcome| outcome.power_losses).sum();
     let ready = outcomes.iter().filter(|outcome| outcome.is_ready).count();
-    println!("{} seeds: {ready} ready, {crashes} crashes, {power_losses} power losses", seeds());
+    println!("{:?} seeds: {ready} ready, {crashes} crashes, {power_losses} power losses", seeds());
     assert!(crashes > 0 && power_losses > 0, "the faults never struck: this test proves nothing");
     assert!(ready > outcomes.len() / 2, "most runs end ready");
 }
@@ -93,24 +71,16 @@ const WITHIN: u64 = 2000;
 #[test]
 fn a_core_without_one_of_its_guards_is_caught() {
     let guards: Vec<Guard> = Guard::ALL.into_iter().filter(|guard| !RARE.contains(guard)).collect();
-    let next = AtomicU64::new(0);
-    let found: Vec<(Guard, Option<(u64, Violation)>)> = thread::scope(|scope| {
-        let work = || {
-            let mut found = Vec::new();
-            loop {
-                let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
-                let Some(&guard) = guards.get(index) else { return found };
-                let caught = (0..WITHIN).find_map(|seed| {
-                    let run = Simulation::new(Scenario::of(seed), Without(guard), seed).run();
-                    let violation = run.err()?;
-                    Simulation::of(seed).run().is_ok().then_some((seed, violation))
-                });
-                found.push((guard, caught));
-            }
-        };
-        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    let found = many(0..guards.len() as u64, |index| {
+        let guard = guards[usize::try_from(index).unwrap()];
+        let caught = (0..WITHIN).find_map(|seed| {
+            let run = Simulation::new(Scenario::of(seed), Without(guard), seed).run();
+            let violation = run.err()?;
+            Simulation::of(seed).run().is_ok().then_some((seed, violation))
+        });
+        (guard, caught)
     });
+    let found: Vec<(Guard, Option<(u64, Violation)>)> = found.into_iter().map(|(_, found)| found).collect();
     for (guard, caught) in &found {
         if let Some((seed, violation)) = caught {
             let mut words = format!("{violation:?}");

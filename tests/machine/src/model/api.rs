@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    config::{Config, Role, fingerprint},
+    config::{Config, Role},
     etcd::DataDirectory,
     exchange::PeerCall,
     machine::{Machine, State},
@@ -26,7 +26,7 @@ impl Machine {
         let answer = match &self.state {
             State::Maintenance { .. } => self.call_maintenance(request, now),
             State::Configured(node) if node.apid => {
-                let roles = roles_of(caller, &fingerprint(&node.config.os_ca.certificate))?;
+                let roles = roles_of(caller, &node.config.os_ca.fingerprint)?;
                 if !allowed(&request, &roles) {
                     return Err(Status::not_authorized());
                 }

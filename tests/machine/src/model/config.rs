@@ -32,6 +32,8 @@ pub enum Role {
 pub struct Authority {
     /// the certificate
     pub certificate: String,
+    /// the certificate's [`fingerprint`]
+    pub fingerprint: String,
     /// the key; workers do not get it
     pub key: Option<String>,
 }
@@ -110,7 +112,8 @@ fn authority(main: &Value, pointer: &str) -> Option<Authority> {
         String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok()
     };
     let certificate = decoded("crt").filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"))?;
-    Some(Authority { certificate, key: decoded("key").filter(|pem| pem.contains("PRIVATE KEY-----")) })
+    let key = decoded("key").filter(|pem| pem.contains("PRIVATE KEY-----"));
+    Some(Authority { fingerprint: fingerprint(&certificate), certificate, key })
 }
 
 impl Config {

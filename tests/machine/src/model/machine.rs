@@ -302,7 +302,7 @@ impl Machine {
                 ServerIdentity::Maintenance { fingerprint: fingerprint.clone() }
             }
             State::Configured(node) if node.apid => {
-                ServerIdentity::Issued { ca: super::config::fingerprint(&node.config.os_ca.certificate) }
+                ServerIdentity::Issued { ca: node.config.os_ca.fingerprint.clone() }
             }
             _ => ServerIdentity::Closed,
         }
@@ -353,6 +353,13 @@ impl Machine {
             _ => Vec::new(),
         };
         self.address().into_iter().chain(held).collect()
+    }
+
+    /// Whether this address reaches this machine now.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.os().is_some()
+            && (self.address() == Some(address)
+                || matches!(&self.state, State::Configured(node) if node.held.contains(&address)))
     }
 
     /// When [`Machine::advance`] has something to do.

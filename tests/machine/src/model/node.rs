@@ -107,17 +107,17 @@ impl Node {
         data.cluster.leader(|id| id == data.me || heard.get(&id).is_some_and(|at| at + 5 * heartbeat >= now))
     }
 
-    /// Extension services of the running image, without the `ext-` prefix, and whether each runs: one that
-    /// needs a document waits for it (§8.1).
+    /// Extension services of the running image, and whether each runs: one that needs a document waits for it (§8.1).
     pub(crate) fn extension_services(&self) -> Vec<(&'static str, bool)> {
-        let short = |extension: &String| extension.trim_start_matches("siderolabs/").to_owned();
-        let extensions: BTreeSet<String> = self.os.extensions.iter().map(short).collect();
+        let has = |name: &str| {
+            self.os.extensions.iter().any(|extension| extension.trim_start_matches("siderolabs/") == name)
+        };
         let mut services = Vec::new();
-        if extensions.contains("iscsi-tools") {
-            services.extend([("iscsid", self.cri), ("tgtd", self.cri)]);
+        if has("iscsi-tools") {
+            services.extend([("ext-iscsid", self.cri), ("ext-tgtd", self.cri)]);
         }
-        if extensions.contains("lldpd") {
-            services.push(("lldpd", self.cri && self.config.extension_services.contains("lldpd")));
+        if has("lldpd") {
+            services.push(("ext-lldpd", self.cri && self.config.extension_services.contains("lldpd")));
         }
         services
     }
@@ -337,7 +337,7 @@ impl Machine {
             let delay = self.pace.api_server;
             self.node_after(now, delay, Timer::ApiServer);
         }
-        let (running, ready) = (self.unstarted(now).is_empty(), self.unmet_conditions(now).is_empty());
+        let (running, ready) = (self.all_started(now), self.is_ready(now));
         let Some(node) = self.node_mut() else {
             return;
         };
@@ -397,7 +397,7 @@ impl Machine {
 
     /// The interface names on which ext-lldpd sends LLDP now, empty while the service does not run (§8.1).
     pub fn lldp_links(&self) -> Vec<String> {
-        let runs = self.node().is_some_and(|node| node.extension_services().contains(&("lldpd", true)));
+        let runs = self.node().is_some_and(|node| node.extension_services().contains(&("ext-lldpd", true)));
         let covered = |name: &str| ["eth", "enp", "ens", "eno"].iter().any(|prefix| name.starts_with(prefix));
         let links = self.hardware.links.iter().filter(|link| runs && covered(&link.name));
         links.map(|link| link.name.clone()).collect()

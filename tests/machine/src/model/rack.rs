@@ -22,16 +22,14 @@ pub struct Rack {
 impl Rack {
     /// The machine that answers at this address.
     pub fn at(&mut self, address: IpAddr) -> Option<&mut Machine> {
-        self.name_at(address).and_then(|name| self.machines.get_mut(&name))
+        let plugged = self.machines.iter_mut().filter(|(name, _)| !self.unplugged.contains(*name));
+        plugged.map(|(_, machine)| machine).find(|machine| machine.has_address(address))
     }
 
     /// The name of the machine that answers at this address.
     pub fn name_at(&self, address: IpAddr) -> Option<String> {
         let plugged = self.machines.iter().filter(|(name, _)| !self.unplugged.contains(*name));
-        plugged
-            .filter(|(_, machine)| machine.addresses().contains(&address))
-            .map(|(name, _)| name.clone())
-            .next()
+        plugged.filter(|(_, machine)| machine.has_address(address)).map(|(name, _)| name.clone()).next()
     }
 
     /// When something is due.
@@ -61,11 +59,13 @@ impl Rack {
     }
 
     fn deliver(&mut self, name: &str, ticket: u64, to: IpAddr, call: PeerCall, now: u64) {
-        let authority = |machine: &Machine| machine.config().map(|config| config.os_ca.certificate.clone());
+        let authority = |machine: &Machine| machine.config().map(|config| config.os_ca.fingerprint.clone());
         let ours = self.machines.get(name).and_then(authority);
         let reached = if self.unplugged.contains(name) { None } else { self.at(to) };
         // machines of two clusters do not accept each other's certificates
-        let reached = reached.filter(|machine| authority(machine) == ours);
+        let reached = reached.filter(|machine| {
+            machine.config().map(|config| config.os_ca.fingerprint.as_str()) == ours.as_deref()
+        });
         let result = reached.map_or(Err(PeerRefusal::Unreachable), |machine| machine.peer(call, now));
         if let Some(machine) = self.machines.get_mut(name) {
             machine.peer_answer(ticket, result, now);

@@ -2,79 +2,121 @@
 
 use super::{config::Role, machine::Machine, node::Etcd, request::Service};
 
-fn service(id: &str, state: &str, healthy: Option<bool>, message: &str) -> Service {
-    Service { id: id.to_owned(), state: state.to_owned(), healthy, message: message.to_owned() }
+/// A service as it is told. A machine looks at its services whenever anything happens, so no text is copied here.
+struct Told<'a> {
+    id: &'static str,
+    state: &'static str,
+    healthy: Option<bool>,
+    message: &'a str,
+}
+
+fn told<'a>(id: &'static str, state: &'static str, healthy: Option<bool>, message: &'a str) -> Told<'a> {
+    Told { id, state, healthy, message }
 }
 
 /// A service of Talos's own that is up when its cause is.
-fn plain(id: &str, up: bool) -> Service {
+fn plain(id: &'static str, up: bool) -> Told<'static> {
     if up {
-        service(id, "Running", Some(true), "Health check successful")
+        told(id, "Running", Some(true), "Health check successful")
     } else {
-        service(id, "Waiting", None, "Waiting for service \"cri\" to be \"up\"")
+        told(id, "Waiting", None, "Waiting for service \"cri\" to be \"up\"")
+    }
+}
+
+impl Told<'_> {
+    /// It does not keep the boot sequence from ending.
+    fn is_started(&self) -> bool {
+        self.state == "Running" && (self.healthy == Some(true) || self.id.starts_with("ext-"))
+    }
+
+    /// What MachineStatus says of it.
+    fn problem(&self) -> Option<&'static str> {
+        match (self.state, self.healthy) {
+            ("Running", Some(false)) => Some("not healthy"),
+            ("Running", _) => None,
+            _ => Some("not running"),
+        }
     }
 }
 
 impl Machine {
     /// ServiceList, by id.
     pub(crate) fn services(&self, now: u64) -> Vec<Service> {
-        let Some(node) = self.node() else {
-            return ["apid", "containerd", "machined", "udevd"].iter().map(|id| plain(id, true)).collect();
-        };
-        let control_plane = node.config.role == Role::ControlPlane;
-        let mut services = vec![
-            plain("apid", node.apid),
-            plain("auditd", true),
-            plain("containerd", true),
-            plain("cri", node.cri),
-            plain("dashboard", true),
-        ];
-        if control_plane {
-            services.push(self.etcd_service(now));
-        }
-        for (name, runs) in node.extension_services() {
-            let id = format!("ext-{name}");
-            services.push(if runs {
-                service(&id, "Running", None, "Started task")
-            } else {
-                service(&id, "Waiting", None, "Waiting for extension service config")
-            });
-        }
-        services.extend([plain("kubelet", node.cri), plain("machined", true), plain("syslogd", true)]);
-        if control_plane {
-            services.push(plain("trustd", node.apid));
-        }
-        services.push(plain("udevd", true));
+        let mut services = Vec::new();
+        self.each_service(now, &mut |Told { id, state, healthy, message }: Told<'_>| {
+            services.push(Service { id: id.into(), state: state.into(), healthy, message: message.into() });
+        });
         services
     }
 
-    fn etcd_service(&self, now: u64) -> Service {
+    /// Every service by id.
+    fn each_service(&self, now: u64, look: &mut dyn FnMut(Told<'_>)) {
+        let Some(node) = self.node() else {
+            ["apid", "containerd", "machined", "udevd"].iter().for_each(|id| look(plain(id, true)));
+            return;
+        };
+        let control_plane = node.config.role == Role::ControlPlane;
+        look(plain("apid", node.apid));
+        look(plain("auditd", true));
+        look(plain("containerd", true));
+        look(plain("cri", node.cri));
+        look(plain("dashboard", true));
+        if control_plane {
+            look(self.etcd_service(now));
+        }
+        for (id, runs) in node.extension_services() {
+            look(if runs {
+                told(id, "Running", None, "Started task")
+            } else {
+                told(id, "Waiting", None, "Waiting for extension service config")
+            });
+        }
+        look(plain("kubelet", node.cri));
+        look(plain("machined", true));
+        look(plain("syslogd", true));
+        if control_plane {
+            look(plain("trustd", node.apid));
+        }
+        look(plain("udevd", true));
+    }
+
+    fn etcd_service(&self, now: u64) -> Told<'_> {
         match self.node().map(|node| &node.etcd) {
             Some(Etcd::Preparing { bootstrap: false }) => {
-                service("etcd", "Preparing", None, "Running pre state")
+                told("etcd", "Preparing", None, "Running pre state")
             }
             Some(Etcd::Preparing { bootstrap: true }) => {
-                service("etcd", "Preparing", None, "Creating service runner")
+                told("etcd", "Preparing", None, "Creating service runner")
             }
-            Some(Etcd::Starting { .. }) => service("etcd", "Running", None, "Started task"),
+            Some(Etcd::Starting { .. }) => told("etcd", "Running", None, "Started task"),
             Some(Etcd::Running { .. }) => {
                 let healthy = self.etcd_is_healthy(now);
                 let message = if healthy { "Health check successful" } else { "context deadline exceeded" };
-                service("etcd", "Running", Some(healthy), message)
+                told("etcd", "Running", Some(healthy), message)
             }
-            Some(Etcd::Failed { reason }) => service("etcd", "Failed", Some(false), reason),
+            Some(Etcd::Failed { reason }) => told("etcd", "Failed", Some(false), reason),
             Some(Etcd::Waiting | Etcd::Absent) | None => {
-                service("etcd", "Waiting", None, "Waiting for service \"cri\" to be \"up\", time sync")
+                told("etcd", "Waiting", None, "Waiting for service \"cri\" to be \"up\", time sync")
             }
         }
     }
 
-    /// Services that keep the boot sequence from ending.
-    pub(crate) fn unstarted(&self, now: u64) -> Vec<String> {
-        let up = |service: &Service| {
-            service.state == "Running" && (service.healthy == Some(true) || service.id.starts_with("ext-"))
-        };
-        self.services(now).into_iter().filter(|service| !up(service)).map(|service| service.id).collect()
+    /// Whether no service keeps the boot sequence from ending.
+    pub(crate) fn all_started(&self, now: u64) -> bool {
+        let mut all = true;
+        self.each_service(now, &mut |service| all &= service.is_started());
+        all
+    }
+
+    /// Whether MachineStatus has no unmet condition.
+    pub(crate) fn is_ready(&self, now: u64) -> bool {
+        let Some(node) = self.node() else { return true };
+        let api_server = node.api_server || node.config.role != Role::ControlPlane;
+        let mut ready = node.time_synced && node.node_ready && api_server;
+        if ready {
+            self.each_service(now, &mut |service| ready &= service.problem().is_none());
+        }
+        ready
     }
 
     /// MachineStatus's unmet conditions: name and reason (§9.6, §9.7).
@@ -86,12 +128,10 @@ impl Machine {
         if !node.time_synced {
             unmet.push(("time", "time is not synced".to_owned()));
         }
-        let problem = |service: Service| match (service.state.as_str(), service.healthy) {
-            ("Running", Some(false)) => Some(format!("{} not healthy", service.id)),
-            ("Running", _) => None,
-            _ => Some(format!("{} not running", service.id)),
-        };
-        let problems: Vec<String> = self.services(now).into_iter().filter_map(problem).collect();
+        let mut problems = Vec::new();
+        self.each_service(now, &mut |service| {
+            problems.extend(service.problem().map(|problem| format!("{} {problem}", service.id)));
+        });
         if !problems.is_empty() {
             unmet.push(("services", problems.join(", ")));
         }

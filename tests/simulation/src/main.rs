@@ -1,0 +1,40 @@
+//! `simulation SEED` tells the story of one world, `simulation FROM..TO` runs many and names those that break a
+//! promise as they are found.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // it is a command
+
+use std::process::ExitCode;
+
+use simulation::{Scenario, Simulation, many, seeds};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [word] = words.as_slice() else {
+        eprintln!("usage: simulation SEED | FROM..TO");
+        return ExitCode::from(2);
+    };
+    if let Ok(seed) = word.parse() {
+        let (story, outcome) = Simulation::of(seed).told();
+        println!("{:?}", Scenario::of(seed));
+        story.iter().for_each(|line| println!("{line}"));
+        println!("{outcome:?}");
+        return if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let range = match seeds(word) {
+        Ok(range) => range,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return ExitCode::from(2);
+        }
+    };
+    let all = range.clone().count();
+    let broken = many(range, |seed| {
+        let violation = Simulation::of(seed).run().err()?;
+        let mut words = format!("{violation:?}");
+        words.truncate(300);
+        println!("seed {seed}: {words}");
+        Some(())
+    });
+    let broken = broken.into_iter().filter(|(_, found)| found.is_some()).count();
+    println!("{broken} of {all} worlds break a promise");
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
