@@ -184,10 +184,9 @@ impl<G: Guards> Simulation<G> {
         }
         let names: Vec<NodeName> = self.plan.nodes.keys().cloned().collect();
         names.iter().for_each(|name| self.ledger.emptied(name));
-        self.ledger.store_is_old = records.is_older;
         let told = self.world.rack.machines.values();
         let told = told.map(|m| (m.hardware().serial.clone(), m.counters().configs_applied));
-        self.ledger.told_before = told.collect();
+        self.ledger.lost_store(records.is_older, told.collect());
         self.arrived.clear();
         self.set_records(records);
     }

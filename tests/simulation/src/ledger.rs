@@ -39,7 +39,10 @@ pub(crate) struct Ledger {
     pub(crate) told_whole: BTreeSet<NodeName>,
     /// since when the core knows that a bootstrap was lost
     pub(crate) lost_since: Option<u64>,
-    bootstrapped: BTreeSet<NodeName>,
+    /// who was asked to bootstrap, and in which boots
+    bootstrapped: BTreeMap<NodeName, BTreeSet<String>>,
+    /// the same, of lives that were lost with their store
+    forgotten: Vec<(NodeName, String)>,
     /// who holds which slot
     holders: BTreeMap<NodeName, Claim>,
 }
@@ -67,8 +70,8 @@ impl Ledger {
                 self.applies(node, *address, stored, world, plan, clock)?;
                 Some(node.clone())
             }
-            Effect::Bootstrap { node, .. } => {
-                self.bootstraps(node, stored, world, plan)?;
+            Effect::Bootstrap { node, boot_id, .. } => {
+                self.bootstraps(node, boot_id, stored, world, plan)?;
                 None
             }
             Effect::ProbeVirtualAddress { .. } | Effect::RunStep { .. } => None,
@@ -94,6 +97,16 @@ impl Ledger {
     pub(crate) fn new_core(&mut self) {
         self.flying.clear();
         self.lost_since = None;
+    }
+
+    /// The store is lost, and what people said with it.
+    pub(crate) fn lost_store(&mut self, is_older: bool, told_before: BTreeMap<String, u32>) {
+        for (node, boots) in std::mem::take(&mut self.bootstrapped) {
+            self.forgotten.extend(boots.into_iter().map(|boot| (node.clone(), boot)));
+        }
+        self.said_new = false;
+        self.store_is_old = is_older;
+        self.told_before = told_before;
     }
 
     /// A slot is emptied by a person, or forgotten with the store.
@@ -163,6 +176,7 @@ impl Ledger {
     fn bootstraps(
         &mut self,
         node: &NodeName,
+        boot_id: &str,
         stored: &Stored<'_>,
         world: &World,
         plan: &ClusterPlan,
@@ -176,9 +190,14 @@ impl Ledger {
         }
         self.lost_since = None;
         let first = self.bootstrapped.is_empty();
-        self.bootstrapped.insert(node.clone());
-        if self.bootstrapped.len() > 1 {
-            return Err(Violation::TwoNodesBootstrapped { nodes: self.bootstrapped.clone() });
+        self.bootstrapped.entry(node.clone()).or_default().insert(boot_id.to_owned());
+        // who lost the store may ask another node when nothing can come any more of what was asked before
+        let runs = |boot: &str| world.rack.machines.values().any(|machine| machine.boot_id() == Some(boot));
+        let pending = self.forgotten.iter().filter(|(other, boot)| other != node && runs(boot));
+        let nodes: BTreeSet<NodeName> =
+            self.bootstrapped.keys().chain(pending.map(|(other, _)| other)).cloned().collect();
+        if nodes.len() > 1 {
+            return Err(Violation::TwoNodesBootstrapped { nodes });
         }
         if !first {
             return Ok(());

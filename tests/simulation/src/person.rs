@@ -34,6 +34,7 @@ impl<G: Guards> Simulation<G> {
                 }
             }
             self.say_new()?;
+            self.boot_suspects();
             // whose machine has not been seen is switched off and on
             for (name, node) in &view.nodes {
                 let words = ["no machine has been seen", "switch it off and on"];
@@ -72,16 +73,27 @@ impl<G: Guards> Simulation<G> {
     fn say_new(&mut self) -> Result<(), Violation> {
         let asked = self.core.view(Time(self.clock())).cluster.waiting;
         let asked = asked.is_some_and(|reason| reason.contains("`ichord bootstrap --new`"));
-        // a person who says so has looked
+        // a person who says so has looked, and sees what is on disks, not what a machine was asked
         let exists = self.world.rack.machines.iter().any(|(label, machine)| {
             let data = machine.storage().system.as_ref().is_some_and(|system| system.etcd.is_some());
-            label != "a-foreigner" && (machine.counters().bootstraps_accepted > 0 || data)
+            label != "a-foreigner" && data
         });
         if asked && !exists {
             self.ledger.said_new = true;
             self.hear(Event::Ordered { order: Order::New {}, by: "a person".into() })?;
         }
         Ok(())
+    }
+
+    /// Control planes that may still do what a life that is forgotten asked of them are switched off and on.
+    fn boot_suspects(&mut self) {
+        let asked = self.core.view(Time(self.clock())).cluster.waiting;
+        let Some(asked) = asked.filter(|reason| reason.contains("a boot ends that")) else { return };
+        for name in self.names.clone().into_iter().filter(|name| asked.contains(&name.0)) {
+            let Some(label) = self.world.boxed(&name) else { continue };
+            self.world.power_off(&label, self.now);
+            self.later(1_000, Due::PowerOn { label });
+        }
     }
 
     fn mend(&mut self, mishap: Mishap) -> Result<(), Violation> {

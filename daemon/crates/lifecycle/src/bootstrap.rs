@@ -40,6 +40,28 @@ impl<G: Guards> Core<G> {
         })
     }
 
+    /// A control plane was seen in a boot of which the store does not know what was asked of it. A bootstrap that was
+    /// taken, or is on its way, shows nowhere before etcd has members, and ends with that boot.
+    pub(crate) fn suspect_boot(&mut self, name: &NodeName, boot_id: &str) {
+        let assembling = matches!(self.cluster, Cluster::Assembling { .. });
+        if assembling
+            && self.plan.control_planes().any(|control_plane| control_plane == name)
+            && !self.ledger.boots.contains_key(name)
+        {
+            self.ledger.boots.insert(name.clone(), boot_id.to_owned());
+            self.write_cluster();
+        }
+    }
+
+    /// Control planes that still run in such a boot.
+    fn suspects(&self) -> Vec<&str> {
+        let in_that_boot = |name: &&NodeName| {
+            let look = self.slots.get(*name).and_then(|slot| slot.look.as_ref());
+            look.is_some_and(|look| self.ledger.boots.get(*name) == Some(&look.boot_id))
+        };
+        self.plan.control_planes().filter(in_that_boot).map(|name| name.0.as_str()).collect()
+    }
+
     /// What a person's word that the cluster is new would do, or why it cannot be taken.
     pub(crate) fn may_be_new(&self) -> Result<String, String> {
         match &self.cluster {
@@ -56,10 +78,15 @@ impl<G: Guards> Core<G> {
                 "etcd on {node} has members ({}): the cluster exists, and is not founded again",
                 names(&members)
             )),
-            None => Ok(
-                "the cluster counts as new for an hour; a sign of an existing one still stops the bootstrap"
-                    .to_owned(),
-            ),
+            None => {
+                let also = match self.suspects().as_slice() {
+                    [] => String::new(),
+                    suspects => format!(", and nothing is done before {} booted anew", suspects.join(", ")),
+                };
+                Ok(format!(
+                    "the cluster counts as new for an hour; a sign of an existing one still stops the bootstrap{also}"
+                ))
+            }
         }
     }
 
@@ -151,6 +178,16 @@ impl<G: Guards> Core<G> {
                     "{reason}, so a cluster may exist: `ichord bootstrap --new` says that none does"
                 ));
             }
+        }
+        // what another node was asked by a life that is forgotten must not come about after this
+        let suspects = self.suspects();
+        if !suspects.is_empty() {
+            return Err(format!(
+                "{} may have been asked to bootstrap by what this store knows nothing of, and may still do it; a boot ends \
+                 that: switch {} off and on",
+                suspects.join(", "),
+                if suspects.len() == 1 { "it" } else { "them" }
+            ));
         }
         match there.first() {
             Some(first) => Ok((*first).clone()),

@@ -3,7 +3,7 @@
 //! `boot` asks here before a machine gets a slot that is held; the reconciler weighs a person's order here before
 //! it becomes an event. While the first machine answers, no second one gets its config.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,10 @@ pub struct Ledger {
     /// the store was a backup once: which slots were filled since is unknown
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// control planes, and the boots in which a life that is forgotten may have asked them to bootstrap; another boot
+    /// has lost that
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boots: BTreeMap<NodeName, String>,
 }
 
 /// A machine that was a node once.
@@ -412,6 +416,9 @@ impl<G: Guards> Core<G> {
 
     /// Nothing that is only known now is about the next machine.
     fn forget(&mut self, name: &NodeName) {
+        if self.ledger.boots.remove(name).is_some() {
+            self.write_cluster();
+        }
         if let Some(slot) = self.slots.get_mut(name) {
             let state = slot.state.clone();
             let in_flight = slot.in_flight;

@@ -101,11 +101,12 @@ impl<G: Guards> Core<G> {
             }
             Observation::Maintenance { address, fingerprint, boot_id, inventory, contents } => {
                 self.forget_look(name);
-                if self.heard(name, &inventory, now)
-                    && let Some(slot) = self.slots.get_mut(name)
-                {
-                    slot.address = Some(address);
-                    slot.fingerprint = Some(fingerprint.clone());
+                if self.heard(name, &inventory, now) {
+                    self.saw_boot(name, &boot_id);
+                    if let Some(slot) = self.slots.get_mut(name) {
+                        slot.address = Some(address);
+                        slot.fingerprint = Some(fingerprint.clone());
+                    }
                 }
                 self.saw_maintenance(
                     name,
@@ -122,7 +123,9 @@ impl<G: Guards> Core<G> {
                 holds_virtual_address,
                 unwell,
             } => {
-                self.heard(name, &inventory, now);
+                if self.heard(name, &inventory, now) {
+                    self.saw_boot(name, &boot_id);
+                }
                 let look = Look { at: now, address, boot_id, stage, etcd, holds_virtual_address, unwell };
                 self.saw_configured(name, look, &inventory, now);
             }
@@ -141,6 +144,13 @@ impl<G: Guards> Core<G> {
             slot.silent.get_or_insert(now);
         }
         is_holder
+    }
+
+    /// The first boot that is seen after a store was brought back is one of which it does not know everything.
+    fn saw_boot(&mut self, name: &NodeName, boot_id: &str) {
+        if self.ledger.unsure {
+            self.suspect_boot(name, boot_id);
+        }
     }
 
     fn missed(&mut self, name: &NodeName, now: Time) {

@@ -145,6 +145,7 @@ impl<G: Guards> Core<G> {
     fn distrust(&mut self) {
         let doubt = "the store was brought back from a backup, so that it does not know what was done since";
         self.ledger.unsure = true;
+        self.ledger.boots.clear();
         self.write_cluster();
         let names: Vec<NodeName> = self.slots.keys().cloned().collect();
         for name in names {

@@ -6,7 +6,7 @@ mod bench;
 use bench::{Bench, configured, maintenance, members, patient, two_control_planes};
 use lifecycle::{
     ApplyOutcome, BootAnswer, Cluster, Content, EtcdObservation, Event, Identity, NodeState, Observation,
-    Order, Progress, State,
+    Order, Progress, Records, State,
 };
 
 fn used(mut observation: Observation, talos: bool) -> Observation {
@@ -98,9 +98,65 @@ fn a_machine_that_had_its_config_already_proves_nothing_about_newness() {
     bench.look("cp2", configured(2, "some boot", EtcdObservation::Waiting));
     bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
     assert!(bench.cluster_waiting().contains("cp2 had a config already"), "{}", bench.cluster_waiting());
+    let words = bench.core.weigh(&Order::New {}).unwrap();
+    assert!(words.contains("nothing is done before cp2 booted anew"), "{words}");
     bench.order(Order::New {});
+    assert!(bench.cluster_waiting().contains("switch it off and on"), "{}", bench.cluster_waiting());
+    bench.look("cp2", configured(2, "another boot", EtcdObservation::Waiting));
     bench.nobody_has_the_virtual_address();
     assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+/// cp1 had not come, a person's word was enough, and cp2 was asked. Then the store was lost, or an old one came back:
+/// cp2 may have taken the call, which shows nowhere, and cp1 is there now.
+#[test]
+fn a_node_that_a_forgotten_life_asked_has_lost_that_before_another_is_asked() {
+    for is_older in [true, false] {
+        let mut bench = bench::three_control_planes();
+        bench.configure(3, "cp3", EtcdObservation::Waiting);
+        bench.permit("cp1");
+        bench.permit("cp2");
+        let before = bench.records.clone();
+        bench.configure(2, "cp2", EtcdObservation::Waiting);
+        bench.look("cp3", configured(3, "after", EtcdObservation::Waiting));
+        bench.order(Order::New {});
+        bench.nobody_has_the_virtual_address();
+        assert_eq!(bench.bootstrapping().1, "cp2");
+
+        bench.records = if is_older { Records { is_older, ..before } } else { Records::default() };
+        bench.restart();
+        bench.records.is_older = false;
+        for (last, node) in [(1, "cp1"), (2, "cp2"), (3, "cp3")] {
+            if !bench.core.node(&node.into()).unwrap().is_configured() {
+                bench.permit(node);
+                assert!(matches!(bench.ask(last, node, true), BootAnswer::Deploy { .. }));
+            }
+        }
+        bench.look("cp1", maintenance(1, "before"));
+        let ticket = bench.applying("cp1");
+        bench.step(Event::Applied { node: "cp1".into(), ticket, outcome: ApplyOutcome::Accepted });
+        let everybody = |bench: &mut Bench, boot: &str| {
+            for (last, node) in [(1, "cp1"), (2, "cp2"), (3, "cp3")] {
+                bench.look(node, configured(last, boot, EtcdObservation::Waiting));
+            }
+        };
+        everybody(&mut bench, "after");
+        assert!(bench.cluster_waiting().contains("`ichord bootstrap --new`"), "{}", bench.cluster_waiting());
+        bench.order(Order::New {});
+        everybody(&mut bench, "after");
+        assert!(
+            bench.cluster_waiting().contains("cp2, cp3 may have been asked to bootstrap"),
+            "{}",
+            bench.cluster_waiting()
+        );
+        // what was seen is not forgotten with the next death
+        bench.restart();
+        everybody(&mut bench, "after");
+        assert!(bench.cluster_waiting().contains("switch them off and on"), "{}", bench.cluster_waiting());
+        everybody(&mut bench, "a new boot");
+        bench.nobody_has_the_virtual_address();
+        assert_eq!(bench.bootstrapping().1, "cp1");
+    }
 }
 
 #[test]

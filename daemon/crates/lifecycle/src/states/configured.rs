@@ -104,6 +104,9 @@ impl<G: Guards> Core<G> {
             if pushed { "we gave it its config" } else { "it had its config already" }.to_owned(),
         ];
         let boot_id = look.boot_id.clone();
+        if !pushed {
+            self.suspect_boot(name, &boot_id);
+        }
         self.remember(name, look);
         self.move_node(name, NodeState::Configured { claim, boot_id, since: now, pushed }, evidence);
         self.arrive(name, now);
