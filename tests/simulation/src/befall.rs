@@ -209,17 +209,25 @@ impl<G: Guards> Simulation<G> {
         let node = self.name(slot);
         let is_configured = self.core.node(&node).is_some_and(lifecycle::NodeState::is_configured);
         let assembling = matches!(self.core.cluster(), lifecycle::Cluster::Assembling { .. });
-        let Some(old) = self.world.boxed(&node).filter(|_| is_configured && assembling) else {
+        let is_broken = self.broken.contains(&slot);
+        let Some(old) = self.world.boxed(&node).filter(|_| is_broken || is_configured && assembling) else {
             if assembling && self.now < 9 * 60_000 {
                 self.later(1_000, Due::Befall(Mishap::Replaced { slot }));
             }
             return Ok(());
         };
+        self.broken.insert(slot);
         // broken is broken: it is taken out when it was seen not to answer
         self.world.power_off(&old, self.now);
         let order = Order::Release { node: node.clone() };
         if self.core.weigh(&order).is_err() {
-            self.later(1_000, Due::Befall(Mishap::Replaced { slot }));
+            // the cluster was to be founded there meanwhile, or counts on it: no other can take its place, so it is mended
+            let founder = |cluster: &lifecycle::Cluster| matches!(cluster, lifecycle::Cluster::Bootstrapping(intent) if intent.node == node);
+            if founder(self.core.cluster()) || self.now > 10 * 60_000 {
+                self.later(1_000, Due::PowerOn { label: old });
+            } else {
+                self.later(1_000, Due::Befall(Mishap::Replaced { slot }));
+            }
             return Ok(());
         }
         self.ledger.emptied(&node);

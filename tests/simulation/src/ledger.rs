@@ -35,8 +35,8 @@ pub(crate) struct Ledger {
     pub(crate) told_before: BTreeMap<String, u32>,
     /// effects under way in this life: node, or none for the cluster
     flying: BTreeMap<Option<NodeName>, u32>,
-    /// control planes that told of every vote
-    pub(crate) told_whole: BTreeSet<NodeName>,
+    /// what control planes told of etcd's members last: what the site wants, or what is wrong with them
+    pub(crate) told: BTreeMap<NodeName, Result<(), String>>,
     /// since when the core knows that a bootstrap was lost
     pub(crate) lost_since: Option<u64>,
     /// who was asked to bootstrap, and in which boots

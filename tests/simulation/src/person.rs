@@ -1,6 +1,6 @@
 //! The person who looks at the status now and then, permits, and mends what the status names.
 
-use lifecycle::{Event, Guards, NodeName, NodeState, Order, Time};
+use lifecycle::{Event, Guards, NodeName, NodeState, NodeView, Order, Time};
 use machine::model::{Caller, Request, Response, Stage, fingerprint};
 
 use crate::{
@@ -12,6 +12,12 @@ use crate::{
 
 /// Between two looks at the status, in milliseconds.
 const ROUND: u64 = 15_000;
+
+/// The status says that this learner is never given its vote.
+pub(crate) fn never_votes(node: &NodeView) -> bool {
+    node.waiting.as_ref().is_some_and(|reason| reason.contains("does not vote yet"))
+        && node.hint.as_ref().is_some_and(|hint| hint.contains("never given its vote"))
+}
 
 impl<G: Guards> Simulation<G> {
     pub(crate) fn operate(&mut self) -> Result<(), Violation> {
@@ -35,6 +41,7 @@ impl<G: Guards> Simulation<G> {
             }
             self.say_new()?;
             self.boot_suspects();
+            self.let_learners_join_anew();
             // whose machine has not been seen is switched off and on
             for (name, node) in &view.nodes {
                 let words = ["no machine has been seen", "switch it off and on"];
@@ -93,6 +100,21 @@ impl<G: Guards> Simulation<G> {
             let Some(label) = self.world.boxed(&name) else { continue };
             self.world.power_off(&label, self.now);
             self.later(1_000, Due::PowerOn { label });
+        }
+    }
+
+    /// A learner whose machine lost the run that added it is taken out of etcd and its data wiped, as the hint says.
+    fn let_learners_join_anew(&mut self) {
+        let view = self.core.view(Time(self.clock()));
+        for (name, _) in view.nodes.iter().filter(|(_, node)| never_votes(node)) {
+            self.remove_member(&name.0);
+            let Some(address) = self.plan.nodes.get(name).map(|plan| plan.address) else { continue };
+            let partitions = ["EPHEMERAL".to_owned()].into();
+            let reset = Request::Reset { graceful: false, reboot: true, partitions };
+            if let Some(machine) = self.world.rack.at(address) {
+                // who does not answer now is asked again at the next look
+                machine.call(&Caller::admin(&fingerprint(OUR_CA)), reset, self.now).ok();
+            }
         }
     }
 

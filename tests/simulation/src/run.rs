@@ -12,6 +12,7 @@ use crate::{
     faults::Faults,
     invariants::{self, Violation},
     ledger::{Ledger, Stored},
+    person::never_votes,
     random::Random,
     scenario::{Mishap, Scenario},
     site::plan,
@@ -23,6 +24,9 @@ const EPOCH: u64 = 1_700_000_000_000;
 
 /// After everything that befalls a site, so long until it must have come to rest, in milliseconds.
 const REST: u64 = 150_000;
+
+/// After so long a learner should have its vote, and the status says why it has none; then it joins anew.
+const LEARNS: u64 = 14 * 60_000;
 
 /// A reason that stood in the status so recently stands there still.
 const RECENT: u64 = 60_000;
@@ -97,6 +101,8 @@ pub struct Simulation<G = Strict> {
     /// the core has decided something since the last check
     pub(crate) moved: bool,
     pub(crate) arrived: BTreeMap<String, u32>,
+    /// slots whose machine broke and is to be replaced
+    pub(crate) broken: BTreeSet<usize>,
     /// when each mishap was last spoken of
     pub(crate) named: BTreeMap<usize, u64>,
     pub(crate) outcome: Outcome,
@@ -148,6 +154,7 @@ impl<G: Guards> Simulation<G> {
             next_round,
             moved: false,
             arrived: BTreeMap::new(),
+            broken: BTreeSet::new(),
             named: BTreeMap::new(),
             outcome: Outcome::default(),
             story: None,
@@ -181,8 +188,16 @@ impl<G: Guards> Simulation<G> {
 
     fn go(&mut self) -> Result<Outcome, Violation> {
         self.hear(Event::Tick)?;
-        let (earliest, latest) = self.window();
-        while self.now < latest {
+        let (earliest, mut latest) = self.window();
+        loop {
+            if self.now >= latest {
+                // a learner that lost the run that added it is spoken of when it should have its vote
+                if self.learns() && latest == self.window().1 {
+                    latest += LEARNS;
+                    continue;
+                }
+                break;
+            }
             if self.now >= earliest && self.finished() {
                 self.outcome.is_ready = true;
                 break;
@@ -224,8 +239,22 @@ impl<G: Guards> Simulation<G> {
         matches!(self.core.cluster(), Cluster::HandedOver { .. }) && self.names.iter().all(ready)
     }
 
+    /// A control plane learns from etcd and has no vote.
+    fn learns(&self) -> bool {
+        let view = self.core.view(Time(self.clock()));
+        view.nodes
+            .values()
+            .filter_map(|node| node.waiting.as_ref())
+            .any(|why| why.contains("does not vote yet"))
+    }
+
     /// The status names something that befell the site and that nobody has mended.
     fn is_explained(&self) -> bool {
+        // power was lost, or a cable pulled, between a learner's first start and its vote
+        let view = self.core.view(Time(self.clock()));
+        if !self.scenario.mended && view.nodes.values().any(never_votes) {
+            return true;
+        }
         let open = |mishap: Mishap| !self.scenario.mended || mishap.lasts();
         self.scenario.mishaps.iter().enumerate().any(|(index, &mishap)| {
             let recently = self.named.get(&index).is_some_and(|at| at + RECENT >= self.now);

@@ -29,9 +29,16 @@ impl<G: Guards> Simulation<G> {
         if let EtcdObservation::Members { members, .. } = etcd {
             let votes =
                 |name: &NodeName| members.iter().any(|member| member.name == name.0 && !member.learner);
-            if self.plan.control_planes().all(votes) {
-                self.ledger.told_whole.insert(node.clone());
-            }
+            let told = if !self.plan.control_planes().all(votes) {
+                Err("not every vote".to_owned())
+            } else if let Some(other) =
+                members.iter().find(|member| !self.names.iter().any(|name| name.0 == member.name))
+            {
+                Err(format!("{} is a member", other.name))
+            } else {
+                Ok(())
+            };
+            self.ledger.told.insert(node.clone(), told);
         }
         if let Cluster::Bootstrapping(intent) = self.core.cluster()
             && intent.node == *node
@@ -89,19 +96,14 @@ impl<G: Guards> Simulation<G> {
         if has_config { Ok(()) } else { Err(Violation::NotConfigured { node: name.clone() }) }
     }
 
-    /// Before Kubernetes is furnished, etcd is what the site wants, and every control plane has said so.
+    /// Before Kubernetes is furnished, etcd is what the site wants, as every control plane told when it was asked last.
+    /// Who joins between that and the decision is nobody's fault.
     fn is_whole(&self) -> Result<(), Violation> {
         for name in self.plan.control_planes() {
-            if !self.ledger.told_whole.contains(name) {
-                return Err(Violation::NotWhole { missing: format!("{name} has not told") });
-            }
-        }
-        let data =
-            self.world.rack.machines.values().filter_map(|m| m.storage().system.as_ref()?.etcd.as_ref());
-        let newest = data.filter(|data| data.cluster.id != 0x01d).max_by_key(|data| data.cluster.revision);
-        for member in newest.iter().flat_map(|data| data.cluster.members.values()) {
-            if !self.names.iter().any(|name| name.0 == member.name) {
-                return Err(Violation::NotWhole { missing: format!("{} is a member", member.name) });
+            match self.ledger.told.get(name) {
+                Some(Ok(())) => {}
+                Some(Err(missing)) => return Err(Violation::NotWhole { missing: missing.clone() }),
+                None => return Err(Violation::NotWhole { missing: format!("{name} has not told") }),
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ impl<G: Guards> Core<G> {
             Cluster::Bootstrapping(intent) => self.bootstrap(intent, now),
             Cluster::Joining(bootstrapped) => self.join(bootstrapped, now),
             Cluster::HandingOver { bootstrapped, done } => self.hand_over(bootstrapped, done, now),
-            Cluster::HandedOver { .. } => {}
+            Cluster::HandedOver { .. } => self.watch_members(),
         }
     }
 

@@ -4,6 +4,10 @@ use crate::{Bootstrapped, Cluster, Core, Effect, Guards, StepOutcome, Ticket, Ti
 
 impl<G: Guards> Core<G> {
     pub(crate) fn hand_over(&mut self, bootstrapped: Bootstrapped, done: Vec<String>, now: Time) {
+        if let Some(strangers) = self.strangers_in_etcd() {
+            self.wait_cluster(strangers);
+            return;
+        }
         if self.work.in_flight.is_some() || now < self.work.not_before {
             return;
         }
@@ -17,6 +21,14 @@ impl<G: Guards> Core<G> {
                 let evidence = vec![format!("steps done: {}", done.join(", "))];
                 self.move_cluster(Cluster::HandedOver { bootstrapped, since: now }, evidence);
             }
+        }
+    }
+
+    /// Handed over: who joins etcd uninvited is still spoken of.
+    pub(crate) fn watch_members(&mut self) {
+        match self.strangers_in_etcd() {
+            Some(strangers) => self.wait_cluster(strangers),
+            None => self.work.waiting = None,
         }
     }
 

@@ -73,6 +73,24 @@ impl<G: Guards> Core<G> {
         missing
     }
 
+    /// Members that are no nodes of the site, as a control plane told when it was last asked: whoever they are, what
+    /// is furnished now is theirs as well.
+    pub(crate) fn strangers_in_etcd(&self) -> Option<String> {
+        let told = |name: &NodeName| match &self.slots.get(name)?.look.as_ref()?.etcd {
+            EtcdObservation::Members { members, .. } => {
+                // who has no name yet has not started
+                let strange = |member: &&EtcdMember| {
+                    !member.name.is_empty() && !self.plan.control_planes().any(|name| name.0 == member.name)
+                };
+                let strangers: Vec<&str> =
+                    members.iter().filter(strange).map(|it| it.name.as_str()).collect();
+                (!strangers.is_empty()).then(|| not_in_the_site(name, &strangers))
+            }
+            _ => None,
+        };
+        self.plan.control_planes().find_map(told).filter(|_| self.guards.on(Guard::ExactMembers))
+    }
+
     /// How a member list differs from the site.
     fn unexpected(&self, witness: &NodeName, members: &[EtcdMember]) -> Option<String> {
         let wanted: BTreeSet<&str> = self.plan.control_planes().map(|name| name.0.as_str()).collect();
@@ -81,14 +99,15 @@ impl<G: Guards> Core<G> {
         let foreign: Vec<&str> =
             members.iter().map(|member| member.name.as_str()).filter(|name| !wanted.contains(name)).collect();
         if !foreign.is_empty() && self.guards.on(Guard::ExactMembers) {
-            return Some(format!(
-                "etcd has members that are not in the site ({}), as {witness} tells",
-                foreign.join(", ")
-            ));
+            return Some(not_in_the_site(witness, &foreign));
         }
         let absent: Vec<&str> = wanted.difference(&voters).copied().collect();
         (!absent.is_empty()).then(|| format!("{witness} does not see the votes of {}", absent.join(", ")))
     }
+}
+
+fn not_in_the_site(witness: &NodeName, strangers: &[&str]) -> String {
+    format!("etcd has members that are not in the site ({}), as {witness} tells", strangers.join(", "))
 }
 
 fn unhealthy(name: &NodeName, health: &EtcdHealth) -> Option<String> {

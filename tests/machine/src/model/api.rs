@@ -259,13 +259,9 @@ impl Machine {
         let data = self.running_etcd()?;
         let leader = self.leader(now).ok_or_else(no_leader)?;
         let members = &data.cluster.members;
-        let last_voter = members.iter().filter(|(_, member)| !member.learner).all(|(&voter, _)| voter == id);
-        if !members.contains_key(&id) {
-            return Err(Status::new(Code::NotFound, "etcdserver: member not found"));
-        }
-        if last_voter {
-            let text = "etcdserver: re-configuration failed due to not enough started members";
-            return Err(Status::new(Code::Unknown, text));
+        if let Err(text) = data.cluster.may_remove(id) {
+            let code = if members.contains_key(&id) { Code::Unknown } else { Code::NotFound };
+            return Err(Status::new(code, text));
         }
         let at = members.get(&leader).map(|member| member.address).filter(|_| leader != data.me);
         match at {

@@ -110,11 +110,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether a member can be removed: etcd keeps a quorum of voters that have started, and its last one for ever
+    /// (its strict reconfiguration check). Learners always can.
+    pub(crate) fn may_remove(&self, id: u64) -> Result<(), &'static str> {
+        let member = self.members.get(&id).ok_or("etcdserver: member not found")?;
+        let others: Vec<&Member> =
+            self.voters().filter(|(voter, _)| *voter != id).map(|(_, member)| member).collect();
+        let started = others.iter().filter(|member| !member.name.is_empty()).count();
+        if !member.learner && started < others.len() / 2 + 1 {
+            return Err("etcdserver: re-configuration failed due to not enough started members");
+        }
+        Ok(())
+    }
+
     /// Removes a member.
     pub(crate) fn remove(&mut self, id: u64) -> Result<(), String> {
-        if self.members.remove(&id).is_none() {
-            return Err("etcdserver: member not found".to_owned());
-        }
+        self.may_remove(id)?;
+        self.members.remove(&id);
         self.elections.retain(|_, holder| *holder != id);
         self.revision += 1;
         Ok(())
@@ -172,6 +184,11 @@ mod tests {
         cluster.elect(address(9), 10);
         cluster.elect(address(9), 20);
         assert_eq!(cluster.elections.get(&address(9)), Some(&10), "held addresses are not given twice");
+        cluster.add_learner(20, address(2)).unwrap();
+        assert!(cluster.remove(10).unwrap_err().contains("not enough started"), "the last vote stays");
+        cluster.promote(20, true).unwrap();
+        assert!(cluster.remove(10).unwrap_err().contains("not enough started"), "nobody else runs");
+        cluster.started(20, "b");
         cluster.remove(10).unwrap();
         assert!(cluster.elections.is_empty());
         assert!(cluster.remove(10).unwrap_err().contains("not found"));

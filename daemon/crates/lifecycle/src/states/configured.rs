@@ -13,8 +13,10 @@ pub(super) const FACTS: Facts = Facts {
     means: "it answers with our CA",
     limit: Some(Limit {
         seconds: 660,
-        hint: "a control plane that was added to etcd more than 10 min ago and does not vote is never given its \
-               vote by itself; where there is no cluster yet, the reason stands at the cluster below",
+        hint: "a control plane that was added to etcd more than 10 min ago, or booted since, and does not vote is \
+               never given its vote by itself: `talosctl etcd remove-member` it on another one, then `talosctl reset \
+               --system-labels-to-wipe EPHEMERAL --reboot` on it, and it joins anew; where there is no cluster yet, \
+               the reason stands at the cluster below",
     }),
     next: &[
         (State::Member, "it votes in etcd"),
