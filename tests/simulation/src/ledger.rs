@@ -74,7 +74,7 @@ impl Ledger {
                 self.bootstraps(node, boot_id, stored, world, plan)?;
                 None
             }
-            Effect::ProbeVirtualAddress { .. } | Effect::RunStep { .. } => None,
+            Effect::SeekCluster { .. } | Effect::RunStep { .. } => None,
         };
         let flying = self.flying.entry(subject.clone()).or_default();
         *flying += 1;

@@ -7,6 +7,7 @@
 
 mod befall;
 mod config;
+mod death;
 mod faults;
 mod invariants;
 mod ledger;

@@ -77,8 +77,8 @@ pub struct Simulation<G = Strict> {
     pub(crate) clock: i64,
     pub(crate) random: Random,
     pub(crate) scenario: Scenario,
-    faults: Faults,
-    guards: G,
+    pub(crate) faults: Faults,
+    pub(crate) guards: G,
     pub(crate) plan: ClusterPlan,
     pub(crate) names: Vec<NodeName>,
     pub(crate) world: World,
@@ -91,11 +91,13 @@ pub struct Simulation<G = Strict> {
     /// until then the store takes nothing
     pub(crate) full_until: u64,
     pub(crate) core: Core<G>,
+    /// when the core is next to be asked
+    pub(crate) deadline: Option<Time>,
     pub(crate) life: u32,
-    due: BTreeMap<(u64, u64), Due>,
+    pub(crate) due: BTreeMap<(u64, u64), Due>,
     sequence: u64,
     /// which machine waits for the answer to which request
-    questions: BTreeMap<RequestId, String>,
+    pub(crate) questions: BTreeMap<RequestId, String>,
     requests: u64,
     pub(crate) next_round: u64,
     /// the core has decided something since the last check
@@ -145,6 +147,7 @@ impl<G: Guards> Simulation<G> {
             stored_cluster: None,
             backup: None,
             full_until: 0,
+            deadline: core.next_deadline(),
             core,
             life: 0,
             due: BTreeMap::new(),
@@ -276,7 +279,7 @@ impl<G: Guards> Simulation<G> {
     fn advance(&mut self) -> Result<(), Violation> {
         let queued = self.due.keys().next().map(|&(at, _)| at);
         let rack = self.world.rack.next_deadline();
-        let core = self.core.next_deadline().map(|deadline| self.moment(deadline));
+        let core = self.deadline.map(|deadline| self.moment(deadline));
         let next = [queued, rack, core, Some(self.next_round)].into_iter().flatten().min();
         self.now = self.now.max(next.unwrap_or(self.next_round));
         for (label, happening) in self.world.rack.advance(self.now) {
@@ -289,7 +292,7 @@ impl<G: Guards> Simulation<G> {
             let due = entry.remove();
             self.comes_due(due)?;
         }
-        if self.core.next_deadline().is_some_and(|deadline| self.moment(deadline) <= self.now) {
+        if self.deadline.is_some_and(|deadline| self.moment(deadline) <= self.now) {
             self.hear(Event::Tick)?;
         }
         self.operate()
@@ -300,7 +303,8 @@ impl<G: Guards> Simulation<G> {
             Due::Hear { life, event } if life == self.life => self.hear(*event)?,
             Due::Reply { life, effect, event } if life == self.life => {
                 self.ledger.ended(&effect);
-                self.hear(*event)?;
+                self.overhear(&event, false);
+                self.heard(*event)?;
             }
             Due::Hear { .. } | Due::Reply { .. } => {}
             Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
@@ -396,12 +400,17 @@ impl<G: Guards> Simulation<G> {
 
     /// The daemon hears an event: step, then act on the outputs one by one; between any two it may die.
     pub(crate) fn hear(&mut self, event: Event) -> Result<(), Violation> {
-        self.overhear(&event);
+        self.overhear(&event, true);
+        self.heard(event)
+    }
+
+    fn heard(&mut self, event: Event) -> Result<(), Violation> {
         if let Event::PermitGranted { .. } | Event::Ordered { .. } = &event {
             self.tell(|| format!("a person: {event:?}"));
         }
         let clock = self.clock();
         let outputs = self.core.step(event, Time(clock));
+        self.deadline = self.core.next_deadline();
         if let Some(violation) = invariants::order(&outputs) {
             return Err(violation);
         }
@@ -480,84 +489,12 @@ impl<G: Guards> Simulation<G> {
         Ok(())
     }
 
-    /// The store takes nothing: the core is rebuilt from what it holds, and firmwares are asked to come back.
-    fn abandon(&mut self) -> Result<(), Violation> {
-        for label in std::mem::take(&mut self.questions).into_values() {
-            let again = BootAnswer::Retry { seconds: 5, reason: "the store is full".into() };
-            self.world.answer_boot(&label, &again, self.now);
-        }
-        self.now += 1_000;
-        self.restore()
-    }
-
-    /// The process is gone; what is left is the store.
-    pub(crate) fn crash(&mut self) -> Result<(), Violation> {
-        self.outcome.crashes += 1;
-        self.tell(|| "the daemon dies".to_owned());
-        self.end_connections()?;
-        self.life += 1;
-        self.now += self.random.between(10, 1000);
-        for label in std::mem::take(&mut self.questions).into_values() {
-            let gone = BootAnswer::LocalDisk { reason: "connection reset".into() };
-            self.world.answer_boot(&label, &gone, self.now);
-        }
-        self.restore()?;
-        // the lease table is durable: the daemon tells its core what it says
-        let labels: Vec<String> = self.world.rack.machines.keys().cloned().collect();
-        for label in labels {
-            if let Some(event) = self.world.located(&label) {
-                let life = self.life;
-                self.later(0, Due::Hear { life, event: Box::new(event) });
-            }
-        }
-        self.hear(Event::Tick)
-    }
-
-    /// The connections die with the daemon that opened them. A request on its way arrives at once or never, or,
-    /// where the network delays, when somebody else lives already.
-    fn end_connections(&mut self) -> Result<(), Violation> {
-        let life = self.life;
-        let (ended, kept) = std::mem::take(&mut self.due)
-            .into_iter()
-            .partition(|(_, due)| matches!(due, Due::Meet { life: opened, .. } if *opened == life));
-        self.due = kept;
-        let ended: BTreeMap<(u64, u64), Due> = ended;
-        for (at, due) in ended {
-            let Due::Meet { effect, .. } = &due else { continue };
-            if self.strikes(self.faults.late_request) {
-                self.due.insert(at, due);
-            } else if self.random.one_in(2) {
-                self.tell(|| format!("arrives at its sender's death: {effect:?}"));
-                self.world.carry_out(effect, &self.ledger, self.now)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn restore(&mut self) -> Result<(), Violation> {
-        self.ledger.new_core();
-        let seed = self.random.next();
-        self.core = Core::restore_with(self.guards.clone(), self.plan.clone(), &self.records, seed)
-            .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;
-        Ok(())
-    }
-
-    /// The store holds this now.
-    pub(crate) fn set_records(&mut self, records: Records) {
-        let read = |value: &serde_json::Value| serde_json::from_value(value.clone()).ok();
-        self.stored =
-            (records.nodes.iter()).filter_map(|(name, value)| Some((name.clone(), read(value)?))).collect();
-        self.stored_cluster =
-            records.cluster.as_ref().and_then(|value| serde_json::from_value(value.clone()).ok());
-        self.records = records;
-    }
-
     pub(crate) fn later(&mut self, delay: u64, due: Due) {
         self.sequence += 1;
         self.due.insert((self.now + delay, self.sequence), due);
     }
 
-    fn strikes(&mut self, one_in: u64) -> bool {
+    pub(crate) fn strikes(&mut self, one_in: u64) -> bool {
         self.now < self.faults.until && self.random.one_in(one_in)
     }
 }

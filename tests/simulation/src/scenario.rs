@@ -209,8 +209,10 @@ impl Scenario {
                 mishaps.push(mishap);
             }
         }
-        // who has lost the store permits no box in the place of one that may have the cluster's data
-        if mishaps.contains(&Mishap::EmptyStore) {
+        // where the store and its mark are lost, other control planes and their etcd still tell of the cluster; the only
+        // one tells nothing once it is unplugged. A blank box in its port is what a new site looks like, so nobody can
+        // know: whoever permits it is told at the start that the store is empty and what that means
+        if mishaps.contains(&Mishap::EmptyStore) && control_planes == 1 {
             mishaps.retain(|mishap| !matches!(mishap, Mishap::Intruder { .. }));
         }
         // an hour is long enough

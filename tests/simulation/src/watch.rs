@@ -1,6 +1,8 @@
 //! What a run is held to while it goes: what is stored, what was overheard, and what is really the case.
 
-use lifecycle::{Cluster, EtcdObservation, Event, Guards, NodeName, NodeState, Note, Observation, Write};
+use lifecycle::{
+    Cluster, EtcdMember, EtcdObservation, Event, Guards, NodeName, NodeState, Note, Observation, Write,
+};
 
 use crate::{
     invariants::{self, Violation},
@@ -11,8 +13,8 @@ use crate::{
 const REPEATED_WITHIN: u64 = 10_000;
 
 impl<G: Guards> Simulation<G> {
-    /// What the daemon is told about etcd, for the ledger.
-    pub(crate) fn overhear(&mut self, event: &Event) {
+    /// What the daemon is told about etcd, for the ledger. A reply that comes again tells of what was once.
+    pub(crate) fn overhear(&mut self, event: &Event, again: bool) {
         let Event::Observed {
             node,
             observation: Observation::Configured { boot_id, etcd, inventory, .. },
@@ -26,19 +28,10 @@ impl<G: Guards> Simulation<G> {
         if claim.is_none_or(|claim| !claim.machine.is_same_as(&found)) {
             return;
         }
-        if let EtcdObservation::Members { members, .. } = etcd {
-            let votes =
-                |name: &NodeName| members.iter().any(|member| member.name == name.0 && !member.learner);
-            let told = if !self.plan.control_planes().all(votes) {
-                Err("not every vote".to_owned())
-            } else if let Some(other) =
-                members.iter().find(|member| !self.names.iter().any(|name| name.0 == member.name))
-            {
-                Err(format!("{} is a member", other.name))
-            } else {
-                Ok(())
-            };
-            self.ledger.told.insert(node.clone(), told);
+        if let EtcdObservation::Members { members, .. } = etcd
+            && !again
+        {
+            self.ledger.told.insert(node.clone(), self.as_wanted(members));
         }
         if let Cluster::Bootstrapping(intent) = self.core.cluster()
             && intent.node == *node
@@ -46,6 +39,18 @@ impl<G: Guards> Simulation<G> {
             && *etcd == EtcdObservation::Waiting
         {
             self.ledger.lost_since.get_or_insert(self.now);
+        }
+    }
+
+    /// Whether etcd's members are what the site wants, or what is wrong with them.
+    fn as_wanted(&self, members: &[EtcdMember]) -> Result<(), String> {
+        let votes = |name: &NodeName| members.iter().any(|member| member.name == name.0 && !member.learner);
+        if let Some(absent) = self.plan.control_planes().find(|name| !votes(name)) {
+            return Err(format!("{absent} does not vote"));
+        }
+        match members.iter().find(|member| !self.names.iter().any(|name| name.0 == member.name)) {
+            Some(stranger) => Err(format!("{} is a member", stranger.name)),
+            None => Ok(()),
         }
     }
 

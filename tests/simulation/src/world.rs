@@ -285,8 +285,14 @@ impl World {
                 let outcome = self.apply(&node, address, &fingerprint, ledger, now)?;
                 Event::Applied { node, ticket, outcome }
             }
-            Effect::ProbeVirtualAddress { ticket, address } => {
-                Event::VirtualAddressProbed { ticket, owner: self.rack.name_at(address) }
+            Effect::SeekCluster { ticket, virtual_address, nodes } => {
+                let ours = ServerIdentity::Issued { ca: self.ours.clone() };
+                let mut nodes = nodes;
+                nodes.retain(|node| {
+                    self.rack.at(*node).is_some_and(|machine| machine.server_identity() == ours)
+                });
+                let owner = virtual_address.and_then(|address| self.rack.name_at(address));
+                Event::ClusterSought { ticket, owner, nodes }
             }
             Effect::Bootstrap { ticket, address, boot_id, .. } => {
                 // the daemon asks on the connection that it calls on

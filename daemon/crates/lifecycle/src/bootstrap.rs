@@ -1,6 +1,6 @@
 //! Exactly one etcd cluster. Talos guards only a node's own disk, so the guard is here (talos.md §9.2).
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
     BootstrapOutcome, Bootstrapped, Cluster, Core, Effect, EtcdMember, EtcdObservation, Guard, Guards,
@@ -112,15 +112,38 @@ impl<G: Guards> Core<G> {
         match self.founder(doubt.as_deref(), word.as_ref(), now) {
             Err(reason) => self.wait_cluster(reason),
             Ok(_) if self.work.in_flight.is_some() || now < self.work.not_before => {}
-            Ok(founder) => match self.plan.virtual_address {
-                Some(address) if self.guards.on(Guard::VirtualAddress) => {
-                    let ticket = self.ticket();
-                    self.work.in_flight = Some(ticket);
-                    self.start(Effect::ProbeVirtualAddress { ticket, address });
+            Ok(founder) => {
+                let virtual_address =
+                    self.plan.virtual_address.filter(|_| self.guards.on(Guard::VirtualAddress));
+                let nodes = if word.is_none() { self.unknown_nodes() } else { Vec::new() };
+                if virtual_address.is_none() && nodes.is_empty() {
+                    self.intend(&founder, word.as_ref(), now);
+                    return;
                 }
-                _ => self.intend(&founder, word.as_ref(), now),
-            },
+                let ticket = self.ticket();
+                self.work.in_flight = Some(ticket);
+                self.start(Effect::SeekCluster { ticket, virtual_address, nodes });
+            }
         }
+    }
+
+    /// Where nodes would answer that no machine is known to be: a store that was lost knows none of those that run.
+    fn unknown_nodes(&self) -> Vec<IpAddr> {
+        let vacant = |name: &NodeName| {
+            self.slots.get(name).is_none_or(|slot| matches!(slot.state, NodeState::Vacant { .. }))
+        };
+        let nodes = self.plan.nodes.iter().filter(|(name, _)| self.guards.on(Guard::Newness) && vacant(name));
+        nodes.map(|(_, node)| node.address).collect()
+    }
+
+    /// Nodes whose config this store did not give them: a life that is forgotten did.
+    fn adopted(&self) -> Vec<&str> {
+        let adopted = |name: &&NodeName| match self.slots.get(*name).map(|slot| &slot.state) {
+            Some(NodeState::Configured { pushed, .. }) => !pushed,
+            Some(state) => state.is_configured() && state.claim().is_some_and(|claim| claim.told.is_none()),
+            None => false,
+        };
+        self.plan.nodes.keys().filter(adopted).map(|name| name.0.as_str()).collect()
     }
 
     /// The node that may be asked to found the cluster, or why none may.
@@ -136,17 +159,12 @@ impl<G: Guards> Core<G> {
             ));
         }
         let planned: Vec<&NodeName> = self.plan.control_planes().collect();
-        let (mut there, mut missing, mut adopted) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut there, mut missing, adopted) = (Vec::new(), Vec::new(), self.adopted());
         for &name in &planned {
             let look = self.fresh_look(name, now);
             let empty = look.is_some_and(|look| look.etcd == EtcdObservation::Waiting);
             match self.slots.get(name).map(|slot| &slot.state) {
-                Some(NodeState::Configured { pushed, .. }) if empty || !on(Guard::NoEtcdData) => {
-                    if !pushed {
-                        adopted.push(name.0.as_str());
-                    }
-                    there.push(name);
-                }
+                Some(NodeState::Configured { .. }) if empty || !on(Guard::NoEtcdData) => there.push(name),
                 Some(NodeState::Configured { .. }) => {
                     missing.push(format!("{name} has not shown that it holds no etcd data"));
                 }
@@ -195,7 +213,13 @@ impl<G: Guards> Core<G> {
         }
     }
 
-    pub(crate) fn virtual_address_probed(&mut self, ticket: Ticket, owner: Option<String>, now: Time) {
+    pub(crate) fn cluster_sought(
+        &mut self,
+        ticket: Ticket,
+        owner: Option<String>,
+        nodes: &[IpAddr],
+        now: Time,
+    ) {
         if !self.takes_cluster_reply(ticket) {
             return;
         }
@@ -207,6 +231,13 @@ impl<G: Guards> Core<G> {
                 self.wait_cluster(format!(
                     "somebody answers for the virtual address ({owner}): a cluster may already exist, nothing is bootstrapped"
                 ));
+            }
+            // who was switched off and on meanwhile must not be forgotten over it
+            None if !nodes.is_empty() && word.is_none() => {
+                let at = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let doubt = format!("nodes that this store knows nothing of answered with our CA ({at})");
+                self.note("cluster", "the store does not know everything", vec![doubt.clone()]);
+                self.move_cluster(Cluster::Assembling { doubt: Some(doubt), word }, Vec::new());
             }
             // something may have changed while the network was asked
             None => match self.founder(doubt.as_deref(), word.as_ref(), now) {

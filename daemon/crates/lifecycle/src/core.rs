@@ -178,7 +178,7 @@ impl<G: Guards> Core<G> {
             Event::Located { mac, address } => self.located(mac, address, now),
             Event::Observed { node, ticket, observation } => self.observed(&node, ticket, observation, now),
             Event::Applied { node, ticket, outcome } => self.applied(&node, ticket, outcome, now),
-            Event::VirtualAddressProbed { ticket, owner } => self.virtual_address_probed(ticket, owner, now),
+            Event::ClusterSought { ticket, owner, nodes } => self.cluster_sought(ticket, owner, &nodes, now),
             Event::BootstrapAnswered { ticket, outcome } => self.bootstrap_answered(ticket, outcome, now),
             Event::StepEnded { ticket, step, outcome } => self.step_ended(ticket, step, outcome, now),
             Event::Tick => {}

@@ -74,12 +74,14 @@ pub enum Effect {
         /// the machine that was looked at; another one must not get the config
         fingerprint: String,
     },
-    /// does anybody answer for the virtual address?
-    ProbeVirtualAddress {
+    /// is there a cluster already? Asked before one is founded
+    SeekCluster {
         /// to be returned with the reply
         ticket: Ticket,
-        /// which
-        address: IpAddr,
+        /// does anybody answer for it?
+        virtual_address: Option<IpAddr>,
+        /// the addresses of nodes that no machine is known to be: does any answer with our CA?
+        nodes: Vec<IpAddr>,
     },
     /// call `Bootstrap`
     Bootstrap {
@@ -115,8 +117,9 @@ impl Effect {
                 Event::Applied { node, ticket, outcome: ApplyOutcome::Unknown { reason } }
             }
             // not knowing counts as an answer: nothing is bootstrapped over a doubt
-            Self::ProbeVirtualAddress { ticket, .. } => {
-                Event::VirtualAddressProbed { ticket, owner: Some(format!("the probe failed: {reason}")) }
+            Self::SeekCluster { ticket, .. } => {
+                let owner = Some(format!("the probe failed: {reason}"));
+                Event::ClusterSought { ticket, owner, nodes: Vec::new() }
             }
             Self::Bootstrap { ticket, .. } => {
                 Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Unknown { reason } }

@@ -84,12 +84,14 @@ pub enum Event {
         /// how
         outcome: ApplyOutcome,
     },
-    /// the look for an owner of the virtual address ended
-    VirtualAddressProbed {
+    /// the look for a cluster that exists already ended
+    ClusterSought {
         /// the effect it answers
         ticket: Ticket,
-        /// who answered, in words; `None` when nobody did
+        /// who answered for the virtual address, in words; `None` when nobody did
         owner: Option<String>,
+        /// those of the addresses asked where our CA answered
+        nodes: Vec<IpAddr>,
     },
     /// a `Bootstrap` call ended
     BootstrapAnswered {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Approval, Cluster, ClusterPlan, Core, Guard, Guards, Intent, Ledger, NodeName, NodeState, Progress,
+    Approval, Cluster, ClusterPlan, Core, Guard, Guards, Intent, Ledger, NodeName, NodeState, Note, Progress,
     Strict, Time, Write,
     core::{ClusterWork, Pending, Slot},
     ids::Ids,
@@ -14,6 +14,12 @@ use crate::{
 
 /// The version of the records' shape. 1 knew fewer states and nothing of who pushed a config.
 const VERSION: u32 = 2;
+
+/// What somebody must know who lost the store and whatever is kept beside it. Nothing tells that from a new site while
+/// the machines that could are off.
+const EMPTY: &str = "it knows of no machine: on a new site there is none. If this cluster was founded before, bring a backup \
+                     of the store back, or let the control planes that have its data answer before anything is deployed: a \
+                     blank machine in the place of the only one would found a second cluster";
 
 /// The records of the store, as they were read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -108,6 +114,11 @@ impl<G: Guards> Core<G> {
             }
             None => {
                 pending.cluster = true;
+                pending.notes.push(Note {
+                    subject: "cluster".to_owned(),
+                    what: "the store is empty".to_owned(),
+                    evidence: vec![EMPTY.to_owned()],
+                });
                 Cluster::new()
             }
         };

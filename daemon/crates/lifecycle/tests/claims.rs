@@ -518,6 +518,11 @@ fn a_control_plane_is_not_replaced_while_etcd_counts_on_it() {
     bench.install(2, "cp2");
     bench.look("cp1", configured(1, EtcdObservation::Waiting));
     bench.look("cp2", configured(2, EtcdObservation::Waiting));
+    let ticket = bench.take(|effect| match effect {
+        Effect::SeekCluster { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    bench.step(Event::ClusterSought { ticket, owner: None, nodes: Vec::new() });
     let is_bootstrap = |effect: &Effect| match effect {
         Effect::Bootstrap { ticket, .. } => Some(*ticket),
         _ => None,

@@ -12,8 +12,8 @@ use std::{
 use hardware::{Disk, DiskSelector, Inventory, MacAddr};
 use lifecycle::{
     ApplyOutcome, BootAnswer, BootstrapOutcome, Cluster, ClusterPlan, Core, Effect, EtcdObservation, Event,
-    Identity, InstallDisk, LinkNeed, NodePlan, NodeState, Observation, Progress, Role, StepOutcome, Ticket,
-    Trust,
+    Identity, InstallDisk, LinkNeed, NodePlan, NodeState, Observation, Progress, Records, Role, StepOutcome,
+    Ticket, Trust,
 };
 
 #[test]
@@ -238,10 +238,10 @@ fn the_bootstrap_needs_every_control_plane_and_a_free_virtual_address() {
     bench.look("cp2", configured(2, "after", EtcdObservation::Waiting));
 
     let ticket = bench.take(|effect| match effect {
-        Effect::ProbeVirtualAddress { ticket, .. } => Some(*ticket),
+        Effect::SeekCluster { ticket, .. } => Some(*ticket),
         _ => None,
     });
-    bench.step(Event::VirtualAddressProbed { ticket, owner: Some("aa:bb answers".into()) });
+    bench.step(Event::ClusterSought { ticket, owner: Some("aa:bb answers".into()), nodes: Vec::new() });
     assert!(bench.cluster_waiting().contains("a cluster may already exist"));
     assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Bootstrap { .. })));
 }
@@ -388,6 +388,51 @@ fn members_lead_to_the_hand_over_and_its_steps_to_the_end() {
     let (ticket, step) = run(&mut bench);
     bench.step(Event::StepEnded { ticket, step, outcome: StepOutcome::Done { summary: "1 object".into() } });
     assert!(matches!(bench.core.cluster(), Cluster::HandedOver { .. }));
+}
+
+/// Who joins etcd with our keys and is no node shares what is furnished from then on.
+#[test]
+fn the_hand_over_waits_while_a_stranger_is_in_etcd_and_it_is_named_afterwards_too() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp1", configured(1, "after", members(&["cp1", "cp2"])));
+    bench.look("cp2", configured(2, "after", members(&["cp1", "cp2"])));
+    let step = |effect: &Effect| match effect {
+        Effect::RunStep { ticket, step } => Some((*ticket, step.clone())),
+        _ => None,
+    };
+    let (ticket, name) = bench.take(step);
+    bench.look("cp1", configured(1, "after", members(&["cp1", "cp2", "old-9"])));
+    let failed = StepOutcome::Failed { reason: "no API".into() };
+    bench.step(Event::StepEnded { ticket, step: name, outcome: failed });
+    bench.look("cp2", configured(2, "after", members(&["cp1", "cp2", "old-9"])));
+    assert!(!bench.flying.iter().any(|effect| step(effect).is_some()), "nothing is furnished");
+    assert!(bench.cluster_waiting().contains("not in the site (old-9)"), "{}", bench.cluster_waiting());
+
+    for (last, node) in [(1, "cp1"), (2, "cp2")] {
+        bench.look(node, configured(last, "after", members(&["cp1", "cp2"])));
+    }
+    let (ticket, name) = bench.take(step);
+    let done = StepOutcome::Done { summary: "1 object".into() };
+    bench.step(Event::StepEnded { ticket, step: name, outcome: done });
+    assert!(matches!(bench.core.cluster(), Cluster::HandedOver { .. }));
+    assert_eq!(bench.cluster_waiting(), "");
+    bench.look("cp2", configured(2, "after", members(&["cp1", "cp2", "old-9"])));
+    assert!(bench.cluster_waiting().contains("not in the site (old-9)"), "{}", bench.cluster_waiting());
+}
+
+#[test]
+fn an_empty_store_says_what_it_does_not_know() {
+    let site = plan(&[("cp1", Role::ControlPlane)]);
+    let said = |records: &Records| -> String {
+        let mut core = Core::restore(site.clone(), records, 1).unwrap();
+        format!("{:?}", core.step(Event::Tick, lifecycle::Time(1)))
+    };
+    assert!(said(&Records::default()).contains("would found a second cluster"));
+    let mut bench = Bench::new(site.clone());
+    bench.step(Event::Tick);
+    assert!(!said(&bench.records).contains("second cluster"), "it is said once");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 mod bench;
 
+use std::net::IpAddr;
+
 use bench::{Bench, configured, maintenance, members, patient, two_control_planes};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, Cluster, Content, EtcdObservation, Event, Identity, NodeState, Observation,
-    Order, Progress, Records, State,
+    ApplyOutcome, BootAnswer, Cluster, Content, Effect, EtcdObservation, Event, Identity, NodeState,
+    Observation, Order, Progress, Records, Role, State,
 };
 
 fn used(mut observation: Observation, talos: bool) -> Observation {
@@ -104,6 +106,64 @@ fn a_machine_that_had_its_config_already_proves_nothing_about_newness() {
     assert!(bench.cluster_waiting().contains("switch it off and on"), "{}", bench.cluster_waiting());
     bench.look("cp2", configured(2, "another boot", EtcdObservation::Waiting));
     bench.nobody_has_the_virtual_address();
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+/// A store that was lost with its mark looks like a new site, and a blank machine in the port of the only control plane
+/// looks like its first one. What tells otherwise is a worker that runs.
+#[test]
+fn a_worker_that_runs_tells_of_a_cluster_that_the_store_has_forgotten() {
+    let mut site = bench::plan(&[("cp1", Role::ControlPlane), ("w1", Role::Worker)]);
+    site.timing.observe = std::time::Duration::from_secs(60);
+    site.virtual_address = None;
+    let mut bench = Bench::new(site);
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    let sought = |bench: &mut Bench| {
+        bench.take(|effect| match effect {
+            Effect::SeekCluster { ticket, nodes, .. } => Some((*ticket, nodes.clone())),
+            _ => None,
+        })
+    };
+    let (ticket, nodes) = sought(&mut bench);
+    let worker = IpAddr::from([10, 0, 0, 12]);
+    assert_eq!(nodes, [worker], "nobody is known to be w1");
+    bench.step(Event::ClusterSought { ticket, owner: None, nodes: vec![worker] });
+    assert!(
+        bench.cluster_waiting().contains("answered with our CA (10.0.0.12)"),
+        "{}",
+        bench.cluster_waiting()
+    );
+
+    // that it does not answer while it is switched off and on changes nothing
+    bench.permit("w1");
+    bench.ask(2, "w1", true);
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(matches!(bench.core.cluster(), Cluster::Assembling { .. }));
+    bench.restart();
+    bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
+    assert!(bench.cluster_waiting().contains("`ichord bootstrap --new`"), "{}", bench.cluster_waiting());
+    bench.order(Order::New {});
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
+fn a_worker_that_had_its_config_already_makes_the_cluster_doubtful_too() {
+    let mut site = bench::plan(&[("cp1", Role::ControlPlane), ("w1", Role::Worker)]);
+    site.timing.observe = std::time::Duration::from_secs(60);
+    let mut bench = Bench::new(site);
+    bench.permit("w1");
+    bench.ask(2, "w1", true);
+    bench.look("w1", configured(2, "some boot", EtcdObservation::None));
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    assert!(bench.cluster_waiting().contains("w1 had a config already"), "{}", bench.cluster_waiting());
+}
+
+#[test]
+fn nobody_is_sought_where_every_node_is_known() {
+    let mut site = bench::plan(&[("cp1", Role::ControlPlane)]);
+    site.virtual_address = None;
+    let mut bench = Bench::new(site);
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
     assert_eq!(bench.bootstrapping().1, "cp1");
 }
 
@@ -224,7 +284,7 @@ fn a_state_that_lasts_too_long_says_where_to_look() {
     bench.now += 31_000;
     bench.step(Event::Tick);
     assert!(bench.hint("cp1").unwrap().contains("no file request"), "{:?}", bench.hint("cp1"));
-    bench.step(Event::Fetched { from: std::net::IpAddr::from([10, 0, 0, 101]) });
+    bench.step(Event::Fetched { from: IpAddr::from([10, 0, 0, 101]) });
     assert!(matches!(bench.state("cp1"), NodeState::Deploying { progress: Progress::Kernel { .. }, .. }));
     assert_eq!(bench.hint("cp1"), None);
 }
@@ -301,7 +361,7 @@ fn strangers_at_every_address_but_one_do_not_hide_the_machine() {
     let elsewhere = |last: u8, observation: Observation| match observation {
         Observation::Maintenance { fingerprint, boot_id, inventory, contents, .. } => {
             Observation::Maintenance {
-                address: std::net::IpAddr::from([10, 0, 0, last]),
+                address: IpAddr::from([10, 0, 0, last]),
                 fingerprint,
                 boot_id,
                 inventory,
@@ -311,15 +371,11 @@ fn strangers_at_every_address_but_one_do_not_hide_the_machine() {
         other => other,
     };
     bench.look("cp1", elsewhere(101, maintenance(7, "x")));
-    assert_eq!(
-        bench.candidates("cp1")[0],
-        std::net::IpAddr::from([10, 0, 0, 11]),
-        "the stranger's comes last"
-    );
+    assert_eq!(bench.candidates("cp1")[0], IpAddr::from([10, 0, 0, 11]), "the stranger's comes last");
     bench.restart();
     bench.look("cp1", elsewhere(101, maintenance(7, "x")));
     bench.look("cp1", elsewhere(11, maintenance(8, "y")));
-    assert_eq!(bench.candidates("cp1")[0], std::net::IpAddr::from([10, 0, 0, 101]), "and they take turns");
+    assert_eq!(bench.candidates("cp1")[0], IpAddr::from([10, 0, 0, 101]), "and they take turns");
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
         },
         Effect::Observe { node, .. } => format!("observe {node}"),
         Effect::Apply { node, .. } => format!("apply {node}"),
-        Effect::ProbeVirtualAddress { .. } => "probe virtual address".to_owned(),
+        Effect::SeekCluster { .. } => "seek a cluster".to_owned(),
         Effect::Bootstrap { node, .. } => format!("bootstrap {node}"),
         Effect::RunStep { step, .. } => format!("hand-over step {step}"),
     }

@@ -199,10 +199,10 @@ impl Bench {
 
     pub fn nobody_has_the_virtual_address(&mut self) {
         let ticket = self.take(|effect| match effect {
-            Effect::ProbeVirtualAddress { ticket, .. } => Some(*ticket),
+            Effect::SeekCluster { ticket, .. } => Some(*ticket),
             _ => None,
         });
-        self.step(Event::VirtualAddressProbed { ticket, owner: None });
+        self.step(Event::ClusterSought { ticket, owner: None, nodes: Vec::new() });
     }
 
     /// The process dies; the next one has the store and nothing else.

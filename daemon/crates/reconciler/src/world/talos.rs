@@ -11,7 +11,7 @@ use lifecycle::{ApplyOutcome, BootstrapOutcome, Effect, Event, NodeName, Observa
 use site::Site;
 use talos_api::{ApplyMode, CallError, Client, Credentials, Fingerprint, PORT, Peer, probe};
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 use tonic::Code;
 
 use super::{
@@ -22,6 +22,9 @@ use super::{
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
+
+/// How long a node that no machine is known to be is given to answer, meanwhile.
+const SOUGHT: Duration = Duration::from_secs(2);
 
 /// The cluster as effects need it: the site in force, its secrets, and a client certificate from them.
 pub struct Cluster {
@@ -88,9 +91,15 @@ impl World for Talos {
                 tracing::info!(%node, %address, ?outcome, "pushed the config");
                 Event::Applied { node, ticket, outcome }
             }
-            Effect::ProbeVirtualAddress { ticket, address } => {
-                let owner = owner(&cluster, address).await;
-                Event::VirtualAddressProbed { ticket, owner }
+            Effect::SeekCluster { ticket, virtual_address, nodes } => {
+                let owned = async {
+                    match virtual_address {
+                        Some(address) => owner(&cluster, address).await,
+                        None => None,
+                    }
+                };
+                let (owner, nodes) = tokio::join!(owned, ours(&cluster, nodes));
+                Event::ClusterSought { ticket, owner, nodes }
             }
             Effect::Bootstrap { ticket, node, address, boot_id } => {
                 let outcome = bootstrap(&cluster, address, &boot_id).await;
@@ -195,6 +204,19 @@ async fn bootstrap(cluster: &Cluster, address: IpAddr, boot_id: &str) -> Bootstr
             _ => BootstrapOutcome::Unknown { reason: error.to_string() },
         },
     }
+}
+
+/// Those of the addresses where a machine answers with our CA.
+async fn ours(cluster: &Arc<Cluster>, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut asking = JoinSet::new();
+    for address in addresses {
+        let cluster = Arc::clone(cluster);
+        asking.spawn(async move {
+            let found = probe(machine_api(address), cluster.credentials.authority(), SOUGHT).await;
+            matches!(found, Ok(Peer::Ours)).then_some(address)
+        });
+    }
+    asking.join_all().await.into_iter().flatten().collect()
 }
 
 /// Who answers for the virtual address: to ARP on each of the site's networks, or on the API server's port.
