@@ -179,8 +179,10 @@ impl<G: Guards> Simulation<G> {
     }
 
     fn lose_store(&mut self, records: Records) {
-        if records.is_older || self.scenario.policy == lifecycle::DeployPolicy::Ask {
-            self.ledger.granted.clear();
+        self.ledger.granted.clear();
+        // where nothing remembers that it is older, the site permits again
+        if !records.is_older && self.scenario.policy == lifecycle::DeployPolicy::Auto {
+            self.ledger.granted.extend(self.names.iter().cloned());
         }
         let names: Vec<NodeName> = self.plan.nodes.keys().cloned().collect();
         names.iter().for_each(|name| self.ledger.emptied(name));

@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     bootstrapped: BTreeMap<NodeName, BTreeSet<String>>,
     /// the same, of lives that were lost with their store
     forgotten: Vec<(NodeName, String)>,
+    /// slots that a person gave to the machine that asks for them
+    pub(crate) admitted: BTreeSet<NodeName>,
     /// who holds which slot
     holders: BTreeMap<NodeName, Claim>,
 }
@@ -238,6 +240,7 @@ impl Ledger {
                 // who was only its own word, and was given nothing, yields to who is vouched for
                 Some(holder)
                     if !holder.machine.is_same_as(&claim.machine)
+                        && !self.admitted.remove(name)
                         && (holder.attested || holder.told.is_some() || !claim.attested) =>
                 {
                     return Err(Violation::SlotMoved { node: name.clone() });

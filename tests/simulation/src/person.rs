@@ -40,6 +40,7 @@ impl<G: Guards> Simulation<G> {
                 }
             }
             self.say_new()?;
+            self.take_out_again()?;
             self.boot_suspects();
             self.let_learners_join_anew();
             // whose machine has not been seen is switched off and on
@@ -88,6 +89,32 @@ impl<G: Guards> Simulation<G> {
         if asked && !exists {
             self.ledger.said_new = true;
             self.hear(Event::Ordered { order: Order::New {}, by: "a person".into() })?;
+        }
+        Ok(())
+    }
+
+    /// A store that was brought back holds a slot for a machine that was taken out since.
+    fn take_out_again(&mut self) -> Result<(), Violation> {
+        let nodes: Vec<NodeName> = self.broken.iter().map(|slot| self.name(*slot)).collect();
+        for node in nodes {
+            let holder =
+                self.core.node(&node).and_then(NodeState::claim).and_then(|it| self.world.claimed(it));
+            let holder = holder.map(|machine| machine.hardware().serial.clone());
+            let there = self.world.boxed(&node).and_then(|label| self.world.rack.machines.get(&label));
+            let there = there.map(|machine| machine.hardware().serial.clone());
+            if holder.is_none() || there.is_none() || holder == there {
+                continue;
+            }
+            let orders = [Order::Admit { node: node.clone() }, Order::Release { node: node.clone() }];
+            if let Some(order) = orders.into_iter().find(|order| self.core.weigh(order).is_ok()) {
+                if matches!(order, Order::Admit { .. }) {
+                    self.ledger.admitted.insert(node.clone());
+                    self.ledger.granted.insert(node);
+                } else {
+                    self.ledger.emptied(&node);
+                }
+                self.hear(Event::Ordered { order, by: "a person".into() })?;
+            }
         }
         Ok(())
     }
@@ -141,7 +168,9 @@ impl<G: Guards> Simulation<G> {
                 }
             }
             Mishap::ForeignState { slot } | Mishap::UsedDisk { slot } => {
-                let (node, label) = (self.name(slot), self.label(slot));
+                let node = self.name(slot);
+                // it may have been replaced meanwhile
+                let Some(label) = self.world.boxed(&node) else { return Ok(()) };
                 // a wipe that was handed out and did not arrive needs another word
                 let may_say = |claim: &lifecycle::Claim| {
                     claim.erase.as_ref().is_none_or(|erase| erase.wiped && claim.told.is_none())
@@ -170,18 +199,21 @@ impl<G: Guards> Simulation<G> {
                 let label = self.label(slot);
                 self.later(1_000, Due::PowerOn { label });
             }
+            // while it still votes: with it off, what is left may be no quorum
             Mishap::RogueMember => {
-                self.world.power_off("z-rogue", now);
-                self.remove_member("old-9");
+                if !self.remove_member("old-9") {
+                    self.world.power_off("z-rogue", now);
+                }
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// `talosctl etcd remove-member`, on whoever can.
-    fn remove_member(&mut self, name: &str) {
+    /// `talosctl etcd remove-member`, on whoever can. Whether there was such a member.
+    fn remove_member(&mut self, name: &str) -> bool {
         let admin = Caller::admin(&fingerprint(OUR_CA));
+        let mut was_there = false;
         for machine in self.world.rack.machines.values_mut() {
             let Ok(Response::Members(members)) =
                 machine.call(&admin, Request::EtcdMemberList { local: true }, self.now)
@@ -189,11 +221,12 @@ impl<G: Guards> Simulation<G> {
                 continue;
             };
             if let Some((id, _)) = members.into_iter().find(|(_, member)| member.name == name) {
-                let gone = machine.call(&admin, Request::EtcdRemoveMember { id }, self.now);
-                if gone.is_ok() {
-                    return;
+                was_there = true;
+                if machine.call(&admin, Request::EtcdRemoveMember { id }, self.now).is_ok() {
+                    break;
                 }
             }
         }
+        was_there
     }
 }

@@ -215,6 +215,17 @@ impl Scenario {
         if mishaps.contains(&Mishap::EmptyStore) && control_planes == 1 {
             mishaps.retain(|mishap| !matches!(mishap, Mishap::Intruder { .. }));
         }
+        // a port of this model has one cable, so one mishap moves cables
+        let mut cabled = false;
+        mishaps.retain(|mishap| {
+            let moves = matches!(
+                mishap,
+                Mishap::MovedCable { .. } | Mishap::Intruder { .. } | Mishap::Replaced { .. }
+            );
+            let first = !cabled;
+            cabled |= moves;
+            first || !moves
+        });
         // an hour is long enough
         if let Some(&silent) = mishaps.iter().find(|mishap| matches!(mishap, Mishap::SilentHour { .. })) {
             mishaps = vec![silent];

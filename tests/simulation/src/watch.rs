@@ -117,14 +117,19 @@ impl<G: Guards> Simulation<G> {
     /// What must hold at every moment.
     pub(crate) fn check(&mut self) -> Result<(), Violation> {
         for (label, node) in &self.world.cabling {
-            if matches!(self.core.node(node), Some(NodeState::Ready { .. })) {
-                let installs = self.world.rack.machines.get(label).map_or(0, |m| m.counters().installs);
-                self.arrived.entry(label.clone()).or_insert(installs);
+            // another machine may stand in the port of the one that arrived
+            let Some(NodeState::Ready { claim, .. }) = self.core.node(node) else { continue };
+            let Some(machine) = self.world.rack.machines.get(label) else { continue };
+            if machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac)) {
+                self.arrived.entry(label.clone()).or_insert(machine.counters().installs);
             }
         }
         if self.ledger.lost_since.is_some_and(|since| self.now > since + REPEATED_WITHIN) {
             return match self.core.cluster() {
-                Cluster::Bootstrapping(_) if self.now >= self.full_until + REPEATED_WITHIN => {
+                // in doubt it waits for a person
+                Cluster::Bootstrapping(intent)
+                    if intent.doubt.is_none() && self.now >= self.full_until + REPEATED_WITHIN =>
+                {
                     Err(Violation::BootstrapForgotten)
                 }
                 _ => {

@@ -92,6 +92,7 @@ impl<G: Guards> Core<G> {
 
     pub(crate) fn newness_confirmed(&mut self, by: &str, words: Vec<String>, now: Time) {
         self.note("cluster", "new, by a person's word", words);
+        self.ledger.members = None;
         match self.cluster.clone() {
             Cluster::Assembling { doubt, .. } => {
                 let word = Some(Word { by: by.to_owned(), at: now });
@@ -109,6 +110,15 @@ impl<G: Guards> Core<G> {
     /// and for what the store does not know; it never outweighs a sign of a cluster.
     fn assemble(&mut self, doubt: Option<String>, word: Option<Word>, now: Time) {
         let word = word.filter(|word| word.at <= now && now.since(word.at) < WORD_LASTS);
+        if let Some((name, members)) = self.members_seen(now)
+            && self.guards.on(Guard::NoEtcdData)
+        {
+            let seen = format!("{}, on {name}", names(&members));
+            if self.ledger.members.as_ref() != Some(&seen) {
+                self.ledger.members = Some(seen);
+                self.write_cluster();
+            }
+        }
         match self.founder(doubt.as_deref(), word.as_ref(), now) {
             Err(reason) => self.wait_cluster(reason),
             Ok(_) if self.work.in_flight.is_some() || now < self.work.not_before => {}
@@ -158,6 +168,12 @@ impl<G: Guards> Core<G> {
                 names(&members)
             ));
         }
+        if let Some(members) = self.ledger.members.as_ref().filter(|_| on(Guard::NoEtcdData)) {
+            return Err(format!(
+                "etcd had members that ichord did not bootstrap ({members}), and they do not answer now: nothing is \
+                 bootstrapped over them, unless `ichord bootstrap --new` says that their data is gone"
+            ));
+        }
         let planned: Vec<&NodeName> = self.plan.control_planes().collect();
         let (mut there, mut missing, adopted) = (Vec::new(), Vec::new(), self.adopted());
         for &name in &planned {
@@ -181,7 +197,11 @@ impl<G: Guards> Core<G> {
             } else {
                 ""
             };
-            return Err(format!("every control plane must be configured first: {}{way}", missing.join("; ")));
+            let doubt = doubt.map(|doubt| format!("; {doubt}")).unwrap_or_default();
+            return Err(format!(
+                "every control plane must be configured first: {}{way}{doubt}",
+                missing.join("; ")
+            ));
         }
         if on(Guard::Newness) && word.is_none() {
             let reason = match doubt {

@@ -74,6 +74,10 @@ pub struct Ledger {
     /// the store was a backup once: which slots were filled since is unknown
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// etcd members that were seen and that nobody here bootstrapped, and where: the cluster that they are of does not
+    /// end with the machine that told of it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<String>,
     /// control planes, and the boots in which a life that is forgotten may have asked them to bootstrap; another boot
     /// has lost that
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -375,9 +379,8 @@ impl<G: Guards> Core<G> {
     /// the others' quorum.
     fn is_no_member(&self, name: &NodeName) -> Result<(), String> {
         let plan = self.plan.nodes.get(name);
-        if plan.is_none_or(|plan| plan.role == Role::Worker)
-            || matches!(self.cluster, Cluster::Assembling { .. })
-        {
+        let is_new = matches!(self.cluster, Cluster::Assembling { .. }) && self.ledger.members.is_none();
+        if plan.is_none_or(|plan| plan.role == Role::Worker) || is_new {
             return Ok(());
         }
         let look = |other: &NodeName| match &self.slots.get(other)?.look.as_ref()?.etcd {

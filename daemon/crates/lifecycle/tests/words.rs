@@ -425,3 +425,41 @@ fn a_word_stands_in_for_a_missing_control_plane_or_for_a_lost_store_but_not_for_
     assert!(bench.cluster_waiting().contains("every control plane"), "{}", bench.cluster_waiting());
     assert!(matches!(bench.core.cluster(), Cluster::Assembling { .. }));
 }
+
+/// Members that were seen are not forgotten with the machine that told of them: it is released, a blank one comes, and
+/// only a word founds a second cluster.
+#[test]
+fn a_cluster_that_was_seen_does_not_end_with_the_machine_that_told_of_it() {
+    let mut site = bench::plan(&[("cp1", Role::ControlPlane)]);
+    site.timing.observe = std::time::Duration::from_secs(60);
+    let mut bench = Bench::new(site);
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    bench.look("cp1", configured(1, "some boot", members(&["cp1"])));
+    let silent = || Observation::Silent { detail: "nothing".into() };
+    bench.look("cp1", silent());
+    let refused = bench.core.weigh(&Order::Release { node: "cp1".into() }).unwrap_err();
+    assert!(refused.contains("no other one tells etcd's members"), "{refused}");
+    assert!(bench.cluster_waiting().contains("etcd had members"), "{}", bench.cluster_waiting());
+    bench.restart();
+    bench.look("cp1", silent());
+    assert!(bench.core.weigh(&Order::Release { node: "cp1".into() }).is_err(), "after a death, too");
+
+    bench.order(Order::New {});
+    bench.order(Order::Release { node: "cp1".into() });
+    bench.configure(2, "cp1", EtcdObservation::Waiting);
+    bench.nobody_has_the_virtual_address();
+    assert_eq!(bench.bootstrapping().1, "cp1");
+}
+
+#[test]
+fn a_rival_is_gone_when_the_holder_is_in_its_place_again() {
+    let mut bench = two_control_planes();
+    bench.configure(1, "cp1", EtcdObservation::Waiting);
+    let rival =
+        |bench: &Bench| bench.core.view(lifecycle::Time(bench.now)).nodes[&"cp1".into()].rival.clone();
+    bench.ask(3, "cp1", true);
+    assert!(rival(&bench).is_some());
+    bench.ask(1, "cp1", true);
+    assert_eq!(rival(&bench), None);
+}

@@ -50,6 +50,10 @@ impl<G: Guards> Core<G> {
     /// The evidence names the slot that the machine holds.
     pub(crate) fn back_in_place(&mut self, held: &NodeName, evidence: Vec<String>, now: Time) {
         self.warn(held, None, evidence.clone());
+        // who was plugged in there meanwhile is not any more
+        if let Some(slot) = self.slots.get_mut(held) {
+            slot.rival = None;
+        }
         let Some(NodeState::Fenced { claim, permit, progress, .. }) =
             self.slots.get(held).map(|slot| slot.state.clone())
         else {
