@@ -124,7 +124,9 @@ impl<G: Guards> Simulation<G> {
         let asked = self.core.view(Time(self.clock())).cluster.waiting;
         let Some(asked) = asked.filter(|reason| reason.contains("a boot ends that")) else { return };
         for name in self.names.clone().into_iter().filter(|name| asked.contains(&name.0)) {
-            let Some(label) = self.world.boxed(&name) else { continue };
+            // wherever it is plugged in
+            let claim = self.core.node(&name).and_then(NodeState::claim);
+            let Some(label) = claim.and_then(|claim| self.world.label(claim)) else { continue };
             self.world.power_off(&label, self.now);
             self.later(1_000, Due::PowerOn { label });
         }
@@ -201,7 +203,8 @@ impl<G: Guards> Simulation<G> {
             }
             // while it still votes: with it off, what is left may be no quorum
             Mishap::RogueMember => {
-                if !self.remove_member("old-9") {
+                let is_gone = !self.remove_member("old-9");
+                if is_gone {
                     self.world.power_off("z-rogue", now);
                 }
             }

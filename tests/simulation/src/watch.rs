@@ -7,6 +7,7 @@ use lifecycle::{
 use crate::{
     invariants::{self, Violation},
     run::Simulation,
+    world::is_claimed,
 };
 
 /// A bootstrap that is known to be lost is asked for again within so long.
@@ -120,8 +121,9 @@ impl<G: Guards> Simulation<G> {
             // another machine may stand in the port of the one that arrived
             let Some(NodeState::Ready { claim, .. }) = self.core.node(node) else { continue };
             let Some(machine) = self.world.rack.machines.get(label) else { continue };
-            if machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac)) {
-                self.arrived.entry(label.clone()).or_insert(machine.counters().installs);
+            if is_claimed(claim, machine) {
+                let installs = machine.counters().installs;
+                self.arrived.entry(label.clone()).or_insert(installs);
             }
         }
         if self.ledger.lost_since.is_some_and(|since| self.now > since + REPEATED_WITHIN) {

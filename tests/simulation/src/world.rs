@@ -125,10 +125,13 @@ impl World {
 
     /// The machine that holds a slot by this claim.
     pub(crate) fn claimed(&self, claim: &Claim) -> Option<&model::Machine> {
-        let known = |machine: &&model::Machine| {
-            machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac))
-        };
-        self.rack.machines.values().find(known)
+        self.rack.machines.values().find(|machine| is_claimed(claim, machine))
+    }
+
+    /// Its name.
+    pub(crate) fn label(&self, claim: &Claim) -> Option<String> {
+        let mut machines = self.rack.machines.iter();
+        machines.find(|(_, machine)| is_claimed(claim, machine)).map(|(label, _)| label.clone())
     }
 
     /// Machines of our CA with etcd data that answer.
@@ -409,6 +412,11 @@ impl World {
             Err(status) => ApplyOutcome::Refused { reason: status.to_string() },
         })
     }
+}
+
+/// Whether this machine is the one of a claim.
+pub(crate) fn is_claimed(claim: &Claim, machine: &model::Machine) -> bool {
+    machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac))
 }
 
 fn stage(machine: &mut model::Machine, admin: &Caller, now: u64) -> Stage {
