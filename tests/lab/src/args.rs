@@ -8,8 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cabling::Cabling;
 use crate::discovery::Discovery;
+use crate::disks::Disks;
 use crate::firmware::Firmware;
+use crate::racing::Racing;
 use crate::relay::Relay;
+use crate::replacement::Replacement;
 use crate::shell;
 
 /// The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
@@ -32,11 +35,20 @@ pub(crate) enum Command {
     Cabling(Cabling),
     /// Judges that machines whose port nothing else tells find it out by the discovery image
     Discovery(Discovery),
+    /// Judges that what is on a machine's disk is not touched before a person says so, and then goes away once
+    Disks(Disks),
+    /// Judges that another machine in the port of a dead control plane becomes the same node, and etcd keeps its quorum
+    Replacement(Replacement),
+    /// Judges that three control planes found one cluster, whether they come at once, late, never or as other machines
+    Racing(Racing),
     /// Judges that machines behind a relay become the nodes of the ports that its option 82 names
     Relay(Relay),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),
+    /// Takes the card of a machine that is switched off down (the lab starts this itself)
+    #[command(hide = true)]
+    Darken(shell::Darken),
     /// Becomes a program inside the lab (the lab starts this itself)
     #[command(hide = true)]
     Enter(shell::Enter),

@@ -71,6 +71,16 @@ impl Daemon {
         self.command(&["ports", "--verify"]).await
     }
 
+    /// `ichord render`: the config of a node, in a folder.
+    pub(crate) async fn render(&self, node: &str, out: &Path) -> Result<()> {
+        self.command(&["render", "--node", node, "--out", &out.display().to_string()]).await
+    }
+
+    /// `ichord talosconfig`: what opens the machine API, in a file.
+    pub(crate) async fn talosconfig(&self, out: &Path) -> Result<()> {
+        self.command(&["talosconfig", "--out", &out.display().to_string()]).await
+    }
+
     async fn command(&self, words: &[&str]) -> Result<()> {
         let output = Command::new(&self.program)
             .args(words)
@@ -164,6 +174,22 @@ impl Daemon {
         let client = Client::new(&self.socket());
         let permit = Deploy { node: Some(node.to_owned()), by: "the lab".to_owned() };
         matches!(timeout(ANSWER, client.deploy(&permit)).await, Ok(Ok(_)))
+    }
+
+    /// A command of `ichord` that speaks to the running daemon, as a person gives it; what it answers.
+    pub(crate) async fn tell(&self, words: &[&str]) -> Result<String> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .arg("--socket")
+            .arg(self.socket())
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if !output.status.success() {
+            bail!("`ichord {}` failed: {}", words.join(" "), text(&output.stderr));
+        }
+        Ok(text(&output.stdout))
     }
 
     /// The running process.

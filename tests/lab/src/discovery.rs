@@ -5,7 +5,6 @@
 
 mod qemu;
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,15 +14,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{Daemon, Form};
-use crate::folder::Folder;
 use crate::plan::{self, FirmwareKind, Machine};
+use crate::ports::Ports;
 use crate::process::{Launcher, Process, Start, last_lines};
 use crate::programs::Programs;
-use crate::wires::Wires;
-use crate::{rack, site, space, switch};
+use crate::{rack, site, space};
 
 /// It listens for 35 s by itself.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -57,45 +54,23 @@ pub(crate) fn run(arguments: &Discovery) -> Result<bool> {
         Some(agent) => Some(qemu::Kit::assemble(agent, arguments.generic, arguments.without_kexec)?),
         None => None,
     };
-    space::leave_the_machine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut folder = Folder::make(&env::temp_dir())?;
-        let judged = match &kit {
-            Some(kit) => qemu::judge(&programs, kit, folder.path()).await,
-            None => judge(&programs, folder.path()).await,
-        };
-        if let Err(error) = &judged {
-            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
-            folder.keep();
+    space::tell(async |folder| {
+        match &kit {
+            Some(kit) => qemu::judge(&programs, kit, folder).await?,
+            None => judge(&programs, folder).await?,
         }
-        Ok(judged.is_ok())
+        Ok(true)
     })
 }
 
 async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
-    let place = |name: &str| {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
-    };
+    let place = |name| space::place(folder, name);
     let (site, state, logs, disks) = (place("site")?, place("state")?, place("logs")?, place("disks")?);
     let launcher = Launcher { lab: programs.lab.clone(), logs };
-    let plan = plan::machines(1, 1);
-    let wires = Wires::open()?;
-    wires.lay_bridge().await?;
-    let mut networks = Vec::new();
-    for machine in &plan {
-        let network = launcher.hold_network(&machine.name).await?;
-        wires.plug(&machine.interface, machine.mac, network.pid).await?;
-        networks.push(network);
-    }
-    let stop = CancellationToken::new();
-    let _switch_stops = stop.clone().drop_guard();
-    switch::speak(&plan, &wires, &stop).await?;
-    rack::write_simulated_site(&site, &plan, site::Dhcp::Ours)?;
+    let ports = Ports::lay(&launcher, plan::machines(1, 1)).await?;
+    let plan = &ports.plan;
+    let _switch_stops = ports.speak().await?;
+    rack::write_simulated_site(&site, plan, site::Dhcp::Ours)?;
     deafen(&site.join("ichord.yaml"))?;
     let images = site.join("images");
     site::write_images(&images, &site::ImageFiles::stand_ins())?;
@@ -107,12 +82,11 @@ async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
     daemon.ready().await?;
 
     let began = Instant::now();
-    let networks: Vec<u32> = networks.iter().map(|network| network.pid).collect();
-    let mut boxes = Crosswise::power_on(&launcher, programs, &plan, &networks, &disks)?;
+    let mut boxes = Crosswise::power_on(&launcher, programs, plan, &ports.places(), &disks)?;
     let story = boxes.until_installed(&launcher, began + PATIENCE).await?;
     ensure!(story.discovered == plan.len(), "only some went by way of the discovery image: {story:?}");
     ensure!(story.kexec == plan.len(), "only some went on without their firmware: {story:?}");
-    boxes.are_what_their_ports_say(&plan, &disks)?;
+    boxes.are_what_their_ports_say(plan, &disks)?;
     println!("{}", json!({ "event": "summary", "passed": true, "seconds": began.elapsed().as_secs() }));
     boxes.power_off().await?;
     daemon.process()?.stop().await?;

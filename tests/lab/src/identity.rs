@@ -3,27 +3,25 @@
 //! Rounds of random cabling, each with a fresh daemon and blank machines, judged by the config on each machine's own
 //! disk; then two cables are swapped, and a machine is replaced by one that shares nothing with it but the port.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::env;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use crate::args::Identity;
+use crate::boxes::Boxes;
 use crate::daemon::{Daemon, Form};
 use crate::dice::Dice;
-use crate::folder::Folder;
 use crate::plan::{self, Machine, SWITCH};
-use crate::process::{Launcher, Lines, Network, Process, Start, last_lines};
+use crate::ports::Ports;
+use crate::process::{Launcher, Process, last_lines};
 use crate::programs::Programs;
-use crate::wires::Wires;
-use crate::{agent, evidence, rack, site, space, switch};
+use crate::{agent, evidence, rack, site, space};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,21 +35,7 @@ const PORTS: usize = 3;
 /// Runs all of it. True when every machine became what its port says.
 pub(crate) fn run(arguments: &Identity) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
-    space::leave_the_machine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut folder = Folder::make(&env::temp_dir())?;
-        let judged = judge(arguments, &programs, folder.path()).await;
-        if let Err(error) = &judged {
-            say(&json!({ "event": "failed", "reason": format!("{error:#}") }));
-            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
-            folder.keep();
-        }
-        Ok(judged.is_ok())
-    })
+    space::tell(async |folder| judge(arguments, &programs, folder).await.map(|()| true))
 }
 
 fn say(event: &Value) {
@@ -61,7 +45,6 @@ fn say(event: &Value) {
 async fn judge(arguments: &Identity, programs: &Programs, folder: &Path) -> Result<()> {
     let began = Instant::now();
     let mut lab = Lab::build(programs, folder, arguments.snmp.clone()).await?;
-    let _switch_stops = lab.stop.clone().drop_guard();
     let passed = lab.pass(arguments, began).await;
     // before the machines are gone
     passed.map_err(|error| error.context(lab.evidence()))
@@ -117,8 +100,8 @@ impl Lab {
     /// What the host and every port's machine know of the network now.
     fn evidence(&self) -> String {
         let mut words = evidence::of_network("the host", std::process::id());
-        for (machine, network) in self.plan.iter().zip(&self.networks) {
-            words += &evidence::of_network(&format!("the machine in {}", machine.port), network.pid);
+        for (machine, place) in self.ports.plan.iter().zip(self.ports.places()) {
+            words += &evidence::of_network(&format!("the machine in {}", machine.port), place);
         }
         words
     }
@@ -128,89 +111,51 @@ fn seconds(of: Duration) -> f64 {
     (of.as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// A box without a place yet: what it is made of.
-#[derive(Debug, Clone)]
-struct Hardware {
-    name: String,
-    machine: Machine,
-}
-
 struct Lab {
     launcher: Launcher,
     programs: Programs,
     folder: PathBuf,
     site: PathBuf,
-    /// the ports, with the node that belongs to each
-    plan: Vec<Machine>,
-    networks: Vec<Network>,
-    wires: Wires,
-    boxes: Vec<Hardware>,
-    /// box → port, and its process
-    running: BTreeMap<usize, (usize, Process)>,
-    disks: PathBuf,
+    ports: Ports,
+    boxes: Boxes,
     /// the program that is the switch's agent, where nothing else tells a port
     snmp: Option<PathBuf>,
     agent: Option<Process>,
     daemon: Option<Daemon>,
-    lines: Lines,
-    said: mpsc::UnboundedReceiver<(String, String)>,
-    stop: CancellationToken,
+    _switch_stops: Option<DropGuard>,
+}
+
+/// What the boxes are called, by number from 0; the one beyond the ports is the spare.
+fn box_name(number: usize) -> String {
+    format!("box-{}", number + 1)
 }
 
 impl Lab {
     async fn build(programs: &Programs, folder: &Path, snmp: Option<PathBuf>) -> Result<Self> {
-        let place = |name: &str| {
-            let path = folder.join(name);
-            fs::create_dir_all(&path)
-                .with_context(|| format!("cannot make {}", path.display()))
-                .map(|()| path)
-        };
+        let place = |name| space::place(folder, name);
         let (site, logs, disks) = (place("site")?, place("logs")?, place("disks")?);
         let launcher = Launcher { lab: programs.lab.clone(), logs };
-        let plan = plan::machines(1, PORTS - 1);
-        let wires = Wires::open()?;
-        wires.lay_bridge().await?;
-        let mut networks = Vec::new();
-        for machine in &plan {
-            let network = launcher.hold_network(&machine.name).await?;
-            wires.plug(&machine.interface, machine.mac, network.pid).await?;
-            networks.push(network);
-        }
-        let stop = CancellationToken::new();
-        if snmp.is_none() {
-            switch::speak(&plan, &wires, &stop).await?;
-        }
-        write_site(&site, &plan, snmp.is_some())?;
-        let (lines, said) = mpsc::unbounded_channel();
-        let prepare = Daemon::new(
-            launcher.clone(),
-            programs.ichord.clone(),
-            site.clone(),
-            Form::Plain { state: folder.join("state"), ledger: None },
-        );
-        prepare.prepare().await?;
-        // one box more than ports: the spare
-        let boxes = plan::machines(1, PORTS).into_iter().enumerate().map(|(number, machine)| {
-            let name = format!("box-{}", number + 1);
-            Hardware { machine: Machine { name: name.clone(), ..machine }, name }
-        });
+        let ports = Ports::lay(&launcher, plan::machines(1, PORTS - 1)).await?;
+        let switch_stops = match snmp {
+            None => Some(ports.speak().await?),
+            Some(_) => None,
+        };
+        write_site(&site, &ports.plan, snmp.is_some())?;
+        let form = Form::Plain { state: folder.join("state"), ledger: None };
+        Daemon::new(launcher.clone(), programs.ichord.clone(), site.clone(), form).prepare().await?;
+        let boxes = plan::machines(1, PORTS).into_iter().enumerate();
+        let boxes = boxes.map(|(number, machine)| Machine { name: box_name(number), ..machine });
         Ok(Self {
+            boxes: Boxes::new(&launcher, programs, &disks, boxes),
             launcher,
             programs: programs.clone(),
             folder: folder.to_owned(),
             site,
-            plan,
-            networks,
-            wires,
-            boxes: boxes.collect(),
-            running: BTreeMap::new(),
-            disks,
+            ports,
             snmp,
             agent: None,
             daemon: None,
-            lines,
-            said,
-            stop,
+            _switch_stops: switch_stops,
         })
     }
 
@@ -220,9 +165,10 @@ impl Lab {
         let state = self.folder.join(format!("state-{round}"));
         fs::create_dir_all(&state).context("cannot make a state folder")?;
         if let Some(responder) = &self.snmp {
-            let behind = self.plan.iter().zip(cabling);
-            let behind = behind.map(|(port, &number)| (port.port.clone(), self.boxes[number].machine.mac));
-            let ports: Vec<_> = behind.collect();
+            let mut ports = Vec::new();
+            for (port, &number) in self.ports.plan.iter().zip(cabling) {
+                ports.push((port.port.clone(), self.boxes.machine(&box_name(number))?.mac));
+            }
             self.agent = Some(agent::start(&self.launcher, responder, &state, &ports).await?);
         }
         let form = Form::Plain { state, ledger: None };
@@ -232,10 +178,10 @@ impl Lab {
         daemon.ready().await?;
         self.daemon = Some(daemon);
         for (port, &number) in cabling.iter().enumerate() {
-            fs::remove_file(self.disk(number)).ok();
-            self.power_on(number, port).await?;
+            self.boxes.blank(&box_name(number));
+            self.boxes.power_on(&box_name(number), &self.ports, port).await?;
         }
-        self.installed(&cabling.iter().copied().collect()).await?;
+        self.installed(cabling).await?;
         for (port, &number) in cabling.iter().enumerate() {
             self.has_config_of(number, port)?;
         }
@@ -253,18 +199,19 @@ impl Lab {
 
     /// Two machines that run are each put into the other's port.
     async fn swap(&mut self) -> Result<Duration> {
-        let ports: Vec<(usize, usize)> =
-            self.running.iter().map(|(number, (port, _))| (*number, *port)).collect();
-        let &[(one, first), (other, second), ..] = ports.as_slice() else {
+        let running = self.boxes.running();
+        let [(one, first), (other, second), ..] = running.as_slice() else {
             bail!("there are no two machines")
         };
-        self.power_off(one).await?;
-        self.power_off(other).await?;
-        self.power_on(one, second).await?;
-        self.power_on(other, first).await?;
+        let (boxes, ports) = (&mut self.boxes, &self.ports);
+        boxes.power_off(one, ports).await?;
+        boxes.power_off(other, ports).await?;
+        boxes.power_on(one, ports, *second).await?;
+        boxes.power_on(other, ports, *first).await?;
         let began = Instant::now();
-        let (first, second) = (self.plan[first].name.clone(), self.plan[second].name.clone());
-        let told = [(first.clone(), second.clone()), (second, first)];
+        let plan = &self.ports.plan;
+        let (first_node, second_node) = (plan[*first].name.clone(), plan[*second].name.clone());
+        let told = [(first_node.clone(), second_node.clone()), (second_node, first_node)];
         self.until("both wrong cables to be told", |status| {
             told.iter().all(|(node, there)| {
                 let node = status.view.nodes.get(&node.as_str().into());
@@ -291,12 +238,11 @@ impl Lab {
             );
         }
         // and back again
-        let back = [(one, ports[0].1), (other, ports[1].1)];
-        self.power_off(one).await?;
-        self.power_off(other).await?;
-        for (number, port) in back {
-            self.power_on(number, port).await?;
-        }
+        let (boxes, ports) = (&mut self.boxes, &self.ports);
+        boxes.power_off(one, ports).await?;
+        boxes.power_off(other, ports).await?;
+        boxes.power_on(one, ports, *first).await?;
+        boxes.power_on(other, ports, *second).await?;
         self.until("the right cables to be seen", |status| {
             status.view.nodes.values().all(|node| node.warning.is_none())
         })
@@ -306,22 +252,22 @@ impl Lab {
 
     /// A worker dies, and another box with other addresses, UUID and serial number is put into its port.
     async fn replace(&mut self) -> Result<Duration> {
-        let workers = self.running.iter().find(|(_, (port, _))| !self.plan[*port].control_plane);
-        let (old, port) =
-            workers.map(|(number, (port, _))| (*number, *port)).context("there is no worker")?;
-        let node = self.plan[port].name.clone();
+        let plan = &self.ports.plan;
+        let worker = self.boxes.running().into_iter().find(|(_, port)| !plan[*port].control_plane);
+        let (old, port) = worker.context("there is no worker")?;
+        let node = plan[port].name.clone();
         self.until("the node to be one", |status| {
             let node = status.view.nodes.get(&node.as_str().into());
             node.is_some_and(|node| matches!(node.state.as_str(), "configured" | "ready"))
         })
         .await?;
-        self.power_off(old).await?;
+        self.boxes.power_off(&old, &self.ports).await?;
         let began = Instant::now();
         let spare = PORTS;
-        self.power_on(spare, port).await?;
-        self.installed(&BTreeSet::from([spare])).await?;
+        self.boxes.power_on(&box_name(spare), &self.ports, port).await?;
+        self.installed(&[spare]).await?;
         self.has_config_of(spare, port)?;
-        let (mac, was) = (self.boxes[spare].machine.mac, self.boxes[old].machine.mac);
+        let (mac, was) = (self.boxes.machine(&box_name(spare))?.mac, self.boxes.machine(&old)?.mac);
         self.until("the new machine to hold the slot, and the old one to be fenced off", |status| {
             let node = status.view.nodes.get(&node.as_str().into());
             node.is_some_and(|node| node.macs.contains(&mac) && !node.macs.contains(&was))
@@ -331,69 +277,36 @@ impl Lab {
         Ok(began.elapsed())
     }
 
-    fn disk(&self, number: usize) -> PathBuf {
-        self.disks.join(format!("{}.json", self.boxes[number].name))
-    }
-
-    async fn power_on(&mut self, number: usize, port: usize) -> Result<()> {
-        self.wires.set_link(&self.plan[port].interface, true).await?;
-        let Hardware { name, machine } = &self.boxes[number];
-        let start = Start {
-            name: name.clone(),
-            network: Some(self.networks[port].pid),
-            card: Some(machine.mac),
-            command: rack::command(machine, &self.programs, &self.disks),
-            environment: Vec::new(),
-        };
-        let process = self.launcher.start(start, Some(self.lines.clone()))?;
-        self.running.insert(number, (port, process));
-        Ok(())
-    }
-
-    async fn power_off(&mut self, number: usize) -> Result<()> {
-        match self.running.remove(&number) {
-            Some((port, mut process)) => {
-                process.stop().await?;
-                self.wires.set_link(&self.plan[port].interface, false).await
-            }
-            None => Ok(()),
-        }
-    }
-
     async fn end_round(&mut self) -> Result<()> {
-        let all: Vec<usize> = self.running.keys().copied().collect();
-        for number in all {
-            self.power_off(number).await?;
-        }
+        self.boxes.all_off(&self.ports).await?;
         if let Some(mut daemon) = self.daemon.take() {
             daemon.process()?.stop().await?;
         }
         if let Some(mut agent) = self.agent.take() {
             agent.stop().await?;
         }
-        self.wires.forget_neighbours().await?;
+        self.ports.wires.forget_neighbours().await?;
         // what they said last belongs to no later round
-        while self.said.try_recv().is_ok() {}
+        self.boxes.forget();
         Ok(())
     }
 
     /// Waits until each of these says that it was installed.
-    async fn installed(&mut self, wanted: &BTreeSet<usize>) -> Result<()> {
-        let mut missing: BTreeSet<String> =
-            wanted.iter().map(|number| self.boxes[*number].name.clone()).collect();
+    async fn installed(&mut self, wanted: &[usize]) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !missing.is_empty() {
-            let heard = timeout_at(deadline, self.said.recv()).await;
-            let Ok(Some((name, line))) = heard else {
+        let missing = |boxes: &Boxes| {
+            let names = wanted.iter().map(|number| box_name(*number));
+            names.filter(|name| boxes.record(name).counted.installs == 0).collect::<Vec<_>>()
+        };
+        while let missing = missing(&self.boxes)
+            && !missing.is_empty()
+        {
+            if timeout_at(deadline, self.boxes.hear()).await.is_err() {
                 let mut words = format!("{missing:?} were not installed in time");
                 for name in missing.iter().map(String::as_str).chain(["ichord"]) {
                     words += &format!("\n{name}:\n{}", last_lines(&self.launcher.log(name), 8).join("\n"));
                 }
                 bail!(words);
-            };
-            let event = serde_json::from_str::<Value>(&line).ok();
-            if event.is_some_and(|event| event["event"] == "installed") {
-                missing.remove(&name);
             }
         }
         Ok(())
@@ -401,15 +314,9 @@ impl Lab {
 
     /// What the machine's own disk says that it is.
     fn has_config_of(&self, number: usize, port: usize) -> Result<()> {
-        let text = fs::read_to_string(self.disk(number)).context("its disk cannot be read")?;
-        let disk: Value = serde_json::from_str(&text).context("its disk is not one")?;
-        let config = disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default();
-        let is = |machine: &&Machine| {
-            config.lines().any(|line| line.trim() == format!("hostname: {}", machine.name))
-        };
-        let found: Vec<&str> = self.plan.iter().filter(is).map(|machine| machine.name.as_str()).collect();
-        let wanted = self.plan[port].name.as_str();
-        ensure!(found == [wanted], "{} is in the port of {wanted} and is {found:?}", self.boxes[number].name);
+        let (name, plan) = (box_name(number), &self.ports.plan);
+        let (found, wanted) = (self.boxes.is(&name, plan)?, plan[port].name.as_str());
+        ensure!(found == [wanted], "{name} is in the port of {wanted} and is {found:?}");
         Ok(())
     }
 

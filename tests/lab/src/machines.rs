@@ -118,6 +118,15 @@ pub(crate) fn understand(line: &str, at: Duration, seen: &mut Seen) -> Option<St
             let from = if from_network { "the network" } else { "its own disk" };
             return Some(format!("booted from {from}"));
         }
+        "called" => {
+            seen.calls.push(said.get("call").and_then(Value::as_str).unwrap_or_default().to_owned());
+            return None;
+        }
+        "etcd-member" => {
+            seen.joined.push(said.get("learner").and_then(Value::as_bool)?);
+            return None;
+        }
+        "wiped" => seen.wipes += 1,
         "config-applied" => counted.configs_applied += 1,
         "installed" => counted.installs += 1,
         "bootstrap-accepted" => counted.bootstraps_accepted += 1,
@@ -170,6 +179,8 @@ mod tests {
                 r#"{"at":8,"machine":"a","event":"bootstrap-succeeded","cluster":"1"}"#,
                 Some("bootstrap-succeeded"),
             ),
+            (r#"{"at":8,"machine":"a","event":"called","call":"Bootstrap","refused":null}"#, None),
+            (r#"{"at":8,"machine":"a","event":"wiped"}"#, Some("wiped")),
             (r#"{"at":8,"machine":"a","event":"etcd-member","id":"1","learner":false}"#, None),
             (r#"{"at":9,"machine":"a","event":"running"}"#, Some("running")),
         ] {
@@ -185,6 +196,7 @@ mod tests {
             bootstraps: 1,
         };
         assert_eq!(seen.counted, expected);
+        assert_eq!((seen.calls.as_slice(), seen.wipes), (["Bootstrap".to_owned()].as_slice(), 1));
         assert!(seen.is("off", Duration::from_secs(10)));
         assert!(!runs(&seen));
     }

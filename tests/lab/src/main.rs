@@ -5,10 +5,12 @@
 
 mod agent;
 mod args;
+mod boxes;
 mod cabling;
 mod daemon;
 mod dice;
 mod discovery;
+mod disks;
 mod evidence;
 mod firmware;
 mod folder;
@@ -17,15 +19,19 @@ mod kill;
 mod machines;
 mod others;
 mod plan;
+mod ports;
 mod process;
 mod programs;
 mod qemu;
+mod racing;
 mod rack;
 mod relay;
+mod replacement;
 mod report;
 mod shell;
 mod site;
 mod space;
+mod story;
 mod summary;
 mod switch;
 mod up;
@@ -43,9 +49,13 @@ fn main() -> ExitCode {
         Command::Firmware(firmware) => firmware::run(&firmware),
         Command::Identity(identity) => identity::run(&identity),
         Command::Cabling(cabling) => cabling::run(&cabling),
+        Command::Racing(racing) => racing::run(&racing),
         Command::Relay(relay) => relay::run(&relay),
         Command::Discovery(discovery) => discovery::run(&discovery),
+        Command::Disks(disks) => disks::run(&disks),
+        Command::Replacement(replacement) => replacement::run(&replacement),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
+        Command::Darken(darken) => shell::darken(&darken).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),
     };
     match done {

@@ -128,6 +128,17 @@ pub(crate) struct Network {
     _keeper: Child,
 }
 
+impl Launcher {
+    /// Takes the card in this network down, and waits for it.
+    pub(crate) async fn darken(&self, network: u32) -> Result<()> {
+        let mut command = Command::new(&self.lab);
+        command.args(["darken", "--network", &network.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
+        let status = command.status().await.context("cannot start the lab's own program")?;
+        anyhow::ensure!(status.success(), "the card in the network of process {network} stays up ({status})");
+        Ok(())
+    }
+}
+
 impl Process {
     /// Resolves when the child ended by itself. Cancel-safe.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {

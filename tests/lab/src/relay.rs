@@ -3,7 +3,6 @@
 //! ISC's dhcrelay is router and relay, with an interface for each machine; it writes the interface's name into the
 //! circuit id. The machines are plugged in crosswise, have BIOS, which hears no LLDP, and nobody speaks LLDP anyway.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use tokio::time::Instant;
 use crate::daemon::{Daemon, Form};
 use crate::discovery::Crosswise;
 use crate::firmware::ip;
-use crate::folder::Folder;
 use crate::others::shell;
 use crate::plan::{self, Machine, SWITCH};
 use crate::process::Launcher;
@@ -43,27 +41,11 @@ pub(crate) fn run(arguments: &Relay) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
     // a download, so before the network is left behind; the package is not installed, because it brings a service
     let dhcrelay = Packages::open()?.unpacked("isc-dhcp-relay", Suite::Own)?.join("usr/sbin/dhcrelay");
-    space::leave_the_machine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut folder = Folder::make(&env::temp_dir())?;
-        let judged = judge(&programs, &dhcrelay, folder.path()).await;
-        if let Err(error) = &judged {
-            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
-            folder.keep();
-        }
-        Ok(judged.is_ok())
-    })
+    space::tell(async |folder| judge(&programs, &dhcrelay, folder).await.map(|()| true))
 }
 
 async fn judge(programs: &Programs, dhcrelay: &Path, folder: &Path) -> Result<()> {
-    let place = |name: &str| {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
-    };
+    let place = |name| space::place(folder, name);
     let (site, state, logs, disks) = (place("site")?, place("state")?, place("logs")?, place("disks")?);
     let launcher = Launcher { lab: programs.lab.clone(), logs };
     let mut plan = plan::machines(1, 1);

@@ -1,7 +1,8 @@
 //! What a child of the lab does before it becomes the program it was started for.
 //!
-//! Two forms: *hold* keeps a machine's network alive while the machine is switched off and on; *enter* joins such a
-//! network (or stays in the lab's own), makes sure that the program dies with the lab, and becomes it.
+//! Three forms: *hold* keeps a machine's network alive while the machine is switched off and on; *enter* joins such a
+//! network (or stays in the lab's own), makes sure that the program dies with the lab, and becomes it; *darken* takes
+//! down the card of a machine that was switched off.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -16,6 +17,14 @@ use nix::unistd::{Pid, getppid};
 
 use crate::space;
 use crate::wires::Wires;
+
+/// Arguments of *darken*.
+#[derive(Debug, Args)]
+pub(crate) struct Darken {
+    /// process that holds the network of the machine
+    #[arg(long)]
+    network: u32,
+}
 
 /// What *hold* writes once its network exists.
 pub(crate) const HELD: &str = "held\n";
@@ -45,6 +54,13 @@ pub(crate) struct Enter {
     program: Vec<String>,
 }
 
+/// Takes the card of a machine without power down: its kernel must say no more in its name, not even when the switch's end
+/// of the cable comes up again for the next machine.
+pub(crate) fn darken(darken: &Darken) -> Result<()> {
+    space::join_network(darken.network)?;
+    space::runtime()?.block_on(async { Wires::open()?.power_off_card().await })
+}
+
 /// Keeps a network until the lab closes our standard input.
 pub(crate) fn hold(hold: &Hold) -> Result<()> {
     space::new_network()?;
@@ -60,11 +76,7 @@ pub(crate) fn hold(hold: &Hold) -> Result<()> {
 pub(crate) fn enter(enter: &Enter) -> Result<()> {
     if let Some(holder) = enter.network {
         space::join_network(holder)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a runtime")?;
-        runtime.block_on(async { Wires::open()?.power_on_card(enter.card).await })?;
+        space::runtime()?.block_on(async { Wires::open()?.power_on_card(enter.card).await })?;
     }
     die_with(enter.lab)?;
     let Some((program, arguments)) = enter.program.split_first() else {

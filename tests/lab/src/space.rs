@@ -3,16 +3,51 @@
 //! Everything the lab builds (bridge, ports, addresses) lives in this network namespace and dies with its last
 //! process, so nothing of the lab can be left behind. Without root a user namespace comes first.
 
+use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::folder::Folder;
 
 /// What every process of the lab is cut off from.
 const APART: CloneFlags = CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWNS);
+
+/// Tells a story in a corner of its own, with a folder that is kept where it does not end well. True when it does.
+pub(crate) fn tell(story: impl AsyncFnOnce(&Path) -> Result<bool>) -> Result<bool> {
+    leave_the_machine()?;
+    runtime()?.block_on(async {
+        let mut folder = Folder::make(&env::temp_dir())?;
+        let told = story(folder.path()).await;
+        if !matches!(told, Ok(true)) {
+            if let Err(error) = &told {
+                println!("{}", serde_json::json!({ "event": "failed", "reason": format!("{error:#}") }));
+                eprintln!("lab: {error:#}");
+            }
+            eprintln!("logs and state are kept in {}", folder.path().display());
+            folder.keep();
+        }
+        Ok(told.unwrap_or(false))
+    })
+}
+
+/// One thread: the children's lives hang on the thread that started them (PR_SET_PDEATHSIG).
+pub(crate) fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}
+
+/// A folder in the story's.
+pub(crate) fn place(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
+}
 
 /// Moves this process into a network (and mount) namespace of its own.
 ///

@@ -38,6 +38,20 @@ pub(crate) struct Seen {
     /// what it counted, over power cycles
     #[serde(flatten)]
     pub(crate) counted: Counted,
+    /// calls of its machine API that change something, refused ones too, in their order
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) calls: Vec<String>,
+    /// how often its disk was wiped
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) wipes: u32,
+    /// each time that etcd began to run: whether without a vote
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) joined: Vec<bool>,
+}
+
+/// Left out of the summary.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a machine counts over its whole life, power cycles included.

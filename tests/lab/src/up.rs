@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
-use std::fs;
 use std::future::pending;
 use std::path::Path;
 use std::time::Duration;
@@ -46,12 +45,7 @@ pub(crate) fn run(up: &Up) -> Result<bool> {
     // downloads, so before the network is left behind
     let kit = up.qemu.then(|| kit(&programs)).transpose()?;
     space::leave_the_machine()?;
-    // one thread: the children's lives hang on the thread that started them (PR_SET_PDEATHSIG)
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(begin(up, &programs, kit.as_ref()))
+    space::runtime()?.block_on(begin(up, &programs, kit.as_ref()))
 }
 
 fn kit(programs: &Programs) -> Result<Kit> {
@@ -61,10 +55,7 @@ fn kit(programs: &Programs) -> Result<Kit> {
 
 async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> {
     let mut folder = Folder::make(&env::temp_dir())?;
-    let place = |name: &str| {
-        let path = folder.path().join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
-    };
+    let place = |name| space::place(folder.path(), name);
     let (site, state, logs) = (place("site")?, place("state")?, place("logs")?);
     let launcher = Launcher { lab: programs.lab.clone(), logs };
     let interrupts = Interrupts::listen()?;

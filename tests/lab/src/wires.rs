@@ -111,6 +111,17 @@ impl Wires {
             .context("cannot bring the card up")
     }
 
+    /// A card without power.
+    pub(crate) async fn power_off_card(&self) -> Result<()> {
+        let index = self.index(CARD).await?;
+        self.handle
+            .link()
+            .set(LinkUnspec::new_with_index(index).down().build())
+            .execute()
+            .await
+            .context("cannot take the card down")
+    }
+
     /// The switch's end of a wire, down when the machine at the other end has no power: a machine that is switched off
     /// and another one that is switched on at once would else be one flicker of the link, which the kernel may not tell.
     pub(crate) async fn set_link(&self, port: &str, up: bool) -> Result<()> {

@@ -108,6 +108,7 @@ impl World {
                 state: Some(config),
                 etcd,
             }),
+            ..Storage::default()
         }
     }
 

@@ -363,6 +363,13 @@ impl<G: Guards> Core<G> {
         Ok((holder.machine.clone(), rival))
     }
 
+    /// What a machine that is plugged in where a dead control plane was waits for, beyond that one's death.
+    pub(crate) fn rival_waits(&self, name: &NodeName) -> Option<String> {
+        let rival = self.slots.get(name)?.rival.as_ref()?;
+        let counted = self.is_no_member(name).err()?;
+        Some(format!("{rival} is plugged in there and waits: {counted}"))
+    }
+
     /// The holder was looked for and did not answer.
     fn is_silent(&self, name: &NodeName, slot: &Slot, holder: &Claim) -> Result<(), String> {
         if slot.silent.is_some() {

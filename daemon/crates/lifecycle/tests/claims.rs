@@ -533,6 +533,10 @@ fn a_control_plane_is_not_replaced_while_etcd_counts_on_it() {
 
     bench.dies("cp1");
     bench.refused(5, "cp1");
+    // who looks at the status must see what to do, also after the next look found nobody
+    bench.dies("cp1");
+    let waiting = bench.node("cp1").waiting.unwrap_or_default();
+    assert!(waiting.contains("is plugged in there and waits: etcd on cp2 still counts cp1"), "{waiting}");
     let counted = bench.order(Order::Admit { node: "cp1".into() }).unwrap_err();
     assert!(counted.contains("etcd on cp2 still counts cp1 (member id-cp1)"), "{counted}");
     bench.look("cp2", configured(2, members(&["cp2"])));

@@ -6,8 +6,6 @@
 mod lldpd;
 
 use std::collections::BTreeSet;
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +19,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::daemon::{Daemon, Form};
 use crate::dice::Dice;
-use crate::folder::Folder;
 use crate::plan::{self, FirmwareKind, Machine, SWITCH};
 use crate::process::{Launcher, Process, Start, last_lines};
 use crate::programs::Programs;
@@ -59,27 +56,11 @@ pub(crate) fn run(arguments: &Cabling) -> Result<bool> {
     // downloads, so before the network is left behind
     let scratch = tempfile::tempdir().context("cannot make a folder for the boot images")?;
     let kit = qemu::assemble(&programs.machine, scratch.path())?;
-    space::leave_the_machine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut folder = Folder::make(&env::temp_dir())?;
-        let judged = judge(arguments, &programs, &kit, folder.path()).await;
-        if let Err(error) = &judged {
-            eprintln!("lab: {error:#}\nlogs and state are kept in {}", folder.path().display());
-            folder.keep();
-        }
-        Ok(judged.is_ok())
-    })
+    space::tell(async |folder| judge(arguments, &programs, &kit, folder).await.map(|()| true))
 }
 
 async fn judge(arguments: &Cabling, programs: &Programs, kit: &Kit, folder: &Path) -> Result<()> {
-    let place = |name: &str| {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
-    };
+    let place = |name: &str| space::place(folder, name);
     let (site, logs, disks, switch) = (place("site")?, place("logs")?, place("disks")?, place("switch")?);
     let launcher = Launcher { lab: programs.lab.clone(), logs };
     // the ports, with the node that belongs to each; the boxes are the same hardware without a place

@@ -1,7 +1,6 @@
 //! The same with everything real but Talos: SeaBIOS, iPXE in the card's ROM, the image that `ichord images discovery`
 //! makes of a Debian kernel, and kexec into the payload of the firmware matrix.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use crate::process::{Launcher, Start, last_lines};
 use crate::programs::Programs;
 use crate::qemu::{Accelerator, Packages, Suite, accelerator, read};
 use crate::site::{self, Flavour, ImageFiles};
-use crate::switch;
 use crate::wires::Wires;
+use crate::{space, switch};
 
 /// On a busy machine an emulated processor takes minutes for what takes seconds.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -64,10 +63,7 @@ impl Kit {
 }
 
 pub(super) async fn judge(programs: &Programs, kit: &Kit, folder: &Path) -> Result<()> {
-    let place = |name: &str| {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display())).map(|()| path)
-    };
+    let place = |name| space::place(folder, name);
     let (site, state, logs, own) = (place("site")?, place("state")?, place("logs")?, place("machine")?);
     let launcher = Launcher { lab: programs.lab.clone(), logs };
     // the second port's node: the first one stays empty, and nothing but the port tells them apart

@@ -33,7 +33,6 @@ use self::payload::{Payload, REPORT};
 use self::plain_rom::PlainRom;
 use self::secure::{SECURE, Signer};
 use crate::daemon::{self, Daemon, Form};
-use crate::folder::Folder;
 use crate::others::{self, shell};
 use crate::process::{Launcher, Process, Start, last_lines};
 use crate::programs::Programs;
@@ -92,27 +91,16 @@ pub(crate) fn run(arguments: &Firmware) -> Result<bool> {
     };
     // downloads, so before the network is left behind
     let kit = Kit::assemble(&cells)?;
-    space::leave_the_machine()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut folder = Folder::make(&std::env::temp_dir())?;
+    space::tell(async |folder| {
         let wires = Wires::open()?;
         wires.lay_bridge().await?;
         println!("accelerator {}", kit.accelerator.name());
         let lab = Lab { programs: &programs, kit: &kit, wires: &wires, patience: arguments.patience() };
-        let all = match arguments {
-            Firmware { ipv6_wait: true, .. } => lab.ipv6_wait(folder.path()).await,
-            Firmware { two_cards: true, .. } => lab.two_cards(folder.path()).await,
-            _ => lab.matrix(folder.path(), &cells).await,
-        };
-        if !all {
-            println!("\nlogs are kept in {}", folder.path().display());
-            folder.keep();
-        }
-        Ok(all)
+        Ok(match arguments {
+            Firmware { ipv6_wait: true, .. } => lab.ipv6_wait(folder).await,
+            Firmware { two_cards: true, .. } => lab.two_cards(folder).await,
+            _ => lab.matrix(folder, &cells).await,
+        })
     })
 }
 

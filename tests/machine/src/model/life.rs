@@ -213,6 +213,7 @@ impl Machine {
             state: Some(config.text.clone()),
             etcd: None,
         });
+        self.storage.used = None;
         self.counters.installs += 1;
         self.say(Happening::Installed);
         self.reboot(false, now);

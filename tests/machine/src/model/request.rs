@@ -85,6 +85,34 @@ pub enum Request {
     Disks,
 }
 
+impl Request {
+    /// The call's name, where it changes something: what a machine that nobody may touch is never asked.
+    pub fn changes(&self) -> Option<&'static str> {
+        match self {
+            Self::ApplyConfiguration { dry_run: false, .. } => Some("ApplyConfiguration"),
+            Self::Bootstrap => Some("Bootstrap"),
+            Self::Reboot { .. } => Some("Reboot"),
+            Self::Shutdown => Some("Shutdown"),
+            Self::Reset { .. } => Some("Reset"),
+            Self::EtcdRemoveMember { .. } => Some("EtcdRemoveMemberByID"),
+            Self::ApplyConfiguration { .. }
+            | Self::Version
+            | Self::Hostname
+            | Self::ServiceList
+            | Self::PacketCapture
+            | Self::EtcdMemberList { .. }
+            | Self::EtcdStatus
+            | Self::Kubeconfig
+            | Self::Get { .. }
+            | Self::List { .. }
+            | Self::Read { .. }
+            | Self::Events
+            | Self::HealthCheck
+            | Self::Disks => None,
+        }
+    }
+}
+
 /// `ApplyConfigurationRequest.Mode`, by its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyMode {

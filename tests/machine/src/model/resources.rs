@@ -254,26 +254,24 @@ impl Machine {
         os.extensions.iter().map(short).chain(schematic).enumerate().map(spec).collect()
     }
 
-    /// The disks and the partitions of the system disk.
+    /// The disks, the partitions of the system disk, and what somebody else left behind.
     fn volumes(&self) -> Vec<Entry> {
-        let disk = |disk: &hardware::Disk| {
-            let spec = json!({ "type": "disk", "dev_path": disk.dev_path, "size": disk.size });
+        let used = self.storage.used.as_deref();
+        let disk = |(index, disk): (usize, &hardware::Disk)| {
+            let mut spec = json!({ "type": "disk", "dev_path": disk.dev_path, "size": disk.size });
+            if index == 0 && used.is_some() {
+                spec["name"] = json!("gpt");
+            }
             (name_of(&disk.dev_path), spec)
         };
-        let mut volumes: Vec<Entry> = self.hardware.disks.iter().map(disk).collect();
+        let mut volumes: Vec<Entry> = self.hardware.disks.iter().enumerate().map(disk).collect();
         if let Some(system) = &self.storage.system {
-            let separator = if system.dev_path.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
             for (index, label) in ["EFI", "BOOT", "META", "STATE", "EPHEMERAL"].iter().enumerate() {
-                let path = format!("{}{separator}{}", system.dev_path, index + 1);
-                let spec = json!({
-                    "type": "partition",
-                    "dev_path": path,
-                    "parent": name_of(&system.dev_path),
-                    "partition_label": label,
-                    "partition_index": index + 1,
-                });
-                volumes.push((name_of(&path), spec));
+                volumes.push(partition(&system.dev_path, index + 1, "", label));
             }
+        }
+        if let (Some(label), Some(disk)) = (used, self.hardware.disks.first()) {
+            volumes.push(partition(&disk.dev_path, 1, "ext4", label));
         }
         volumes
     }
@@ -288,6 +286,22 @@ fn role_name(role: Role) -> &'static str {
 
 fn name_of(path: &str) -> String {
     path.trim_start_matches("/dev/").to_owned()
+}
+
+fn partition(disk: &str, number: usize, filesystem: &str, label: &str) -> Entry {
+    let separator = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+    let path = format!("{disk}{separator}{number}");
+    let mut spec = json!({
+        "type": "partition",
+        "dev_path": path,
+        "parent": name_of(disk),
+        "partition_label": label,
+        "partition_index": number,
+    });
+    if !filesystem.is_empty() {
+        spec["name"] = json!(filesystem);
+    }
+    (name_of(&path), spec)
 }
 
 /// Empty values are omitted, as Talos does.

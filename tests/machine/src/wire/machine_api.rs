@@ -6,6 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt, future, stream};
 use prost::Message;
 use prost_types::Any;
+use serde_json::json;
 use talos_api::proto::{
     common,
     machine::{self as pb, machine_service_server::MachineService},
@@ -14,12 +15,12 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{apid, capture, pki, world::World};
+use super::{apid, capture, events::Events, pki, world::World};
 use crate::model::{ApplyMode, Caller, Machine, Request, Response, Status};
 
 /// The services of one machine.
 #[derive(Clone)]
-pub(super) struct Api(pub(super) Arc<World>);
+pub(super) struct Api(pub(super) Arc<World>, pub(super) Events);
 
 /// The model's status in gRPC.
 pub(super) fn refuse(status: Status) -> tonic::Status {
@@ -35,7 +36,13 @@ pub(super) fn caller<T>(request: &Grpc<T>) -> Caller {
 impl Api {
     pub(super) fn ask<T>(&self, grpc: &Grpc<T>, request: Request) -> Result<Response, tonic::Status> {
         let caller = caller(grpc);
-        self.0.with(|machine, now| machine.call(&caller, request, now)).map_err(refuse)
+        let changes = request.changes();
+        let answer = self.0.with(|machine, now| machine.call(&caller, request, now));
+        if let Some(call) = changes {
+            let refused = answer.as_ref().err().map(ToString::to_string);
+            self.1.say("called", json!({ "call": call, "refused": refused }));
+        }
+        answer.map_err(refuse)
     }
 }
 

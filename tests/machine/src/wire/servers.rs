@@ -180,7 +180,7 @@ impl Servers {
     }
 
     async fn open_machine_api(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
-        let api = Api(Arc::clone(&self.world));
+        let api = Api(Arc::clone(&self.world), self.events.clone());
         let routes = Routes::new(MachineServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
             .add_service(StorageServiceServer::new(api.clone()))
             .add_service(ClusterServiceServer::new(api.clone()))

@@ -35,7 +35,10 @@ impl<G: Guards> Core<G> {
                  `ichord deploy {name}` grants a new one"
             ),
             Some(NodeState::Failed { reason, .. } | NodeState::Fenced { reason, .. }) => reason.clone(),
-            Some(_) => format!("the machine API does not answer ({detail})"),
+            Some(_) => match self.rival_waits(name) {
+                Some(waits) => format!("the machine API does not answer ({detail}); {waits}"),
+                None => format!("the machine API does not answer ({detail})"),
+            },
             None => return,
         };
         self.wait(name, reason);

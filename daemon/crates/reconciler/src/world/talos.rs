@@ -219,20 +219,27 @@ async fn ours(cluster: &Arc<Cluster>, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     asking.join_all().await.into_iter().flatten().collect()
 }
 
-/// Who answers for the virtual address: to ARP on each of the site's networks, or on the API server's port.
+/// Who answers for the virtual address: to ARP on each of the site's networks, or on the API server's port. Both are asked
+/// at once: everybody waits for the bootstrap meanwhile.
 async fn owner(cluster: &Cluster, address: IpAddr) -> Option<String> {
-    if let IpAddr::V4(v4) = address {
-        for network in cluster.site.networks().iter().filter(|network| network.subnet.contains(&v4)) {
-            match net::arp::probe(&network.interface, v4, VIRTUAL_ADDRESS).await {
-                Ok(Some(mac)) => {
-                    return Some(format!("{mac} answers for {address} on {}", network.interface));
-                }
-                Ok(None) => {}
-                // not knowing counts as an answer
-                Err(error) => return Some(format!("cannot tell: {error}")),
-            }
+    let (segment, port) = tokio::join!(owner_on_segment(cluster, address), owner_of_port(address));
+    segment.or(port)
+}
+
+async fn owner_on_segment(cluster: &Cluster, address: IpAddr) -> Option<String> {
+    let IpAddr::V4(v4) = address else { return None };
+    for network in cluster.site.networks().iter().filter(|network| network.subnet.contains(&v4)) {
+        match net::arp::probe(&network.interface, v4, VIRTUAL_ADDRESS).await {
+            Ok(Some(mac)) => return Some(format!("{mac} answers for {address} on {}", network.interface)),
+            Ok(None) => {}
+            // not knowing counts as an answer
+            Err(error) => return Some(format!("cannot tell: {error}")),
         }
     }
+    None
+}
+
+async fn owner_of_port(address: IpAddr) -> Option<String> {
     let port = SocketAddr::new(address, 6443);
     match timeout(VIRTUAL_ADDRESS, TcpStream::connect(port)).await {
         Ok(Ok(_)) => Some(format!("{port} takes connections")),
