@@ -6,7 +6,7 @@ use crate::args::Kill;
 
 /// The longest lives the lab grants a daemon it means to kill, by turns of chance: one that dies young dies while it
 /// starts and takes the world in; one that gets older gets somewhere, so that the whole road is hit.
-const LONGEST: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(8_000)];
+const LONGEST: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_millis(10_000)];
 
 /// Decides when the daemon is killed.
 #[derive(Debug)]

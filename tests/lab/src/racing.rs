@@ -48,6 +48,10 @@ pub(crate) fn run(arguments: &Racing) -> Result<bool> {
         let replacing = |site: &mut serde_json::Value| {
             site["replace"] = json!("same-port");
             site["timing"]["replace-after"] = json!("2s");
+            if arguments.restarts {
+                // a call that was never made is made anew after this; one that was made twice is no fault then
+                site["timing"]["bootstrap-grace"] = json!("3s");
+            }
         };
         let mut story =
             Story::prepare(&programs, folder, plan::machines(WANTED, 0), spare, replacing).await?;

@@ -13,8 +13,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use machine::model::{
-    ApplyMode, BootOrder, Caller, Code, Happening, Image, Instruction, Machine, Pace, Request, Response,
-    ServerIdentity, Stage,
+    ApplyMode, BootOrder, Caller, Code, Counters, Happening, Image, Instruction, Machine, Pace, Request,
+    Response, ServerIdentity, Stage, Storage,
 };
 use serde_json::{Value, json};
 use support::*;

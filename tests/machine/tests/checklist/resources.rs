@@ -46,6 +46,24 @@ fn s6_6_a_machine_in_maintenance_shows_what_it_is_made_of() {
 }
 
 #[test]
+fn s6_6_somebody_s_partition_is_a_discovered_volume_until_talos_is_installed_over_it() {
+    let mut world = World::with(1);
+    let used = Storage { used: Some("home".into()), ..Storage::default() };
+    let blank = world.machine("m1").clone();
+    *world.machine("m1") = blank.with_storage(used, Counters::default());
+    world.power_cycle("m1");
+    world.until_stage("m1", Stage::Maintenance);
+    let volumes = "DiscoveredVolumes.block.talos.dev";
+    assert_eq!(world.spec("m1", &ANONYMOUS, volumes, "nvme0n1")["name"], "gpt");
+    let partition = world.spec("m1", &ANONYMOUS, volumes, "nvme0n1p1");
+    assert_eq!((&partition["name"], &partition["partition_label"]), (&json!("ext4"), &json!("home")));
+    world.call("m1", &ANONYMOUS, apply(Config::control_plane("a").yaml())).unwrap();
+    world.until_api("m1");
+    assert_eq!(world.spec("m1", &admin(), volumes, "nvme0n1").get("name"), None);
+    assert_eq!(world.spec("m1", &admin(), volumes, "nvme0n1p3")["partition_label"], "META");
+}
+
+#[test]
 fn s6_6_before_1_14_only_the_birth_of_a_resource_tells_the_boots_apart() {
     let boot_ids = "BootIDs.runtime.talos.dev";
     let born = |world: &mut World, caller: &Caller| {
