@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
@@ -55,6 +56,18 @@ impl PeerSocket {
                 Err(_would_block) => {}
             }
         }
+    }
+
+    /// The same conversation on a thread that has nothing else to do: `recv` waits for the peer, and says `WouldBlock`
+    /// when nothing has come for so long.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn into_blocking(self, patience: Duration) -> io::Result<UdpSocket> {
+        let socket = self.0.into_inner();
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(patience))?;
+        Ok(socket)
     }
 
     /// Sends one datagram.

@@ -11,6 +11,7 @@ mod bootloaders;
 mod carry;
 mod lanes;
 mod line;
+mod lockstep;
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use ::tftp::SERVER_PORT;
 pub use bootloaders::Bootloaders;
 use carry::Job;
-use lanes::Lanes;
+use lanes::{Desks, Lanes};
 pub use line::Ports;
 
 use crate::{
@@ -84,6 +85,7 @@ struct Answering {
     socket: Arc<UdpSocket>,
     server: Tftp,
     lanes: Lanes,
+    desks: Desks,
     transfers: JoinSet<()>,
     /// by the client's address and port; a transfer that was replaced is no more in here
     running: BTreeMap<SocketAddr, Running>,
@@ -142,7 +144,7 @@ impl Answering {
     fn new(server: Tftp) -> io::Result<Self> {
         let socket = Arc::new(UdpSocket::from_std(server.socket.try_clone()?)?);
         let (transfers, running) = (JoinSet::new(), BTreeMap::new());
-        Ok(Self { socket, server, lanes: Lanes::open()?, transfers, running })
+        Ok(Self { socket, server, lanes: Lanes::open()?, desks: Desks::default(), transfers, running })
     }
 
     async fn run(mut self, shutdown: CancellationToken) {
@@ -246,6 +248,7 @@ impl Answering {
             counters: Arc::clone(&self.server.counters),
             trace: Arc::clone(&self.server.trace),
             limits: self.server.limits.transfer,
+            desks: self.desks.clone(),
         };
         let stop = shutdown.child_token();
         let task = self.transfers.spawn_on(job.run(stop.clone()), runtime).id();

@@ -308,6 +308,11 @@ impl Transfer {
         self.end_of().is_none().then(|| self.timer.deadline().min(self.ends_at))
     }
 
+    /// Whether each block waits for the answer to the one before.
+    pub fn is_lock_step(&self) -> bool {
+        self.window == 1
+    }
+
     /// How it ended, once it has.
     pub fn end_of(&self) -> Option<&End> {
         match &self.phase {

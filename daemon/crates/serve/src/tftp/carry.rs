@@ -10,12 +10,14 @@ use std::{
 use ::boot::AssetName;
 use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
 use net::{inbox::Inbox, peer::PeerSocket, segments::Segments};
-use tokio::{net::UdpSocket, sync::mpsc, time::sleep_until};
+use tokio::{net::UdpSocket, sync::mpsc, task::spawn_blocking, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     bootloaders::{Bootloaders, Fault},
+    lanes::Desks,
     line::Line,
+    lockstep,
 };
 use crate::{
     clock,
@@ -35,6 +37,7 @@ pub(super) struct Job {
     pub(super) counters: Arc<Counters>,
     pub(super) trace: Arc<Trace>,
     pub(super) limits: Limits,
+    pub(super) desks: Desks,
 }
 
 /// Why a transfer did not even come to an [`End`].
@@ -53,17 +56,19 @@ impl Job {
         let shared = self.shared.take();
         let Self { file, client, .. } = &self;
         let outcome = tokio::select! {
+            // first: a thread that was told to stop ends without a word
+            biased;
             () = stop.cancelled() => {
                 self.counters.add("tftp", "stopped");
                 tracing::info!(%client, %file, "TFTP transfer stopped: the client began anew, or ichord ends");
                 return;
             }
             outcome = async {
-                let mut line = match shared {
+                let line = match shared {
                     Some((socket, inbox)) => Line::Shared { socket, client: *client, inbox },
                     None => Line::Own(PeerSocket::connect(self.server, *client)?),
                 };
-                self.carry(&mut line).await
+                self.carry(line, &stop).await
             } => outcome,
         };
         match outcome {
@@ -103,7 +108,7 @@ impl Job {
         }
     }
 
-    async fn carry(&self, line: &mut Line) -> Result<Transfer, Broken> {
+    async fn carry(&self, line: Line, stop: &CancellationToken) -> Result<Transfer, Broken> {
         let content = match self.files.content(&self.file).await {
             Ok(content) => content,
             Err(fault) => {
@@ -112,18 +117,31 @@ impl Job {
                 return Err(fault.into());
             }
         };
-        let mut transfer = Transfer::new(&self.options, content, &self.limits, Instant::now());
+        let transfer = Transfer::new(&self.options, content, &self.limits, Instant::now());
+        let desk = if transfer.is_lock_step() { self.desks.take() } else { None };
+        let (mut line, mut transfer) = match (line, desk) {
+            (Line::Own(socket), Some(desk)) => {
+                let (counters, stop) = (Arc::clone(&self.counters), stop.clone());
+                let carried = spawn_blocking(move || {
+                    let transfer = lockstep::carry(socket, transfer, &counters, &stop);
+                    drop(desk);
+                    transfer
+                });
+                return Ok(carried.await.map_err(io::Error::other)??);
+            }
+            shared => (shared.0, transfer),
+        };
         let (mut inbox, mut datagram, mut window) = (Inbox::default(), Vec::new(), Window::default());
         let alarm = sleep_until(Instant::now().into());
         tokio::pin!(alarm);
         while let Some(deadline) = transfer.next_deadline() {
             while transfer.poll_transmit(&mut datagram) {
                 if !window.segments.takes(&datagram) {
-                    self.send(line, &mut window, &mut transfer).await?;
+                    self.send(&line, &mut window, &mut transfer).await?;
                 }
                 window.segments.push(&datagram);
             }
-            self.send(line, &mut window, &mut transfer).await?;
+            self.send(&line, &mut window, &mut transfer).await?;
             // deadlines mostly move on, with every answer: an alarm that rings early costs less than setting it each time
             if alarm.is_elapsed() || alarm.deadline() > deadline.into() {
                 alarm.as_mut().reset(deadline.into());
@@ -132,7 +150,7 @@ impl Job {
                 biased;
                 received = line.receive(&mut inbox) => match received {
                     Ok(()) => inbox.iter().for_each(|bytes| transfer.on_datagram(bytes, Instant::now())),
-                    Err(error) => self.on_fault(&mut transfer, error)?,
+                    Err(error) => on_fault(&mut transfer, error, &self.counters)?,
                 },
                 () = alarm.as_mut() => transfer.on_timer(Instant::now()),
             }
@@ -147,34 +165,34 @@ impl Job {
                 Ok(false) => window.one_by_one = true,
                 sent => {
                     window.segments.clear();
-                    return sent.map(drop).or_else(|error| self.on_fault(transfer, error));
+                    return sent.map(drop).or_else(|error| on_fault(transfer, error, &self.counters));
                 }
             }
         }
         for datagram in window.segments.iter() {
             if let Err(error) = line.send(datagram).await {
-                self.on_fault(transfer, error)?;
+                on_fault(transfer, error, &self.counters)?;
             }
         }
         window.segments.clear();
         Ok(())
     }
+}
 
-    /// Only a closed port says that nobody wants the file any more. What the network or our own queue
-    /// cannot take now, as while a switch port comes up, is lost and comes again.
-    fn on_fault(&self, transfer: &mut Transfer, error: io::Error) -> io::Result<()> {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => transfer.on_unreachable(),
-            io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::OutOfMemory
-            | io::ErrorKind::WouldBlock
-            | io::ErrorKind::Interrupted => self.counters.add("tftp", "not-sent"),
-            _ if error.raw_os_error() == Some(ENOBUFS) => self.counters.add("tftp", "not-sent"),
-            _ => return Err(error),
-        }
-        Ok(())
+/// Only a closed port says that nobody wants the file any more. What the network or our own queue cannot take now, as
+/// while a switch port comes up, is lost and comes again.
+pub(super) fn on_fault(transfer: &mut Transfer, error: io::Error, counters: &Counters) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => transfer.on_unreachable(),
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::OutOfMemory
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::Interrupted => counters.add("tftp", "not-sent"),
+        _ if error.raw_os_error() == Some(ENOBUFS) => counters.add("tftp", "not-sent"),
+        _ => return Err(error),
     }
+    Ok(())
 }
 
 /// What goes to the client next.

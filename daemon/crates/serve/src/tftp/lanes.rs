@@ -1,15 +1,43 @@
 //! The threads that carry transfers: one a processor, each with a runtime of its own.
 //!
 //! A transfer never leaves its thread. In lock-step a block is so little work that handing it to another thread, as a
-//! runtime with many does, costs more than sending it.
+//! runtime with many does, costs more than sending it; even to be woken by a runtime costs as much. So the first of
+//! those that go in lock-step get a thread of their own ([`Desks`]), and the kernel wakes them.
 
-use std::{io, thread};
+use std::{io, sync::Arc, thread};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// More processors have no more to do for a rack.
 const MOST: usize = 4;
+
+/// Transfers that have a thread of their own at once, in some ten kilobytes each; the others share the lanes.
+pub(super) const DESKS: usize = 64;
+
+/// Places for threads of single transfers.
+#[derive(Debug, Clone)]
+pub(super) struct Desks(Arc<Semaphore>);
+
+impl Desks {
+    pub(super) fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+
+    /// A place, if one is free; it is free again when this is dropped.
+    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+}
+
+impl Default for Desks {
+    fn default() -> Self {
+        Self::new(DESKS)
+    }
+}
 
 /// The threads; they end with the value.
 #[derive(Debug)]

@@ -400,6 +400,54 @@ async fn a_port_that_is_taken_is_an_error() {
     stand.stop().await;
 }
 
+/// In lock-step the first transfers have threads of their own, the others share the lanes; nobody is turned away.
+#[tokio::test]
+async fn more_clients_in_lock_step_than_there_are_threads() {
+    let limits = Limits { transfers: 512, per_client: 512, ..Limits::default() };
+    let stand = Stand::on(Ipv4Addr::LOCALHOST, limits).await;
+    let mut open = Vec::new();
+    let lock_step = Options { window: None, ..firmware(None) };
+    for _ in 0..lanes::DESKS + 8 {
+        let client = Client::new(&stand).await;
+        client.ask(b"snponly.efi", lock_step).await;
+        let (_, server) = client.granted().await;
+        open.push((client, server));
+    }
+    for (client, server) in &open {
+        client.send(*server, &Packet::Ack(0)).await;
+        let (first, from) = client.receive().await;
+        assert!(matches!(Packet::parse(&first), Ok(Packet::Data { block: 1, .. })));
+        assert_eq!(from, *server);
+    }
+    // one begins anew while its thread waits for an answer
+    let (again, before) = &open[0];
+    again.ask(b"undionly.kpxe", lock_step).await;
+    let (_, server) = again.granted().await;
+    assert_ne!(server, *before);
+    stand.counts("stopped", 1).await;
+    let other = Client::new(&stand).await;
+    assert_eq!(other.fetch(b"snponly.efi", lock_step).await, bootloader());
+    stand.counts("done", 1).await;
+    // with all of them still waiting for their clients
+    stand.stop().await;
+}
+
+/// Nobody listens any more, or the network loses what was sent: known on a thread of its own as elsewhere.
+#[tokio::test]
+async fn in_lock_step_a_lost_block_comes_again_and_silence_ends() {
+    let stand = Stand::new().await;
+    let client = Client::new(&stand).await;
+    client.ask(b"snponly.efi", Options { window: None, ..firmware(None) }).await;
+    let (_, server) = client.granted().await;
+    client.send(server, &Packet::Ack(0)).await;
+    let (first, _) = client.receive().await;
+    // not acknowledged: the timer brings it again
+    assert_eq!(client.receive().await.0, first);
+    drop(client);
+    stand.counts("gone", 1).await;
+    stand.stop().await;
+}
+
 /// Somebody else's idea of TFTP: plain, with options, with a block size above the limit.
 #[tokio::test]
 async fn curl_fetches_it() {
