@@ -80,12 +80,21 @@ fn peak() -> anyhow::Result<f64> {
 
 /// The time that processors worked for this process, in both modes (proc_pid_stat(5), fields 14 and 15).
 pub(crate) fn processor() -> anyhow::Result<f64> {
+    times([14, 15])
+}
+
+/// The same of all children that have ended and were waited for (fields 16 and 17).
+pub(crate) fn of_ended_children() -> anyhow::Result<f64> {
+    times([16, 17])
+}
+
+fn times(fields: [usize; 2]) -> anyhow::Result<f64> {
     /// of the kernel's interface, whatever its own clock does
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").context("the kernel does not say the time used")?;
     // the second field is the program's name in brackets, and may hold anything
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
-    Ok((ticks(14).zip(ticks(15)).map(|(user, system)| user + system).context("the kernel says no times")?)
-        / TICKS)
+    let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| words.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+    let [user, system] = fields.map(ticks);
+    Ok(user.zip(system).map(|(user, system)| user + system).context("the kernel says no times")? / TICKS)
 }

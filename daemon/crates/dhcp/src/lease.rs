@@ -76,7 +76,8 @@ pub struct Change {
 
 /// Changes by address. Several answers' changes fold into one, so that they can be stored at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes(BTreeMap<Ipv4Addr, Change>);
+// boxed: most have one change, and the map makes room for eleven
+pub struct Changes(BTreeMap<Ipv4Addr, Box<Change>>);
 
 impl Changes {
     /// Whether there is nothing to store.
@@ -86,7 +87,7 @@ impl Changes {
 
     /// Every touched address. To store: free them all, then write every `after`.
     pub fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, &Change)> {
-        self.0.iter().map(|(address, change)| (*address, change))
+        self.0.iter().map(|(address, change)| (*address, &**change))
     }
 
     /// Adds changes that were made after these.
@@ -103,7 +104,7 @@ impl Changes {
         Self(some.map(|(address, change)| (*address, change.clone())).collect())
     }
 
-    fn record(&mut self, address: Ipv4Addr, change: Change) {
+    fn record(&mut self, address: Ipv4Addr, change: Box<Change>) {
         match self.0.get_mut(&address) {
             Some(earlier) => earlier.after = change.after,
             None => {
@@ -181,7 +182,7 @@ impl Table {
             }
             self.by_address.insert(address, lease.clone());
         }
-        changes.record(address, Change { before, after });
+        changes.record(address, Box::new(Change { before, after }));
     }
 }
 

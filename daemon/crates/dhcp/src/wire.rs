@@ -132,7 +132,7 @@ impl Packet {
             siaddr: Ipv4Addr::UNSPECIFIED,
             sname: Vec::new(),
             file: Vec::new(),
-            options: Options::default(),
+            options: Options::with_room(),
             ..*request
         }
     }
@@ -163,7 +163,7 @@ impl Packet {
         if reader.take() != Some(COOKIE) {
             return Err(ParseError::Cookie);
         }
-        let mut options = Options::default();
+        let mut options = Options::with_room();
         options.read(field);
         // RFC 2131 §4.1: first the options field, then file, then sname
         let overload = options.raw(OptionCode::OptionOverload).and_then(|value| value.first().copied());

@@ -88,6 +88,8 @@ pub struct Dhcp<L> {
     /// to look whether addresses are in use, once the loop runs
     arp: Option<Arp>,
     pace: rival::Pace,
+    /// what a packet and its answer were, in words; kept for its memory
+    line: String,
 }
 
 impl<L> fmt::Debug for Dhcp<L> {
@@ -314,10 +316,11 @@ impl<L: LeaseLog> Dhcp<L> {
     }
 
     /// Counts, logs and remembers one answer or silence with its reason.
-    fn report(&self, packet: &Packet, client: Option<&Client>, answer: &Answer, now: u64) {
+    fn report(&mut self, packet: &Packet, client: Option<&Client>, answer: &Answer, now: u64) {
         let trace = &self.links.trace;
         if let Some(client) = client {
-            trace.note(Who::Mac(client.mac), Layer::Dhcp, now, wording::line(packet, client, answer));
+            wording::line(&mut self.line, packet, client, answer);
+            trace.note(Who::Mac(client.mac), Layer::Dhcp, now, &self.line);
         }
         let Some(note) = &answer.note else { return };
         self.links.counters.add("dhcp", note.label());

@@ -110,30 +110,41 @@ struct Memory {
     /// machines by the address that our own DHCP gave them or that they took before our eyes
     places: BTreeMap<IpAddr, MacAddr>,
     troubles: doctor::Troubles,
+    /// memory of lines that are forgotten, for new ones
+    spare: Vec<String>,
 }
 
 impl Trace {
     /// Adds a line. What is about an address that nobody was given is not kept.
-    pub fn note(&self, who: Who, layer: Layer, at: u64, what: impl Into<String>) {
+    pub fn note(&self, who: Who, layer: Layer, at: u64, what: impl AsRef<str>) {
         let mut memory = self.memory();
         let Some(mac) = memory.mac(who) else { return };
-        let mut what = what.into();
-        if what.len() > LONGEST_LINE {
-            let end = (0..=LONGEST_LINE).rev().find(|at| what.is_char_boundary(*at)).unwrap_or(0);
-            what.truncate(end);
-        }
+        let what = what.as_ref();
+        let what = match what.len() > LONGEST_LINE {
+            true => {
+                let end = (0..=LONGEST_LINE).rev().find(|at| what.is_char_boundary(*at));
+                what.get(..end.unwrap_or(0)).unwrap_or_default()
+            }
+            false => what,
+        };
+        let mut spare = memory.spare.pop().unwrap_or_default();
         let conversation = memory.conversation(mac);
         let before = conversation.last();
         match conversation.lines.back_mut() {
             Some(line) if line.layer == layer && line.what == what => {
                 line.times = line.times.saturating_add(1);
                 line.last = at;
+                memory.keep(spare);
             }
             _ => {
-                if conversation.lines.len() >= MOST_LINES {
-                    conversation.lines.pop_front();
+                if conversation.lines.len() >= MOST_LINES
+                    && let Some(oldest) = conversation.lines.pop_front()
+                {
+                    spare = oldest.what;
                 }
-                conversation.lines.push_back(Line { at, last: at, times: 1, layer, what });
+                spare.clear();
+                spare.push_str(what);
+                conversation.lines.push_back(Line { at, last: at, times: 1, layer, what: spare });
             }
         }
         memory.spoke(mac, before);
@@ -199,14 +210,25 @@ impl Memory {
         if !self.machines.contains_key(&mac) {
             if self.machines.len() >= MOST_MACHINES
                 && let Some((_, oldest)) = self.silence.pop_first()
-                && let Some(Conversation { address: Some(address), .. }) = self.machines.remove(&oldest)
-                && self.places.get(&address) == Some(&oldest)
+                && let Some(forgotten) = self.machines.remove(&oldest)
             {
-                self.places.remove(&address);
+                if let Some(address) = forgotten.address
+                    && self.places.get(&address) == Some(&oldest)
+                {
+                    self.places.remove(&address);
+                }
+                forgotten.lines.into_iter().for_each(|line| self.keep(line.what));
             }
             self.silence.insert((0, mac));
         }
         self.machines.entry(mac).or_default()
+    }
+
+    /// Keeps some memory for lines to come.
+    fn keep(&mut self, text: String) {
+        if text.capacity() > 0 && self.spare.len() < MOST_LINES {
+            self.spare.push(text);
+        }
     }
 
     /// The machine was silent since `before` until now.

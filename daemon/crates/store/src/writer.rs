@@ -17,6 +17,11 @@ use crate::{
 /// first caller does not wait long for the last.
 const BATCH: usize = 256;
 
+const INSERT: &str = "INSERT INTO leases (address, mac, hostname, state, granted, expires, relayed) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const INSERT_OVER: &str = "INSERT OR REPLACE INTO leases (address, mac, hostname, state, granted, expires, relayed) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// What the handle asks for.
@@ -319,9 +324,8 @@ impl Batch<'_> {
             self.prepared("DELETE FROM leases WHERE mac = ?2 OR (address = ?1 AND mac IS NULL)")?
                 .execute(params![row.address.to_string(), row.mac.map(|mac| mac.to_string())])?;
         }
-        let columns = "INTO leases (address, mac, hostname, state, granted, expires, relayed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        for (rows, insert) in [(over, "INSERT OR REPLACE"), (beside, "INSERT")] {
-            let mut statement = self.prepared(&format!("{insert} {columns}"))?;
+        for (rows, insert) in [(over, INSERT_OVER), (beside, INSERT)] {
+            let mut statement = self.prepared(insert)?;
             for row in rows {
                 let inserted = statement.execute(params![
                     row.address.to_string(),

@@ -1,10 +1,10 @@
 //! The load: ISC's perfdhcp in the part of a relay, as many clients, and what it prints.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{cable, packages};
+use crate::{cable, child, packages};
 
 /// What clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,17 +15,41 @@ pub(crate) enum Load {
     Mixed,
 }
 
+/// Datagrams that came to this end of the cable and found a full queue (proc_net(5), `Udp: RcvbufErrors`). Nobody but the
+/// generator listens here.
+fn overruns() -> anyhow::Result<f64> {
+    let snmp = fs::read_to_string("/proc/thread-self/net/snmp").context("the kernel counts no datagrams")?;
+    let mut lines = snmp.lines().filter(|line| line.starts_with("Udp:")).map(str::split_ascii_whitespace);
+    let (mut names, mut numbers) =
+        lines.next().zip(lines.next()).context("the kernel counts no datagrams")?;
+    let at = names.position(|name| name == "RcvbufErrors").context("the kernel counts no full queues")?;
+    Ok(numbers.nth(at).and_then(|number| number.parse().ok()).unwrap_or_default())
+}
+
 /// What came of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Outcome {
+    /// DISCOVER, REQUEST and renewals
+    pub(crate) questions: f64,
     /// DISCOVER to ACK, and REQUEST to ACK of renewals
     pub(crate) exchanges: f64,
     /// a second
     pub(crate) rate: f64,
     /// of all questions, those without an answer within a second
     pub(crate) drops: f64,
+    /// of all questions, those whose answer came and was lost in the generator's own queue
+    pub(crate) overrun: f64,
     /// how much of the asked rate the generator brought about
     pub(crate) asked: f64,
+    /// the generator's own processor seconds for one exchange
+    pub(crate) work: f64,
+}
+
+impl Outcome {
+    /// What the server did not answer.
+    pub(crate) fn unanswered(&self) -> f64 {
+        (self.drops - self.overrun).max(0.0)
+    }
 }
 
 /// Runs it where it is called.
@@ -43,9 +67,17 @@ pub(crate) fn run(load: Load, rate: u32, period: Duration, relay: &str) -> anyho
         perfdhcp.args(["-f", &renewals.to_string()]);
     }
     perfdhcp.arg(cable::SERVER.to_string());
+    let (overruns, processor) = (overruns()?, child::of_ended_children()?);
     let output = perfdhcp.output().context("perfdhcp does not start")?;
+    let overruns = self::overruns()? - overruns;
+    let processor = child::of_ended_children()? - processor;
     let text = String::from_utf8_lossy(&output.stdout);
     let outcome = Outcome::parse(&text, f64::from(rate) * period.as_secs_f64(), period.as_secs_f64());
+    let outcome = outcome.map(|outcome| Outcome {
+        overrun: if outcome.questions > 0.0 { overruns / outcome.questions } else { 0.0 },
+        work: processor / outcome.exchanges.max(1.0),
+        ..outcome
+    });
     // 3: it ran, and some questions were not answered
     ensure!(
         matches!(output.status.code(), Some(0 | 3)) && outcome.is_some(),
@@ -73,10 +105,12 @@ impl Outcome {
         let answers = offers + acks + renewed;
         let exchanges = acks + renewed;
         Some(Self {
+            questions,
             exchanges,
             rate: exchanges / seconds,
             drops: if questions > 0.0 { (questions - answers) / questions } else { 1.0 },
             asked: (discovers + renewals) / asked,
+            ..Self::default()
         })
     }
 }
@@ -110,6 +144,8 @@ drops: 100
         let outcome = Outcome::parse(REPORT, 10_000.0, 2.0).unwrap();
         assert_eq!((outcome.exchanges, outcome.rate, outcome.asked), (8_800.0, 4_400.0, 0.9));
         assert!((outcome.drops - 200.0 / 14_900.0).abs() < 1e-9, "{outcome:?}");
+        let overrun = Outcome { overrun: outcome.drops / 2.0, ..outcome };
+        assert!((overrun.unanswered() - outcome.drops / 2.0).abs() < 1e-9, "{overrun:?}");
         assert_eq!(Outcome::parse("Malformed packets: 0", 1.0, 1.0), None);
     }
 }

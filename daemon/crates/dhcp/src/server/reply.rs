@@ -24,11 +24,12 @@ impl Server {
         if kind == MessageType::Ack {
             packet.ciaddr = request.packet.ciaddr;
         }
-        packet.options.set(&DhcpOption::AddressLeaseTime(seconds.unwrap_or(INFINITE)));
+        let mut time = |code, seconds: u32| packet.options.set_raw(code, seconds.to_be_bytes());
+        time(OptionCode::AddressLeaseTime, seconds.unwrap_or(INFINITE));
         if let Some(seconds) = seconds {
             // RFC 2131 §4.4.5: half and seven eighths
-            packet.options.set(&DhcpOption::Renewal(seconds / 2));
-            packet.options.set(&DhcpOption::Rebinding(seconds - seconds / 8));
+            time(OptionCode::Renewal, seconds / 2);
+            time(OptionCode::Rebinding, seconds - seconds / 8);
         }
         let file = self.put_parameters(request, &mut packet);
         let netboots = request.client.netboots();
@@ -69,9 +70,9 @@ impl Server {
 
     pub(super) fn reply_packet<M>(&self, request: &Request<'_, M>, kind: MessageType) -> Packet {
         let mut packet = Packet::reply_to(request.packet);
-        packet.options.set(&DhcpOption::MessageType(kind));
+        packet.options.set_raw(OptionCode::MessageType, [u8::from(kind)]);
         // firmware silently drops an offer without it
-        packet.options.set(&DhcpOption::ServerIdentifier(self.identifier(request)));
+        packet.options.set_raw(OptionCode::ServerIdentifier, self.identifier(request).octets());
         // RFC 6842, PXE 2.1 §2.2.1, RFC 3046 §2.2, RFC 3011 §2: given back as they came
         for code in [
             OptionCode::ClientIdentifier,
@@ -80,7 +81,7 @@ impl Server {
             OptionCode::SubnetSelection,
         ] {
             if let Some(value) = request.packet.options.raw(code) {
-                packet.options.set_raw(code, value.to_vec());
+                packet.options.set_raw(code, value);
             }
         }
         packet
@@ -93,20 +94,15 @@ impl Server {
 
     fn put_parameters<M: Machines>(&self, request: &Request<'_, M>, packet: &mut Packet) -> BootFile {
         let config = &self.config;
-        packet.options.set(&DhcpOption::SubnetMask(config.subnet.netmask()));
-        packet.options.set(&DhcpOption::BroadcastAddr(config.subnet.broadcast()));
-        if let Some(gateway) = config.gateway {
-            packet.options.set(&DhcpOption::Router(vec![gateway]));
-        }
-        if !config.dns.is_empty() {
-            packet.options.set(&DhcpOption::DomainNameServer(config.dns.clone()));
-        }
+        let options = &mut packet.options;
+        options.set_raw(OptionCode::SubnetMask, config.subnet.netmask().octets());
+        options.set_raw(OptionCode::BroadcastAddr, config.subnet.broadcast().octets());
+        options.set_addresses(OptionCode::Router, config.gateway.as_slice());
+        options.set_addresses(OptionCode::DomainNameServer, &config.dns);
         if let Some(domain) = &config.domain {
             packet.options.set(&DhcpOption::DomainName(domain.clone()));
         }
-        if !config.ntp.is_empty() {
-            packet.options.set(&DhcpOption::NtpServers(config.ntp.clone()));
-        }
+        packet.options.set_addresses(OptionCode::NtpServers, &config.ntp);
         let file = BootFile::of(request, config);
         file.put(packet, config);
         file

@@ -119,6 +119,7 @@ impl<L: LeaseLog> Dhcp<L> {
             links,
             arp,
             pace: Pace::default(),
+            line: String::new(),
         })
     }
 }

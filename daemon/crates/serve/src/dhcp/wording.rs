@@ -6,8 +6,11 @@ use ::dhcp::{Answer, Client, Kind, Packet};
 use dhcproto::v4::{MessageType, OptionCode};
 
 /// `DISCOVER by PXE firmware (UefiX64) via relay 10.8.0.1: OFFER; address 10.77.0.100, boot file snponly.efi`.
-pub(super) fn line(packet: &Packet, client: &Client, answer: &Answer) -> String {
-    let mut text = packet.message_type().map_or("BOOTP", name).to_owned();
+///
+/// It replaces what the text was: thousands of lines a second are written into the same memory.
+pub(super) fn line(text: &mut String, packet: &Packet, client: &Client, answer: &Answer) {
+    text.clear();
+    text.push_str(packet.message_type().map_or("BOOTP", name));
     let by = match client.kind {
         Kind::Ipxe => "iPXE",
         Kind::Pxe => "PXE firmware",
@@ -33,7 +36,6 @@ pub(super) fn line(packet: &Packet, client: &Client, answer: &Answer) -> String 
     if let Some(note) = &answer.note {
         write!(text, "; {note}").ok();
     }
-    text
 }
 
 fn name(kind: MessageType) -> &'static str {
