@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use fault::sentence;
 pub(crate) use folder::{Disk, LoadError, Loaded, load, sketch};
 pub(crate) use sealed::reference;
-pub(crate) use sockets::{catalogue, images_folder};
+pub(crate) use sockets::{BootPorts, catalogue, images_folder};
 pub(crate) use sources::frozen;
 pub(crate) use steps::steps;
 
@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) site: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) socket: PathBuf,
-    pub(crate) http_port: u16,
+    pub(crate) ports: BootPorts,
     /// places to die at, for the lab
     pub(crate) crash_ledger: Option<PathBuf>,
 }
@@ -87,8 +87,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (pumps, ends) = pumps::channels();
     let boot_view = pumps.boot_view(handle.published());
-    let (http_port, counts, seen) = (options.http_port, Arc::clone(&counters), Arc::clone(&trace));
-    let links = sockets::Links { ends, boot_view, counters, trace, catalogue, http_port };
+    let (ports, counts, seen) = (options.ports, Arc::clone(&counters), Arc::clone(&trace));
+    let links = sockets::Links { ends, boot_view, counters, trace, catalogue, ports };
     let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     // before anybody can find us: until then a signal simply ends the process
     let mut signals = signals::Signals::listen();

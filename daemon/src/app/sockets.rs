@@ -19,7 +19,7 @@ use serve::{
     dhcp::Dhcp,
     forwarding::Forwarding,
     hearing::Hearing,
-    http::{BootServer, Limits},
+    http::{BootServer, Limits, Secure},
     local_boot::LocalBoots,
     neighbours::{Ground, Neighbours},
     snmp::{AskedSwitch, Poller},
@@ -28,6 +28,7 @@ use serve::{
 };
 use site::{DhcpMode, Network, Site};
 use store::Store;
+use talos_config::{pem::CertificateAndKey, pki};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,16 @@ use super::{
 /// Packet sockets for DHCP's answers, LLDP and ARP probes; ports 67, 69 and 80.
 pub(crate) const NEEDED: &[Capability] = &[Capability::NetRaw, Capability::NetBindService];
 
+/// A month, in seconds: time enough to bring another authority to the machines.
+const EXPIRES_SOON: u64 = 30 * 24 * 3600;
+
+/// Of the boot server at each of our addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BootPorts {
+    pub(crate) http: u16,
+    pub(crate) https: u16,
+}
+
 /// What the sockets are connected to.
 pub(crate) struct Links {
     pub(crate) ends: Ends,
@@ -47,7 +58,7 @@ pub(crate) struct Links {
     pub(crate) counters: Arc<Counters>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) http_port: u16,
+    pub(crate) ports: BootPorts,
 }
 
 /// Open, not yet answering.
@@ -55,6 +66,7 @@ pub(crate) struct Sockets {
     dhcp: Vec<Dhcp<Leases>>,
     tftp: Vec<Tftp>,
     http: Vec<(TcpListener, BootServer<Authority>)>,
+    https: Vec<(TcpListener, Secure, BootServer<Authority>)>,
     captures: Vec<Capture>,
     forwarding: Vec<Forwarding>,
     advertise: Vec<Advertise>,
@@ -73,7 +85,7 @@ pub(crate) struct Settings {
     /// our address and where machines may be, by interface
     grounds: BTreeMap<String, (Ipv4Addr, watch::Sender<Ground>)>,
     local_boots: watch::Sender<Arc<LocalBootRules>>,
-    http_port: u16,
+    ports: BootPorts,
 }
 
 impl Settings {
@@ -92,6 +104,7 @@ impl Settings {
         };
         old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
             && old.switches() == new.switches()
+            && old.https() == new.https()
     }
 
     /// Goes on with another site, which [fits](Self::fit).
@@ -99,7 +112,7 @@ impl Settings {
         self.catalogue.send_replace(catalogue);
         self.local_boots.send_replace(Arc::new(local_boot_rules(site)));
         for (interface, (server, configs)) in &self.dhcp {
-            configs.send_replace(dhcp_configs(site, interface, *server, self.http_port));
+            configs.send_replace(dhcp_configs(site, interface, *server, self.ports));
         }
         for (interface, (server, ground)) in &self.grounds {
             let networks = site.networks().iter();
@@ -158,7 +171,7 @@ pub(crate) async fn open(
     cluster: watch::Receiver<Arc<Cluster>>,
     links: Links,
 ) -> anyhow::Result<(Sockets, Settings)> {
-    let Links { ends, boot_view, counters, trace, catalogue, http_port } = links;
+    let Links { ends, boot_view, counters, trace, catalogue, ports } = links;
     let stored: Vec<_> = store.leases().await?.iter().filter_map(lease).collect();
     let (catalogues, catalogue) = watch::channel(catalogue);
     let (local_boots, rules) = watch::channel(Arc::new(local_boot_rules(site)));
@@ -167,7 +180,7 @@ pub(crate) async fn open(
         dhcp: BTreeMap::new(),
         grounds: BTreeMap::new(),
         local_boots,
-        http_port,
+        ports,
     };
     let local_boots = LocalBoots::new(rules, boot_view.clone());
     let authority = Arc::new(Authority {
@@ -182,6 +195,7 @@ pub(crate) async fn open(
         dhcp: Vec::new(),
         tftp: Vec::new(),
         http: Vec::new(),
+        https: Vec::new(),
         captures: Vec::new(),
         forwarding: Vec::new(),
         advertise: Vec::new(),
@@ -196,7 +210,7 @@ pub(crate) async fn open(
     for network in site.networks().iter().filter(|network| !network.relayed) {
         let server = server_address(network)?;
         if network.dhcp != DhcpMode::Off {
-            let (config, configs) = watch::channel(dhcp_configs(site, &network.interface, server, http_port));
+            let (config, configs) = watch::channel(dhcp_configs(site, &network.interface, server, ports));
             settings.dhcp.insert(network.interface.clone(), (server, config));
             let links = serve::dhcp::Links {
                 view: boot_view.clone(),
@@ -230,7 +244,7 @@ pub(crate) async fn open(
         if network.announce {
             sockets.announce.push(Announce::open(&network.interface)?);
         }
-        let address = SocketAddr::from((server, http_port));
+        let address = SocketAddr::from((server, ports.http));
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("HTTP boot cannot listen on {address}: is another web server running on this host?")
         })?;
@@ -244,6 +258,11 @@ pub(crate) async fn open(
             trace: Arc::clone(&trace),
             limits: Limits::default(),
         };
+        if let Some(https) = site.https() {
+            sockets
+                .https
+                .push(listen_https(server, ports.https, &https.authority, boot_server.clone()).await?);
+        }
         sockets.http.push((listener, boot_server));
     }
     for switch in site.switches().iter().filter(|switch| switch.bridge.is_some()) {
@@ -295,6 +314,9 @@ impl Sockets {
         for (listener, boot_server) in self.http {
             tasks.spawn(boot_server.serve(listener, stop.clone()));
         }
+        for (listener, secure, boot_server) in self.https {
+            tasks.spawn(boot_server.serve_secure(listener, secure, stop.clone()));
+        }
         for capture in self.captures {
             tasks.spawn(capture.run(self.ends.sightings.clone(), stop.clone()));
         }
@@ -336,6 +358,28 @@ fn listen_tftp(
     })
 }
 
+/// With a certificate for the address, made now.
+async fn listen_https(
+    server: Ipv4Addr,
+    port: u16,
+    authority: &CertificateAndKey,
+    boot_server: BootServer<Authority>,
+) -> anyhow::Result<(TcpListener, Secure, BootServer<Authority>)> {
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    let ends = pki::valid_until(&authority.certificate)?;
+    anyhow::ensure!(now < ends, "the authority of `https` has expired: no machine would believe it");
+    if ends - now < EXPIRES_SOON {
+        tracing::warn!(days = (ends - now) / (24 * 3600), "the authority of `https` expires soon");
+    }
+    let own = pki::boot::server(authority, server.into()).context("HTTPS boot has no certificate")?;
+    let secure = Secure::new(&own, authority)?;
+    let address = SocketAddr::from((server, port));
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("HTTPS boot cannot listen on {address}: is another web server running on this host?")
+    })?;
+    Ok((listener, secure, boot_server))
+}
+
 /// Our own address on a network: the interface's first one in the subnet.
 fn server_address(network: &Network) -> anyhow::Result<Ipv4Addr> {
     let interface = Interface::named(&network.interface)?;
@@ -353,11 +397,11 @@ fn server_address(network: &Network) -> anyhow::Result<Ipv4Addr> {
 }
 
 /// The interface's own network first, then those that relays bring there.
-fn dhcp_configs(site: &Site, interface: &str, server: Ipv4Addr, http_port: u16) -> Vec<dhcp::Config> {
+fn dhcp_configs(site: &Site, interface: &str, server: Ipv4Addr, ports: BootPorts) -> Vec<dhcp::Config> {
     let mut networks: Vec<&Network> =
         site.networks().iter().filter(|network| network.interface == interface).collect();
     networks.sort_by_key(|network| network.relayed);
-    networks.into_iter().map(|network| dhcp_config(site, network, server, http_port)).collect()
+    networks.into_iter().map(|network| dhcp_config(site, network, server, ports)).collect()
 }
 
 /// Where machines of a network may be found.
@@ -375,7 +419,7 @@ fn local_boot_rules(site: &Site) -> LocalBootRules {
     LocalBootRules { nodes, models }
 }
 
-fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16) -> dhcp::Config {
+fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, ports: BootPorts) -> dhcp::Config {
     let plan = site.plan();
     let v4 = |address| match address {
         IpAddr::V4(address) => Some(address),
@@ -392,7 +436,8 @@ fn dhcp_config(site: &Site, network: &Network, server: Ipv4Addr, http_port: u16)
         subnet: network.subnet,
         relayed: network.relayed,
         server,
-        http_port,
+        http_port: ports.http,
+        https: site.https().map(|https| dhcp::Https { port: ports.https, ipxe: https.ipxe }),
         signed: site.is_secure_boot_only(),
         pool: network.pool.map(|pool| pool.first..=pool.last),
         pool_for: if network.pool_for_any { dhcp::PoolFor::Any } else { dhcp::PoolFor::NetbootClients },

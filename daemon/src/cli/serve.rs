@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, Socket};
-use crate::app::{self, Options, log};
+use crate::app::{self, BootPorts, Options, log};
 
 /// Runs the daemon for one site, until SIGTERM or SIGINT.
 ///
@@ -24,6 +24,9 @@ pub(crate) struct Serve {
     /// the port of HTTP boot on each provisioning network
     #[arg(long, default_value_t = 80, value_name = "PORT")]
     http_port: u16,
+    /// the port of HTTPS boot there, where the site has an authority for it
+    #[arg(long, default_value_t = 443, value_name = "PORT")]
+    https_port: u16,
     /// what log lines look like
     #[arg(long, value_enum, default_value = "text")]
     log: log::Format,
@@ -41,7 +44,7 @@ impl Serve {
             site: self.site,
             state: self.state,
             socket: self.socket.socket,
-            http_port: self.http_port,
+            ports: BootPorts { http: self.http_port, https: self.https_port },
             crash_ledger: self.crash_ledger,
         };
         runtime.block_on(app::run(options)).map_err(|error| match error.downcast_ref() {

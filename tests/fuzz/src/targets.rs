@@ -67,6 +67,7 @@ fn network(mode: Mode) -> Config {
         relayed: false,
         server: Ipv4Addr::new(10, 77, 0, 1),
         http_port: 80,
+        https: None,
         signed: false,
         pool: Some(Ipv4Addr::new(10, 77, 0, 100)..=Ipv4Addr::new(10, 77, 0, 199)),
         pool_for: PoolFor::Any,

@@ -29,14 +29,20 @@ const REFUSED_SECONDS: u32 = 30;
 
 /// The boot server as the machine reaches it: the address at which its request arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Base(pub SocketAddr);
+pub struct Base {
+    /// where
+    pub address: SocketAddr,
+    /// by HTTPS
+    pub secure: bool,
+}
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            SocketAddr::V4(v4) if v4.port() == 80 => write!(f, "http://{}", v4.ip()),
-            SocketAddr::V6(v6) if v6.port() == 80 => write!(f, "http://[{}]", v6.ip()),
-            other => write!(f, "http://{other}"),
+        let (scheme, own) = if self.secure { ("https", 443) } else { ("http", 80) };
+        match self.address {
+            SocketAddr::V4(v4) if v4.port() == own => write!(f, "{scheme}://{}", v4.ip()),
+            SocketAddr::V6(v6) if v6.port() == own => write!(f, "{scheme}://[{}]", v6.ip()),
+            other => write!(f, "{scheme}://{other}"),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::wire::Packet;
 const IPXE_ENCAPSULATED: u8 = 175;
 /// Inside them: this build can fetch by HTTP.
 const IPXE_FEATURE_HTTP: u8 = 0x13;
+/// The same for HTTPS.
+const IPXE_FEATURE_HTTPS: u8 = 0x14;
 
 /// What asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,14 +83,24 @@ fn speaks_ipxe(packet: &Packet) -> bool {
 
 /// Whether the build lists HTTP among its features; one that lists nothing is trusted to have it.
 fn can_http(packet: &Packet) -> bool {
-    let Some(mut rest) = packet.options.raw(IPXE_ENCAPSULATED.into()) else { return true };
+    lists(packet, IPXE_FEATURE_HTTP).unwrap_or(true)
+}
+
+/// Whether the build lists HTTPS among its features; distributions' builds do not have it.
+pub(crate) fn can_tls(packet: &Packet) -> bool {
+    lists(packet, IPXE_FEATURE_HTTPS).unwrap_or(false)
+}
+
+/// Whether iPXE lists a feature; `None` when it lists none.
+fn lists(packet: &Packet, feature: u8) -> Option<bool> {
+    let mut rest = packet.options.raw(IPXE_ENCAPSULATED.into())?;
     while let [code, length, tail @ ..] = rest {
-        if *code == IPXE_FEATURE_HTTP {
-            return true;
+        if *code == feature {
+            return Some(true);
         }
         rest = tail.get(usize::from(*length)..).unwrap_or_default();
     }
-    false
+    Some(false)
 }
 
 /// Whether the address is one of those that Raspberry Pi's makers registered.
@@ -174,6 +186,12 @@ mod tests {
     fn an_ipxe_without_http_is_chained_like_firmware() {
         let features = [0xb1, 5, 1, 0x1a, 0xf4, 0x10, 0, 0x15, 1, 1];
         assert_eq!(asking(&[(77, b"iPXE"), (175, &features)]).kind, Kind::Pxe);
+        let tls = |features: &[u8]| {
+            let mut packet = Packet::request(MacAddr([2, 0, 0, 0, 0, 1]), 1);
+            packet.options.set_raw(175.into(), features);
+            can_tls(&packet)
+        };
+        assert!(tls(&[0x13, 1, 1, 0x14, 1, 1]) && !tls(&[0x13, 1, 0x14]));
         assert_eq!(asking(&[(175, &[0xb1, 9, 1])]).kind, Kind::Pxe, "a sub-option that runs over the end");
     }
 

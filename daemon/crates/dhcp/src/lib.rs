@@ -20,8 +20,8 @@ pub use lease::{Change, Changes, Lease, LeaseState};
 pub use networks::Networks;
 pub use relay::{Relayed, RelayedError};
 pub use server::{
-    Answer, Boots, Config, Destination, Machines, Mode, NO_FILE, Note, PoolFor, Received, Reply, Server,
-    Timing,
+    Answer, Boots, Config, Destination, Https, Machines, Mode, NO_FILE, Note, PoolFor, Received, Reply,
+    Server, Timing,
 };
 pub use wire::{Options, Packet, ParseError};
 

@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub use boot_file::NO_FILE;
-pub use config::{Config, Mode, PoolFor, Timing};
+pub use config::{Config, Https, Mode, PoolFor, Timing};
 pub use note::Note;
 
 /// So many machines are remembered without a lease; one that is forgotten asks as firmware again.

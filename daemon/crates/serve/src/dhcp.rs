@@ -10,6 +10,7 @@ mod bind;
 mod commit;
 mod frame;
 mod look;
+mod pause;
 mod rival;
 mod sighting;
 mod wire;
@@ -28,12 +29,13 @@ use net::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use commit::{Commits, Written};
 use look::{Looks, Seen};
+use pause::Pause;
 use wire::Wire;
 
 pub use bind::DhcpError;
@@ -123,6 +125,7 @@ impl<L: LeaseLog> Dhcp<L> {
         let mut stocktaking = interval(STOCKTAKING);
         stocktaking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffers = (ReceiveBuffer::default(), ReceiveBuffer::default());
+        let mut pause = Pause::default();
         loop {
             self.commits.start();
             tokio::select! {
@@ -134,8 +137,9 @@ impl<L: LeaseLog> Dhcp<L> {
                     self.answer(batch, &mut looks, &watch).await;
                 }
                 _ = stocktaking.tick() => self.take_stock(&mut looks),
-                arrived = self.wire.waiting(&mut buffers), if !self.commits.is_full() => {
+                arrived = pause.then(self.wire.waiting(&mut buffers)), if !self.commits.is_full() => {
                     let batch = self.arrived(arrived);
+                    pause.after(batch.len(), Instant::now());
                     self.answer(batch, &mut looks, &watch).await;
                 }
             }

@@ -10,6 +10,7 @@ mod assets;
 mod connection;
 mod discovery;
 mod signed;
+mod tls;
 mod wire;
 
 use std::{
@@ -35,6 +36,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use connection::DRAIN;
+pub use tls::{Secure, TlsError};
 
 use crate::{
     authority::BootAuthority,
@@ -111,13 +113,29 @@ struct Ends {
     /// ours, as the client reached it: scripts lead back to it
     local: SocketAddr,
     peer: SocketAddr,
+    /// whether they speak HTTPS
+    secure: bool,
+}
+
+impl Ends {
+    /// As scripts name it.
+    fn base(self) -> Base {
+        Base { address: self.local, secure: self.secure }
+    }
 }
 
 impl<A: BootAuthority> BootServer<A> {
     /// Serves on the listener until told to stop.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let (limits, counters) = (self.limits, Arc::clone(&self.counters));
-        connection::accept_all(listener, self.router(), limits, counters, shutdown).await;
+        connection::accept_all(listener, None, self.router(), limits, counters, shutdown).await;
+    }
+
+    /// The same by HTTPS.
+    pub async fn serve_secure(self, listener: TcpListener, tls: Secure, shutdown: CancellationToken) {
+        let (limits, counters) = (self.limits, Arc::clone(&self.counters));
+        let tls = Some(tls.acceptor());
+        connection::accept_all(listener, tls, self.router(), limits, counters, shutdown).await;
     }
 
     fn router(self) -> Router {
@@ -141,7 +159,7 @@ async fn entry<A: BootAuthority>(
     State(server): State<BootServer<A>>,
     Extension(ends): Extension<Ends>,
 ) -> Response {
-    text(StatusCode::OK, script::entry(Base(ends.local), server.limits.lldp_wait))
+    text(StatusCode::OK, script::entry(ends.base(), server.limits.lldp_wait))
 }
 
 /// Counts and logs what was answered.

@@ -88,6 +88,7 @@ pub(crate) fn site(
         images: file.images.0.map(|images| directory.join(images)),
         kernel_args,
         local_boot,
+        https: None,
         handover,
         timing: timing(times),
     })

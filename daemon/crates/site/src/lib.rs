@@ -9,6 +9,7 @@ mod check;
 mod convert;
 pub mod edit;
 mod handover;
+mod https;
 mod load;
 mod model;
 mod networks;
@@ -23,6 +24,7 @@ pub use handover::{
     ConnectFrom, Credentials, FOUNDING, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
     StepRelease, Sync, SyncMode, Wait,
 };
+pub use https::Https;
 pub use load::Files;
 pub use model::{DhcpMode, ImageSet, LocalBoots, Network, Pool, Site, Switch};
 pub use render::{NodeConfigError, Rendered};

@@ -9,7 +9,7 @@ use std::{
 use document::{Document, Finding, Findings, Keys, Position};
 use talos_config::talconfig::{self, Sources, TalConfig};
 
-use crate::{check, convert, model::Site, secrets, snmp, wire};
+use crate::{check, convert, https, model::Site, secrets, snmp, wire};
 
 /// The site file's name.
 const SITE_FILE: &str = "ichord.yaml";
@@ -62,12 +62,14 @@ fn load(
     };
     let (file, faults) = document.decode::<wire::File>(Keys::Strict);
     findings.extend(faults);
-    let file = file?;
+    let mut file = file?;
+    let https = https::read(file.https.0.take(), &document, directory, files, findings);
     let talconfig = directory.join(file.talconfig.0.as_deref().unwrap_or("talconfig.yaml"));
     let cluster = talconfig_at(&talconfig, files, environment, findings);
     let folders = [directory, talconfig.parent().unwrap_or(directory)];
     let secrets = secrets::path(file.secrets.0.as_deref(), folders, files, document.place(), findings);
     let mut site = convert::site(file, &document, directory, cluster, secrets, findings)?;
+    site.https = https;
     snmp::communities(&mut site, &document, directory, files, findings);
     check::site(&site, &document, files, findings);
     Some(site)

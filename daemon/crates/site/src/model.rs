@@ -13,7 +13,7 @@ use talos_config::{
     talconfig::{Install, Link, Node, TalConfig},
 };
 
-use crate::{handover::HandoverStep, snmp::Snmp};
+use crate::{handover::HandoverStep, https::Https, snmp::Snmp};
 
 /// One cluster on one provisioning network, checked.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub struct Site {
     pub(crate) images: Option<PathBuf>,
     pub(crate) kernel_args: Vec<String>,
     pub(crate) local_boot: LocalBoots,
+    pub(crate) https: Option<Https>,
     pub(crate) handover: Vec<HandoverStep>,
     pub(crate) timing: Timing,
 }
@@ -292,6 +293,11 @@ impl Site {
         let way = |node: &str| self.local_boot.nodes.get(self.key_of(node)).copied();
         let nodes = self.slots.iter().filter_map(|slot| Some((slot.name.clone(), way(&slot.name)?)));
         LocalBoots { nodes: nodes.collect(), models: self.local_boot.models.clone() }
+    }
+
+    /// Who vouches for the boot server, where it speaks HTTPS, too.
+    pub fn https(&self) -> Option<&Https> {
+        self.https.as_ref()
     }
 
     /// The hand-over, in its order.

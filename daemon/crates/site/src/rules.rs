@@ -23,6 +23,7 @@ const OWN: &[Rule] = &[
     Rule { id: "flux-credentials", about: "Flux has one way to log in, and the one that its address needs" },
     Rule { id: "flux-url", about: "the repository's address is one that Flux takes" },
     Rule { id: "gateway", about: "a router is in its own network" },
+    Rule { id: "https-authority", about: "the authority that vouches for the boot server can be used" },
     Rule { id: "interface", about: "an interface has a name" },
     Rule { id: "kernel-arg", about: "a kernel argument is one word" },
     Rule { id: "kube-proxy", about: "kube-proxy and what replaces it are not both there, nor both missing" },

@@ -37,6 +37,7 @@ pub(crate) struct File {
     pub images: Checked<String>,
     pub kernel_args: Checked<Vec<String>>,
     pub local_boot: Checked<BTreeMap<String, Checked<LocalBoot>>>,
+    pub https: Checked<Https>,
     pub handover: Checked<Vec<Checked<TextOr<handover::Step>>>>,
     pub timing: Checked<Timing>,
 }
@@ -110,6 +111,15 @@ pub(crate) struct Switch {
 pub(crate) struct Snmp {
     pub address: Agent,
     pub community: String,
+}
+
+/// Who vouches for the boot server.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Https {
+    pub certificate: String,
+    pub key: String,
+    #[serde(default)]
+    pub ipxe: Checked<bool>,
 }
 
 /// Who is believed about the ports of its clients, and how it writes them (DHCP option 82).

@@ -595,6 +595,33 @@ fn a_switch_is_asked_with_a_community_of_its_own_file() {
 }
 
 #[test]
+fn the_boot_servers_authority_is_one_and_has_its_key() {
+    let written = with(SITE, "machines:", "https: { certificate: ca.crt, key: op://v/ca/key }\nmachines:");
+    let secrets = talos_config::secrets::SecretsBundle::generate(1_790_000_000).unwrap();
+    let (one, other) = (&secrets.kubernetes, &secrets.etcd);
+    let (certificate, key) = (one.certificate.as_str(), one.key.expose());
+    let files = [("ca.crt", certificate), ("op://v/ca/key", key)];
+    let (site, findings) = load(&written, TALCONFIG, &files).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let https = site.https().unwrap();
+    assert_eq!((https.authority.certificate.as_str(), https.ipxe), (certificate, false));
+    assert!(!format!("{site:?}").contains("PRIVATE"), "it is shown to nobody");
+    let wrong: [(&[(&str, &str)], &str); 3] = [
+        (&[("ca.crt", certificate)], "`op://v/ca/key` cannot be read"),
+        (
+            &[("ca.crt", certificate), ("op://v/ca/key", other.key.expose())],
+            "does not belong to its certificate",
+        ),
+        (&[("ca.crt", "x"), ("op://v/ca/key", key)], "not readable"),
+    ];
+    for (files, expected) in wrong {
+        let shown = shown(load(&written, TALCONFIG, files));
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].contains(expected) && shown[0].contains("[https-authority]"), "{shown:?}");
+    }
+}
+
+#[test]
 fn what_is_written_about_netbooting_is_in_the_site() {
     let written = with(
         SITE,

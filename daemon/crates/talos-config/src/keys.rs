@@ -49,6 +49,8 @@ pub(crate) enum Algorithm {
     Ed25519,
     /// ECDSA on P-256, everything of Kubernetes and etcd.
     EcdsaP256,
+    /// RSA with 2048 bits, the boot server's.
+    Rsa2048,
     /// RSA with 4096 bits, the service-account key.
     Rsa4096,
 }
@@ -70,8 +72,9 @@ pub(crate) fn generate(algorithm: Algorithm) -> Result<Secret, KeyError> {
                 .map_err(|_| KeyError::Key("ECDSA"))?;
             Ok(pem::encode(pem::EC_PRIVATE_KEY, der.as_ref()).into())
         }
-        Algorithm::Rsa4096 => {
-            let key = RsaKeyPair::generate(KeySize::Rsa4096).map_err(|_| KeyError::Key("RSA"))?;
+        Algorithm::Rsa2048 | Algorithm::Rsa4096 => {
+            let size = if algorithm == Algorithm::Rsa2048 { KeySize::Rsa2048 } else { KeySize::Rsa4096 };
+            let key = RsaKeyPair::generate(size).map_err(|_| KeyError::Key("RSA"))?;
             let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| KeyError::Key("RSA"))?;
             let pkcs1 = pkcs1_of(pkcs8.as_ref()).ok_or(KeyError::Key("RSA"))?;
             Ok(pem::encode(pem::RSA_PRIVATE_KEY, pkcs1).into())

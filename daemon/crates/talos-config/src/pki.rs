@@ -4,6 +4,7 @@
 //! own Talos client certificate and its own Kubernetes one, offline. The simulated machine of the tests is issued its server
 //! certificates here too, from the same authorities.
 
+pub mod boot;
 pub mod renew;
 
 use std::net::IpAddr;
@@ -71,6 +72,9 @@ pub enum PkiError {
     /// The certificate of the authority is not one.
     #[error("the certificate authority's certificate is not X.509")]
     Authority,
+    /// The certificate may not sign others.
+    #[error("the certificate is not one of a certificate authority (its basic constraints do not say CA)")]
+    NoAuthority,
     /// The authority's key signs for another certificate.
     #[error("the certificate authority's key does not belong to its certificate")]
     Mismatch,

@@ -5,8 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalogue::AssetName;
 
+fn plain(address: &str) -> Base {
+    Base { address: address.parse().unwrap(), secure: false }
+}
+
 fn base() -> Base {
-    Base("10.77.0.1:80".parse().unwrap())
+    plain("10.77.0.1:80")
 }
 
 fn asset(file: &str, octet: u8) -> Asset {
@@ -22,8 +26,11 @@ fn asset(file: &str, octet: u8) -> Asset {
 #[test]
 fn the_default_port_is_not_written() {
     assert_eq!(base().to_string(), "http://10.77.0.1");
-    assert_eq!(Base("10.77.0.1:8080".parse().unwrap()).to_string(), "http://10.77.0.1:8080");
-    assert_eq!(Base("[fd77::1]:80".parse().unwrap()).to_string(), "http://[fd77::1]");
+    assert_eq!(plain("10.77.0.1:8080").to_string(), "http://10.77.0.1:8080");
+    assert_eq!(plain("[fd77::1]:80").to_string(), "http://[fd77::1]");
+    let secure = |address: &str| Base { secure: true, ..plain(address) }.to_string();
+    assert_eq!(secure("10.77.0.1:443"), "https://10.77.0.1");
+    assert_eq!(secure("10.77.0.1:80"), "https://10.77.0.1:80");
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use dhcproto::v4::{DhcpOption, OptionCode};
 use hardware::{Firmware, LocalBoot};
 
-use super::{Boots, Config, Machines, Mode, Request};
-use crate::{client::Kind, wire::Packet};
+use super::{Boots, Config, Https, Machines, Mode, Request};
+use crate::{
+    client::{self, Kind},
+    wire::Packet,
+};
 
 /// iPXE's encapsulated options, and in them: do not wait for a proxy, nobody else answers. It saves
 /// iPXE 3 s of every boot.
@@ -43,7 +46,7 @@ impl BootFile {
             Some(LocalBoot::Silent) => return Self::None,
             Some(LocalBoot::NotFound) => {
                 return match client.kind {
-                    Kind::HttpBoot => Self::Url(url(config, NO_FILE)),
+                    Kind::HttpBoot => Self::Url(firmware_url(config, NO_FILE)),
                     Kind::Pxe => Self::File(NO_FILE),
                     // it leaves by itself when it is told nothing
                     Kind::Ipxe | Kind::Plain => Self::None,
@@ -54,19 +57,26 @@ impl BootFile {
         }
         // whoever is iPXE gets the script and never iPXE again, or it would chain for ever
         match (client.kind, client.firmware) {
-            (Kind::Ipxe, _) => Self::Script(url(config, "boot.ipxe")),
+            (Kind::Ipxe, _) => Self::Script(match config.https {
+                Some(Https { port, ipxe: true }) if client::can_tls(request.packet) => {
+                    secure_url(config, port, "boot.ipxe")
+                }
+                _ => url(config, "boot.ipxe"),
+            }),
             (Kind::Plain, _) => Self::None,
             (Kind::Pxe, Some(Firmware::RaspberryPi)) => Self::RaspberryPi,
             (Kind::HttpBoot, Some(firmware)) if config.signed => match architecture(firmware) {
                 // the machine says nothing about itself when it fetches, so the URL does
                 Some(name) => {
                     let mac = client.mac.to_string().replace(':', "-");
-                    Self::Url(url(config, &format!("uki/{mac}/{name}.efi")))
+                    Self::Url(firmware_url(config, &format!("uki/{mac}/{name}.efi")))
                 }
                 None => Self::NoneFits,
             },
             (kind, firmware) => match firmware.and_then(bootloader) {
-                Some(file) if kind == Kind::HttpBoot => Self::Url(url(config, &format!("ipxe/{file}"))),
+                Some(file) if kind == Kind::HttpBoot => {
+                    Self::Url(firmware_url(config, &format!("ipxe/{file}")))
+                }
                 Some(file) => Self::File(file),
                 None => Self::NoneFits,
             },
@@ -132,6 +142,21 @@ fn url(config: &Config, path: &str) -> String {
     match config.http_port {
         80 => format!("http://{}/{path}", config.server),
         port => format!("http://{}:{port}/{path}", config.server),
+    }
+}
+
+/// For UEFI HTTP Boot. Most firmware takes nothing but HTTPS, and where the site has an authority its machines know it.
+fn firmware_url(config: &Config, path: &str) -> String {
+    match config.https {
+        Some(Https { port, .. }) => secure_url(config, port, path),
+        None => url(config, path),
+    }
+}
+
+fn secure_url(config: &Config, port: u16, path: &str) -> String {
+    match port {
+        443 => format!("https://{}/{path}", config.server),
+        port => format!("https://{}:{port}/{path}", config.server),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub server: Ipv4Addr,
     /// the boot server's port at that address
     pub http_port: u16,
+    /// the boot server's HTTPS, if it has it: HTTP Boot firmware is sent there
+    pub https: Option<Https>,
     /// whether HTTP Boot firmware starts only signed files: it gets its machine's own image instead of iPXE
     pub signed: bool,
     /// addresses for machines that hold no slot
@@ -61,6 +63,15 @@ pub struct Config {
     pub domain: Option<String>,
     /// durations
     pub timing: Timing,
+}
+
+/// How the boot server is reached by HTTPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Https {
+    /// at our address
+    pub port: u16,
+    /// whether the site's iPXE trusts its certificate
+    pub ipxe: bool,
 }
 
 /// Durations of the server.

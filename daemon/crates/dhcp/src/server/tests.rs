@@ -33,6 +33,7 @@ fn config() -> Config {
         relayed: false,
         server: SERVER,
         http_port: 80,
+        https: None,
         signed: false,
         pool: Some(host(100)..=host(103)),
         pool_for: PoolFor::NetbootClients,

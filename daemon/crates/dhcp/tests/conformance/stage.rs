@@ -63,6 +63,7 @@ impl Default for Stage {
             relayed: false,
             server: SERVER,
             http_port: 80,
+            https: None,
             signed: false,
             pool: Some(Ipv4Addr::new(10, 77, 0, 100)..=Ipv4Addr::new(10, 77, 0, 103)),
             pool_for: PoolFor::NetbootClients,

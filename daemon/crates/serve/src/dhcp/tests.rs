@@ -50,6 +50,7 @@ fn config(mode: Mode) -> Config {
         relayed: false,
         server: SERVER,
         http_port: 80,
+        https: None,
         signed: false,
         pool: Some(Ipv4Addr::new(10, 77, 0, 100)..=Ipv4Addr::new(10, 77, 0, 110)),
         pool_for: PoolFor::NetbootClients,

@@ -59,7 +59,7 @@ pub(super) async fn ask<A: BootAuthority>(
     let what = format!("asks what to boot (attempt {attempt}): {}, {}", reply.label(), reply.reason());
     answered(&server, mac, from, &reply, what);
     tracing::info!(%mac, %from, attempt, reply = reply.label(), "a machine asked what to boot");
-    let (base, catalogue) = (Base(ends.local), server.catalogue.borrow().clone());
+    let (base, catalogue) = (ends.base(), server.catalogue.borrow().clone());
     let script = match discovery::send(&server, &catalogue, base, mac, attempt, reply) {
         Ok(script) => script,
         Err(reply) => script_for(&reply, base, &catalogue, (platform, server.local_boots.way(mac)), attempt),

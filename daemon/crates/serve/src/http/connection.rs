@@ -20,6 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -41,6 +42,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves every connection until told to stop, then waits for those that are in the middle of a file.
 pub(super) async fn accept_all(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
     limits: Limits,
     counters: Arc<Counters>,
@@ -62,17 +64,18 @@ pub(super) async fn accept_all(
             }
         };
         let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { continue };
-        let connection = Connection {
-            stream,
-            ends: Ends { local, peer },
+        let task = Task {
+            ends: Ends { local, peer, secure: tls.is_some() },
             router: router.clone(),
             header: limits.header,
             counters: Arc::clone(&counters),
-            received: Vec::new(),
-            body_left: 0,
-            is_1_1: true,
+            place,
+            shutdown: shutdown.clone(),
         };
-        connections.spawn(connection.serve(place, shutdown.clone()));
+        match &tls {
+            None => connections.spawn(task.serve(stream)),
+            Some(tls) => connections.spawn(task.agree_and_serve(tls.clone(), stream)),
+        };
     }
     drop(listener);
     connections.close();
@@ -90,6 +93,43 @@ async fn accept(
     // scripts are small and the client waits for each
     stream.set_nodelay(true).ok();
     Ok((stream, place))
+}
+
+/// What a connection is served with.
+struct Task {
+    ends: Ends,
+    router: Router,
+    header: Duration,
+    counters: Arc<Counters>,
+    place: Option<OwnedSemaphorePermit>,
+    shutdown: CancellationToken,
+}
+
+impl Task {
+    /// TLS first; a client that does not trust us, or agrees to nothing in time, is let go.
+    async fn agree_and_serve(self, tls: TlsAcceptor, stream: TcpStream) {
+        let peer = self.ends.peer;
+        let agreed = tokio::select! {
+            () = self.shutdown.cancelled() => return,
+            agreed = timeout(self.header, tls.accept(stream)) => agreed,
+        };
+        match agreed {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => {
+                self.counters.add("http", "tls-refused");
+                tracing::warn!(%peer, %error, "a boot client and HTTPS do not agree: does its firmware trust the site's authority?");
+            }
+            Err(_too_long) => self.counters.add("http", "tls-refused"),
+        }
+    }
+
+    async fn serve<S: Wire>(self, stream: S) {
+        let Self { ends, router, header, counters, place, shutdown } = self;
+        let received = Vec::new();
+        let connection =
+            Connection { stream, ends, router, header, counters, received, body_left: 0, is_1_1: true };
+        connection.serve(place, shutdown).await;
+    }
 }
 
 /// One client's connection.

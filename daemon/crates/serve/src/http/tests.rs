@@ -1,3 +1,5 @@
+mod secure;
+
 use std::{
     fs,
     net::IpAddr,
@@ -98,6 +100,10 @@ impl Got {
 
 impl Stand {
     async fn start(limits: Limits) -> Self {
+        Self::with(limits, None).await
+    }
+
+    async fn with(limits: Limits, tls: Option<Secure>) -> Self {
         let images = images();
         let catalogue = Arc::new(Catalogue::load(images.path()).unwrap());
         let (_catalogue, receiver) = watch::channel(catalogue);
@@ -123,7 +129,10 @@ impl Stand {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server.serve(listener, shutdown.clone()));
+        let task = match tls {
+            None => tokio::spawn(server.serve(listener, shutdown.clone())),
+            Some(tls) => tokio::spawn(server.serve_secure(listener, tls, shutdown.clone())),
+        };
         Self { oracle, address, counters, trace, whereabouts, shutdown, task, images, _catalogue }
     }
 
@@ -249,7 +258,7 @@ async fn a_file_that_changed_on_disk_is_not_served() {
 async fn the_entry_script_leads_back_to_where_it_came_from() {
     let stand = Stand::start(Limits { lldp_wait: 7, ..Limits::default() }).await;
     let got = stand.get("/boot.ipxe").await;
-    assert_eq!(got.text(), script::entry(Base(stand.address), 7));
+    assert_eq!(got.text(), script::entry(Base { address: stand.address, secure: false }, 7));
     assert!(got.text().contains(&format!("http://{}/boot/ask?mac=", stand.address)));
     assert_eq!(got.header("content-type"), Some("text/plain; charset=utf-8"));
 }
@@ -288,7 +297,7 @@ async fn the_question_arrives_in_form() {
 #[tokio::test]
 async fn each_reply_becomes_its_script() {
     let stand = Stand::start(Limits::default()).await;
-    let base = Base(stand.address);
+    let base = Base { address: stand.address, secure: false };
     stand.answer(BootReply::Retry { seconds: 3, reason: "no permit".to_owned() });
     assert_eq!(stand.get(ASK).await.text(), script::retry(base, 3, 2));
     assert_eq!(stand.counters.get("boot", "retry"), 1);
@@ -507,7 +516,10 @@ async fn a_machine_that_finds_nothing_goes_to_its_own_disk_in_the_end() {
     assert!(token(stand.get(&ask_again(2)).await.text()).is_some(), "another machine may still");
     // where there is no image, it only asks again
     stand.answer(BootReply::Identify { seconds: 5, reason: String::new(), image: None });
-    assert_eq!(stand.get(&ask_again(3)).await.text(), script::retry(Base(stand.address), 5, 2));
+    assert_eq!(
+        stand.get(&ask_again(3)).await.text(),
+        script::retry(Base { address: stand.address, secure: false }, 5, 2)
+    );
 }
 
 #[tokio::test]

@@ -4,11 +4,12 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc, time::Duration};
 
 use net::stream;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest},
     net::TcpStream,
     task::spawn_blocking,
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 
 /// A client that takes nothing for so long is gone.
 pub(super) const STALLED: Duration = Duration::from_secs(30);
@@ -53,6 +54,30 @@ impl Wire for TcpStream {
             }
         }
         Ok(())
+    }
+}
+
+/// What is encrypted passes through this process, piece by piece.
+impl Wire for TlsStream<TcpStream> {
+    async fn send_file(&mut self, head: &[u8], part: &FilePart) -> io::Result<()> {
+        timeout(STALLED, self.write_all(head)).await??;
+        let (mut at, end) = (part.offset, part.offset + part.length);
+        while at < end {
+            let (file, most) = (Arc::clone(&part.file), PIECE.min(end - at));
+            let piece = spawn_blocking(move || {
+                let mut piece = vec![0; most as usize];
+                let count = file.read_at(&mut piece, at)?;
+                piece.truncate(count);
+                io::Result::Ok(piece)
+            })
+            .await??;
+            if piece.is_empty() {
+                return Err(shorter());
+            }
+            timeout(STALLED, self.write_all(&piece)).await??;
+            at += piece.len() as u64;
+        }
+        timeout(STALLED, self.flush()).await?
     }
 }
 

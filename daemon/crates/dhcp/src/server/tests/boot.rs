@@ -174,6 +174,45 @@ fn who_starts_only_signed_files_gets_its_own_and_no_ipxe() {
     }
 }
 
+/// Firmware that trusts the site's authority gets HTTPS; iPXE only where the site says that it trusts it and the build can.
+#[test]
+fn https_goes_to_who_can_have_it() {
+    let firmware = {
+        let mut packet = plain(MACHINE);
+        packet.options.set_raw(60.into(), b"HTTPClient");
+        packet.options.set_raw(93.into(), [0, 0x10]);
+        packet
+    };
+    let ipxe = |features: &[u8]| {
+        let mut packet = plain(MACHINE);
+        packet.options.set_raw(77.into(), b"iPXE");
+        packet.options.set_raw(175.into(), features);
+        packet
+    };
+    let (plain_build, tls_build) = (ipxe(&[0x13, 1, 1]), ipxe(&[0x13, 1, 1, 0x14, 1, 1]));
+    let file = |https, packet: &Packet| {
+        let mut stand = Stand::new(Config { https, ..config() }, Known::default());
+        String::from_utf8(stand.send(packet).reply.unwrap().packet.file).unwrap()
+    };
+    for (https, of_firmware, of_tls_build) in [
+        (None, "http://10.77.0.1/ipxe/snponly.efi", "http://10.77.0.1/boot.ipxe"),
+        (
+            Some(Https { port: 443, ipxe: false }),
+            "https://10.77.0.1/ipxe/snponly.efi",
+            "http://10.77.0.1/boot.ipxe",
+        ),
+        (
+            Some(Https { port: 8443, ipxe: true }),
+            "https://10.77.0.1:8443/ipxe/snponly.efi",
+            "https://10.77.0.1:8443/boot.ipxe",
+        ),
+    ] {
+        assert_eq!(file(https, &firmware), of_firmware);
+        assert_eq!(file(https, &tls_build), of_tls_build);
+        assert_eq!(file(https, &plain_build), "http://10.77.0.1/boot.ipxe");
+    }
+}
+
 #[test]
 fn the_network_is_described() {
     let ntp = vec![host(123)];
