@@ -125,7 +125,7 @@ fn dhcp(input: &[u8]) -> Result<bool, String> {
 fn relay(input: &[u8]) -> Result<bool, String> {
     let mut packet = Packet::request(MacAddr([2, 0, 0, 0, 0, 1]), 1);
     packet.giaddr = Ipv4Addr::new(10, 9, 0, 1);
-    packet.options.set_raw(OptionCode::RelayAgentInformation, input.to_vec());
+    packet.options.set_raw(OptionCode::RelayAgentInformation, input);
     let relayed = Relayed::of(&packet).ok_or("a relay is not seen")?;
     let found = (0..=u8::MAX).filter(|code| relayed.sub_option(*code).is_some()).count();
     relayed.network();

@@ -148,7 +148,7 @@ mod tests {
     fn asking(options: &[(u8, &[u8])]) -> Client {
         let mut packet = Packet::request(MacAddr([2, 0, 0, 0, 0, 1]), 1);
         for (code, value) in options {
-            packet.options.set_raw((*code).into(), value.to_vec());
+            packet.options.set_raw((*code).into(), value);
         }
         Client::of(&packet).unwrap()
     }
@@ -208,7 +208,7 @@ mod tests {
     fn a_raspberry_pi_is_no_bios() {
         let class: (u8, &[u8]) = (60, b"PXEClient:Arch:00000:UNDI:002001");
         let mut packet = Packet::request(MacAddr([0xdc, 0xa6, 0x32, 0, 0, 1]), 1);
-        packet.options.set_raw(class.0.into(), class.1.to_vec());
+        packet.options.set_raw(class.0.into(), class.1);
         assert_eq!(Client::of(&packet).unwrap().firmware, Some(Firmware::RaspberryPi));
         assert_eq!(asking(&[class]).firmware, Some(Firmware::Bios));
         assert_eq!(asking(&[(60, b"PXEClient"), (93, &[0, 0x29])]).firmware, Some(Firmware::RaspberryPi));

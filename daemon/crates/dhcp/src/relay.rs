@@ -107,7 +107,7 @@ mod tests {
         let mut packet = Packet::request(MacAddr([2, 0, 0, 0, 0, 1]), 1);
         packet.giaddr = giaddr.into();
         if !information.is_empty() {
-            packet.options.set_raw(OptionCode::RelayAgentInformation, information.to_vec());
+            packet.options.set_raw(OptionCode::RelayAgentInformation, information);
         }
         Relayed::of(&packet)
     }

@@ -192,7 +192,7 @@ impl Machine {
             .options
             .set_raw(OptionCode::ParameterRequestList, vec![1, 2, 3, 6, 12, 15, 28, 43, 54, 60, 66, 67]);
         if self.stage == Stage::Ipxe {
-            packet.options.set_raw(OptionCode::UserClass, b"iPXE".to_vec());
+            packet.options.set_raw(OptionCode::UserClass, b"iPXE");
             packet.options.set_raw(175.into(), vec![0x13, 1, 1, 0x24, 1, 1]);
         }
         frame(self.mac, &packet.to_bytes())

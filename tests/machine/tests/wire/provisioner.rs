@@ -55,7 +55,10 @@ impl Provisioner {
         let images = format!("/images/{schematic}/{version}");
         let app = Router::new()
             .route("/ipxe/snponly.efi", get(|| async { "iPXE" }))
-            .route("/boot.ipxe", get(|| async { script::entry(Base((SERVER, 80).into()), 35) }))
+            .route(
+                "/boot.ipxe",
+                get(|| async { script::entry(Base { address: (SERVER, 80).into(), secure: false }, 35) }),
+            )
             .route("/boot/ask", get(ask))
             .route(&format!("{images}/kernel-amd64"), get(|| async { KERNEL }))
             .route(&format!("{images}/initramfs-amd64.xz"), get(|| async { INITRAMFS }))

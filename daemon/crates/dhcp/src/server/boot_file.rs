@@ -115,7 +115,7 @@ impl BootFile {
             // must not stand in an ordinary answer: firmware would ask port 4011 for more.
             Self::Url(_) => reply.options.set(&DhcpOption::ClassIdentifier(b"HTTPClient".to_vec())),
             Self::Script(_) => {
-                reply.options.set_raw(OptionCode::from(IPXE_ENCAPSULATED), NO_PXEDHCP.to_vec());
+                reply.options.set_raw(OptionCode::from(IPXE_ENCAPSULATED), NO_PXEDHCP);
             }
             Self::None | Self::NoneFits | Self::RaspberryPi => {}
         }

@@ -50,7 +50,7 @@ impl Packet {
         ];
         for (code, value) in self.by_need() {
             if let Some(place) = places.iter_mut().find(|place| place.takes(value)) {
-                place.options.set_raw(code.into(), value.to_vec());
+                place.options.set_raw(code.into(), value);
                 place.free -= Options::size_of(value);
             }
         }
@@ -60,7 +60,7 @@ impl Packet {
             field.options.set_raw(OptionCode::OptionOverload, vec![overload]);
         }
         if let Some(value) = self.options.raw(OptionCode::RelayAgentInformation) {
-            field.options.set_raw(OptionCode::RelayAgentInformation, value.to_vec());
+            field.options.set_raw(OptionCode::RelayAgentInformation, value);
         }
         let fixed = |place: &Place, text: &[u8]| {
             if place.is_empty() {

@@ -90,7 +90,7 @@ fn the_type_is_first_and_relay_information_last() {
     let mut packet = Packet::request(MacAddr([2, 0, 0, 0, 0, 1]), 1);
     // sub-options out of order and twice: they are given back as they came
     let relay = [2, 1, 9, 1, 1, 7, 1, 1, 8];
-    packet.options.set_raw(OptionCode::RelayAgentInformation, relay.to_vec());
+    packet.options.set_raw(OptionCode::RelayAgentInformation, relay);
     packet.options.set(&DhcpOption::ServerIdentifier([10, 0, 0, 1].into()));
     packet.options.set(&DhcpOption::MessageType(MessageType::Offer));
     let bytes = packet.to_bytes();

@@ -271,7 +271,7 @@ impl Stage {
 
 fn flag(packet: &mut Packet, word: &str) -> Said<()> {
     let mut class = |text: &str, architecture: u16| {
-        packet.options.set_raw(OptionCode::ClassIdentifier, text.as_bytes().to_vec());
+        packet.options.set_raw(OptionCode::ClassIdentifier, text.as_bytes());
         let architecture = architecture.to_be_bytes().to_vec();
         packet.options.set_raw(OptionCode::ClientSystemArchitecture, architecture);
     };
@@ -288,7 +288,7 @@ fn flag(packet: &mut Packet, word: &str) -> Said<()> {
         "arm64-http" => class("HTTPClient:Arch:00019:UNDI:003000", 19),
         "ipxe" | "ipxe-efi" => {
             class("PXEClient:Arch:00000:UNDI:002001", if word == "ipxe" { 0 } else { 7 });
-            packet.options.set_raw(OptionCode::UserClass, b"iPXE".to_vec());
+            packet.options.set_raw(OptionCode::UserClass, b"iPXE");
             packet.options.set_raw(175.into(), vec![0x13, 1, 1]);
         }
         _ => return Err(format!("no attribute {word}")),

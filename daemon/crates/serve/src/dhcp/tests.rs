@@ -254,7 +254,7 @@ fn request(name: &str, address: Ipv4Addr, server: Option<Ipv4Addr>) -> Vec<u8> {
     let recorded = Packet::parse(&capture(name)).unwrap();
     let mut packet = Packet { options: Options::default(), ..recorded.clone() };
     for (code, value) in recorded.options.iter().filter(|(code, _)| !matches!(code, 50 | 54)) {
-        packet.options.set_raw(code.into(), value.to_vec());
+        packet.options.set_raw(code.into(), value);
     }
     packet.options.set(&DhcpOption::RequestedIpAddress(address));
     if let Some(server) = server {
@@ -484,7 +484,7 @@ fn relayed(bytes: &[u8], information: &[u8]) -> Vec<u8> {
     let mut packet = Packet::parse(bytes).unwrap();
     packet.giaddr = Ipv4Addr::new(10, 9, 0, 1);
     packet.hops = 1;
-    packet.options.set_raw(OptionCode::RelayAgentInformation, information.to_vec());
+    packet.options.set_raw(OptionCode::RelayAgentInformation, information);
     packet.to_bytes()
 }
 

@@ -63,7 +63,7 @@ pub(super) fn send<A: BootAuthority>(
         tracing::warn!(%mac, reason, "a machine is no longer sent to find out its switch port");
         return Err(BootReply::LocalDisk { reason });
     };
-    server.trace.note(Who::Mac(mac), Layer::Boot, now, "boots the discovery image".to_owned());
+    server.trace.note(Who::Mac(mac), Layer::Boot, now, "boots the discovery image");
     server.counters.add("discovery", "sent");
     tracing::info!(%mac, image = %image.kernel, "a machine is sent to find out its switch port");
     let listen = (&token, server.limits.lldp_wait);

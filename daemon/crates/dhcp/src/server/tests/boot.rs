@@ -154,7 +154,7 @@ fn rows_of_option_93_and_their_files() {
         let mut stand = Stand::new(Config { http_port: 8080, ..config() }, Known::default());
         let mut packet = plain(MACHINE);
         let class: &[u8] = if http { b"HTTPClient" } else { b"PXEClient" };
-        packet.options.set_raw(60.into(), class.to_vec());
+        packet.options.set_raw(60.into(), class);
         packet.options.set_raw(93.into(), vec![0, number]);
         let reply = stand.send(&packet).reply.unwrap().packet;
         assert_eq!(String::from_utf8_lossy(&reply.file), file, "{number:#04x}");
@@ -166,7 +166,7 @@ fn who_starts_only_signed_files_gets_its_own_and_no_ipxe() {
     for (number, file) in [(0x10, "amd64"), (0x13, "arm64")] {
         let mut stand = Stand::new(Config { signed: true, ..config() }, Known::default());
         let mut packet = plain(MACHINE);
-        packet.options.set_raw(60.into(), b"HTTPClient".to_vec());
+        packet.options.set_raw(60.into(), b"HTTPClient");
         packet.options.set_raw(93.into(), vec![0, number]);
         let reply = stand.send(&packet).reply.unwrap().packet;
         let expected = format!("http://10.77.0.1/uki/52-54-00-77-00-01/{file}.efi");
