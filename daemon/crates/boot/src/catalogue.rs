@@ -2,7 +2,7 @@
 //!
 //! The folder has the Image Factory's layout, `<schematic>/<version>/{kernel-<arch>,
 //! initramfs-<arch>.xz, cmdline-metal-<arch>, sha256sum.txt}`, beside `ipxe/` with the network
-//! bootloaders; the discovery image lies there as if `discovery` were a schematic. Nothing else of it can be named from outside, and nothing is served whose digest was
+//! bootloaders and `rpi/` with what Raspberry Pis start with; the discovery image lies there as if `discovery` were a schematic. Nothing else of it can be named from outside, and nothing is served whose digest was
 //! not computed when the folder was read.
 
 mod error;
@@ -20,7 +20,8 @@ use hardware::Architecture;
 use sha2::{Digest, Sha256};
 
 pub use error::CatalogueError;
-pub use name::{AssetName, AssetNameError};
+pub use name::{AssetName, AssetNameError, is_raspberry_pi};
+use name::{OVERLAYS, RASPBERRY_PI};
 
 /// The file that lists the digests of an image, in the form of `sha256sum`.
 const SUMS: &str = "sha256sum.txt";
@@ -80,7 +81,15 @@ impl Catalogue {
         let mut catalogue = Self { root: root.to_owned(), ..Self::default() };
         for (schematic, folder) in folders(root)? {
             if schematic == IPXE {
-                catalogue.add_bootloaders(&folder)?;
+                catalogue.add_bootloaders(&folder, IPXE)?;
+                continue;
+            }
+            if schematic == RASPBERRY_PI {
+                catalogue.add_bootloaders(&folder, RASPBERRY_PI)?;
+                let overlays = folder.join(OVERLAYS);
+                if overlays.is_dir() {
+                    catalogue.add_bootloaders(&overlays, &format!("{RASPBERRY_PI}/{OVERLAYS}"))?;
+                }
                 continue;
             }
             for (version, folder) in folders(&folder)? {
@@ -130,13 +139,14 @@ impl Catalogue {
             .map(|(_, image)| image)
     }
 
-    fn add_bootloaders(&mut self, folder: &Path) -> Result<(), CatalogueError> {
+    /// Every file of a folder, whose digests are known where it has a list of them.
+    fn add_bootloaders(&mut self, folder: &Path, called: &str) -> Result<(), CatalogueError> {
         let sums = read_sums(&folder.join(SUMS))?.unwrap_or_default();
         for (file, path) in entries(folder)? {
             if file == SUMS || !path.is_file() {
                 continue;
             }
-            let name = AssetName::ipxe(&file)
+            let name = (format!("{called}/{file}").parse())
                 .map_err(|source| CatalogueError::Name { path: path.clone(), source })?;
             self.add(name, path, sums.get(&file).copied())?;
         }

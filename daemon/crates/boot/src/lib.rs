@@ -15,6 +15,6 @@ pub mod script;
 pub mod view;
 
 pub use ask::{Ask, AskError, LldpReport};
-pub use catalogue::{Asset, AssetName, AssetNameError, Catalogue, CatalogueError, Image};
+pub use catalogue::{Asset, AssetName, AssetNameError, Catalogue, CatalogueError, Image, is_raspberry_pi};
 pub use local_boot::LocalBootRules;
 pub use view::{BootView, KnownMachine, Offer};

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::boot::AssetName;
+use ::boot::{AssetName, is_raspberry_pi};
 use ::tftp::{
     Mode, Packet, Request,
     packet::code::{ACCESS, NOT_FOUND, UNDEFINED},
@@ -201,8 +201,13 @@ impl Answering {
         if request.mode != Mode::Octet {
             return Err(Refusal::Mode);
         }
-        let name = request.file().and_then(|file| AssetName::ipxe(file).ok());
-        name.filter(|name| self.server.files.has(name)).ok_or(Refusal::Name)
+        let Some(file) = request.file() else { return Err(Refusal::Name) };
+        let names = [AssetName::ipxe(file), AssetName::raspberry_pi(file)].into_iter().flatten();
+        let found = names.into_iter().find(|name| self.server.files.has(name));
+        found.ok_or_else(|| match file.split_once('/') {
+            Some((folder, _)) if is_raspberry_pi(folder) => Refusal::NoneOfThePis,
+            _ => Refusal::Name,
+        })
     }
 
     fn start(
@@ -269,6 +274,15 @@ impl Answering {
                 format!("{} asks by TFTP for {file:?}, which is not in the images folder", client.ip());
             self.server.trace.trouble("missing-file", what, now);
         }
+        let first = AssetName::raspberry_pi("config.txt").is_ok_and(|name| !self.server.files.has(&name));
+        if refusal == Refusal::NoneOfThePis && first {
+            let what = format!(
+                "{} is a Raspberry Pi and asks for its firmware by TFTP: the images folder has no rpi/ with it, its \
+                 config.txt and its boot program",
+                client.ip()
+            );
+            self.server.trace.trouble("no-raspberry-pi-files", what, now);
+        }
         let error = Packet::Error { code: refusal.code(), text: refusal.to_string() };
         if let Err(error) = self.socket.send_to(&error.to_bytes(), client).await {
             tracing::debug!(%client, %error, "cannot send TFTP");
@@ -281,6 +295,9 @@ impl Answering {
 enum Refusal {
     #[error("no such boot file")]
     Name,
+    /// it asks for a dozen files that a model or a setup may have, in its order, and goes on without
+    #[error("no such boot file")]
+    NoneOfThePis,
     #[error("nothing can be written here")]
     Write,
     #[error("only octet (binary) mode is served")]
@@ -290,7 +307,7 @@ enum Refusal {
 impl Refusal {
     fn code(self) -> u16 {
         match self {
-            Self::Name => NOT_FOUND,
+            Self::Name | Self::NoneOfThePis => NOT_FOUND,
             Self::Write => ACCESS,
             Self::Mode => UNDEFINED,
         }
@@ -299,6 +316,7 @@ impl Refusal {
     fn label(self) -> &'static str {
         match self {
             Self::Name => "refused-name",
+            Self::NoneOfThePis => "raspberry-pi-without",
             Self::Write => "refused-write",
             Self::Mode => "refused-mode",
         }

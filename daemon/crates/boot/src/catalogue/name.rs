@@ -4,7 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// `ipxe/<file>` or `<schematic>/<version>/<file>`. Each part is made of letters, digits, `.`, `_`,
+/// The folder of what Raspberry Pis start with.
+pub(super) const RASPBERRY_PI: &str = "rpi";
+/// In it, what describes added hardware.
+pub(super) const OVERLAYS: &str = "overlays";
+
+/// `ipxe/<file>`, `<schematic>/<version>/<file>`, or what a Raspberry Pi starts with: `rpi/<file>` and
+/// `rpi/overlays/<file>`. Each part is made of letters, digits, `.`, `_`,
 /// `-` and `+` and does not begin with a dot, so that it stands in a URL and in an iPXE script as it
 /// is, and never leads out of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,7 +19,7 @@ pub struct AssetName(String);
 /// The text names no boot file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} cannot be the name of a boot file: expected ipxe/FILE or SCHEMATIC/VERSION/FILE, each of letters, digits and . _ - +"
+    "{0:?} cannot be the name of a boot file: expected ipxe/FILE, rpi/FILE or SCHEMATIC/VERSION/FILE, each of letters, digits and . _ - +"
 )]
 pub struct AssetNameError(pub String);
 
@@ -21,6 +27,16 @@ impl AssetName {
     /// A network bootloader.
     pub fn ipxe(file: &str) -> Result<Self, AssetNameError> {
         format!("ipxe/{file}").parse()
+    }
+
+    /// What a Raspberry Pi asks for: its firmware's file by itself, or in a folder that is called after the machine.
+    /// The same files are for all of them.
+    pub fn raspberry_pi(asked: &str) -> Result<Self, AssetNameError> {
+        let file = match asked.split_once('/') {
+            Some((folder, file)) if is_raspberry_pi(folder) => file,
+            _ => asked,
+        };
+        format!("{RASPBERRY_PI}/{file}").parse()
     }
 
     /// A file of an image.
@@ -44,13 +60,25 @@ impl FromStr for AssetName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split('/').collect();
-        let shape = matches!(parts.as_slice(), ["ipxe", _] | [_, _, _]);
+        let shape = match parts.as_slice() {
+            ["ipxe" | RASPBERRY_PI, _] => true,
+            [RASPBERRY_PI, folder, _] => *folder == OVERLAYS,
+            parts => parts.len() == 3,
+        };
         if shape && parts.iter().all(|part| is_part(part)) {
             Ok(Self(text.to_owned()))
         } else {
             Err(AssetNameError(text.to_owned()))
         }
     }
+}
+
+/// Whether a Raspberry Pi calls its folder so: by its serial number's last eight digits (the default), or by its hardware
+/// address (`TFTP_PREFIX=2` of its bootloader).
+pub fn is_raspberry_pi(folder: &str) -> bool {
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let by_address = || folder.len() == 17 && folder.split('-').all(|octet| octet.len() == 2 && hex(octet));
+    (folder.len() == 8 && hex(folder)) || by_address()
 }
 
 fn is_part(part: &str) -> bool {
@@ -89,6 +117,27 @@ mod tests {
         let kernel = AssetName::image("376567988ad3", "v1.11.0", "kernel-amd64").unwrap();
         assert_eq!(kernel.url_path(), "/assets/376567988ad3/v1.11.0/kernel-amd64");
         assert_eq!(kernel.file(), "kernel-amd64");
+    }
+
+    #[test]
+    fn a_raspberry_pi_has_a_folder_of_its_own_and_the_files_of_all() {
+        for (asked, expected) in [
+            ("9ffefdef/start4.elf", Some("rpi/start4.elf")),
+            ("dc-a6-32-01-36-c2/config.txt", Some("rpi/config.txt")),
+            ("9ffefdef/overlays/vc4-kms-v3d.dtbo", Some("rpi/overlays/vc4-kms-v3d.dtbo")),
+            ("bootcode.bin", Some("rpi/bootcode.bin")),
+            ("overlays/a.dtbo", Some("rpi/overlays/a.dtbo")),
+            ("9ffefdef/9ffefdef/start4.elf", None),
+            ("9FFEFDEF/start4.elf", None),
+            ("9ffefde/start4.elf", None),
+            ("other/start4.elf", None),
+            ("9ffefdef/", None),
+            ("9ffefdef/../secret", None),
+            ("9ffefdef/overlays/../../secret", None),
+        ] {
+            let name = AssetName::raspberry_pi(asked).ok().map(|name| name.to_string());
+            assert_eq!(name.as_deref(), expected, "{asked}");
+        }
     }
 
     #[test]

@@ -53,6 +53,24 @@ fn an_image_is_two_files_and_a_command_line() {
 }
 
 #[test]
+fn what_raspberry_pis_start_with_is_a_folder_of_its_own() {
+    let root = images();
+    let folder = root.path().join(RASPBERRY_PI);
+    fs::create_dir_all(folder.join(OVERLAYS)).unwrap();
+    fs::write(folder.join("start4.elf"), "firmware").unwrap();
+    fs::write(folder.join("overlays/miniuart-bt.dtbo"), "overlay").unwrap();
+    fs::write(folder.join(SUMS), format!("{}  start4.elf\n", hex::encode(Sha256::digest("firmware"))))
+        .unwrap();
+    let catalogue = Catalogue::load(root.path()).unwrap();
+    for (asked, size) in [("start4.elf", 8), ("9ffefdef/overlays/miniuart-bt.dtbo", 7)] {
+        let name = AssetName::raspberry_pi(asked).unwrap();
+        assert_eq!(catalogue.get(&name).map(|asset| asset.size), Some(size), "{asked}");
+    }
+    fs::write(folder.join("start4.elf"), "other").unwrap();
+    assert!(matches!(Catalogue::load(root.path()), Err(CatalogueError::WrongDigest { .. })));
+}
+
+#[test]
 fn the_newest_discovery_image_is_taken() {
     let root = images();
     assert_eq!(Catalogue::load(root.path()).unwrap().discovery(Architecture::Amd64), None);

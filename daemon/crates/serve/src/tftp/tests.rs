@@ -1,3 +1,5 @@
+mod raspberry_pi;
+
 use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 use ::boot::Catalogue;
@@ -23,6 +25,7 @@ fn bootloader() -> Vec<u8> {
 struct Stand {
     address: SocketAddr,
     counters: Arc<Counters>,
+    trace: Arc<Trace>,
     files: Arc<Bootloaders>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -40,18 +43,18 @@ impl Stand {
         fs::write(images.path().join("secret.yaml"), "not for the wire").unwrap();
         let (catalogues, catalogue) = watch::channel(Arc::new(Catalogue::load(images.path()).unwrap()));
         let files = Arc::new(Bootloaders::new(catalogue));
-        let counters = Arc::new(Counters::default());
+        let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
         let server = Tftp::bind(
             (address, 0).into(),
             Arc::clone(&files),
             Arc::clone(&counters),
-            Arc::default(),
+            Arc::clone(&trace),
             limits,
         );
         let server = server.unwrap();
         let (address, shutdown) = (server.address(), CancellationToken::new());
         let task = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, counters, files, shutdown, task, images, catalogues }
+        Self { address, counters, trace, files, shutdown, task, images, catalogues }
     }
 
     async fn new() -> Self {
