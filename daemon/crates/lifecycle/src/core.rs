@@ -47,6 +47,10 @@ pub(crate) struct Slot {
     pub(crate) in_flight: Option<Ticket>,
     /// no look before then
     pub(crate) next_look: Time,
+    /// the machine tells by itself when something about it changes
+    pub(crate) watched: bool,
+    /// it told so during a look, which may have come too early to see it
+    pub(crate) stirred: bool,
     /// where the machine was last seen
     pub(crate) address: Option<IpAddr>,
     /// where other machines answered, the last one last: those addresses are tried after all others, in this order
@@ -116,6 +120,8 @@ impl Slot {
             state,
             in_flight: None,
             next_look: Time::default(),
+            watched: false,
+            stirred: false,
             address: None,
             strangers: Vec::new(),
             look: None,
@@ -177,6 +183,7 @@ impl<G: Guards> Core<G> {
             }
             Event::Located { mac, address } => self.located(mac, address, now),
             Event::Observed { node, ticket, observation } => self.observed(&node, ticket, observation, now),
+            Event::Watched { node, watch } => self.watched(&node, watch, now),
             Event::Applied { node, ticket, outcome } => self.applied(&node, ticket, outcome, now),
             Event::ClusterSought { ticket, owner, nodes } => self.cluster_sought(ticket, owner, &nodes, now),
             Event::BootstrapAnswered { ticket, outcome } => self.bootstrap_answered(ticket, outcome, now),

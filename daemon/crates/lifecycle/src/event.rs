@@ -75,6 +75,13 @@ pub enum Event {
         /// what was seen
         observation: Observation,
     },
+    /// a machine tells by itself what changes about it, or no longer does
+    Watched {
+        /// whose slot
+        node: NodeName,
+        /// what is told
+        watch: Watch,
+    },
     /// a config push ended
     Applied {
         /// whose slot
@@ -111,6 +118,17 @@ pub enum Event {
     },
     /// the time of [`crate::Core::next_deadline`] has come
     Tick,
+}
+
+/// What comes from a machine that is under watch. Only times follow from it: what has changed shows the next look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// from now on it tells when something changes
+    Began,
+    /// something has changed
+    Changed,
+    /// it tells nothing any more
+    Ended,
 }
 
 /// Which slot a machine belongs to, as the evidence says.

@@ -32,7 +32,7 @@ pub use crate::{
     cluster::{Bootstrapped, Cluster, Intent, Word},
     core::Core,
     effect::{BootAnswer, Effect, Note, Output, Write},
-    event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome},
+    event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome, Watch},
     guards::{Guard, Guards, Strict},
     ids::{RequestId, Ticket},
     machine::Machine,

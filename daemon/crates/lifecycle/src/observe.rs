@@ -5,13 +5,18 @@ use std::net::IpAddr;
 use hardware::Inventory;
 
 use crate::{
-    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Ticket, Time,
-    core::Look, states::maintenance::Waiting,
+    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Role, Ticket, Time,
+    Watch, core::Look, states::maintenance::Waiting,
 };
+
+/// A machine that tells by itself what changes is looked at so many times more rarely: to see that it still answers.
+/// Looks must not get too old to prove anything in between.
+const WATCHED_INTERVALS: u32 = 5;
 
 impl<G: Guards> Core<G> {
     /// Starts a look at every machine that is due and not busy.
     pub(crate) fn look_where_due(&mut self, now: Time) {
+        self.look_sooner_at_etcd(now);
         let due: Vec<(NodeName, Vec<IpAddr>)> = self
             .slots
             .iter()
@@ -77,7 +82,14 @@ impl<G: Guards> Core<G> {
         let settled = matches!(self.cluster, Cluster::HandedOver { .. });
         if let Some(slot) = self.slots.get_mut(name) {
             let resting = settled && matches!(slot.state, NodeState::Ready { .. });
-            slot.next_look = now + if resting { timing.watch } else { timing.observe };
+            slot.watched &= !matches!(observation, Observation::Silent { .. } | Observation::Foreign { .. });
+            let pause = match slot.watched {
+                _ if resting => timing.watch,
+                true => timing.observe.saturating_mul(WATCHED_INTERVALS),
+                false => timing.observe,
+            };
+            let stirred = std::mem::take(&mut slot.stirred);
+            slot.next_look = if stirred { now } else { now + pause };
         }
         match observation {
             Observation::Silent { detail } => {
@@ -128,6 +140,34 @@ impl<G: Guards> Core<G> {
                 }
                 let look = Look { at: now, address, boot_id, stage, etcd, holds_virtual_address, unwell };
                 self.saw_configured(name, look, &inventory, now);
+            }
+        }
+    }
+
+    /// A machine said that something about it changed, or nothing will be heard of it any more.
+    pub(crate) fn watched(&mut self, name: &NodeName, watch: Watch, now: Time) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        // of a machine that is asked as often as it needs there is nothing to miss
+        let was_watched = std::mem::replace(&mut slot.watched, watch != Watch::Ended);
+        if watch == Watch::Ended && !was_watched {
+            return;
+        }
+        if watch != Watch::Began {
+            slot.stirred = slot.in_flight.is_some();
+            slot.next_look = slot.next_look.min(now);
+        }
+    }
+
+    /// Nobody tells when etcd's members or their votes change, as there is no watch for them: while something is waited for
+    /// there, control planes are asked as often as if they told nothing.
+    fn look_sooner_at_etcd(&mut self, now: Time) {
+        let founding = matches!(self.cluster, Cluster::Bootstrapping(_) | Cluster::Joining(_));
+        let founded = !matches!(self.cluster, Cluster::Assembling { .. });
+        for (name, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.watched) {
+            let plans = self.plan.nodes.get(name).is_some_and(|plan| plan.role == Role::ControlPlane);
+            let waits = founding || founded && matches!(slot.state, NodeState::Configured { .. });
+            if plans && waits {
+                slot.next_look = slot.next_look.min(now + self.plan.timing.observe);
             }
         }
     }

@@ -9,7 +9,7 @@ use lifecycle::{BootAnswer, Event, NodeName, Order};
 use site::Site;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Met, Published};
+use crate::{Met, Published, Tiding};
 
 /// A firmware's question, as HTTP boot received it.
 #[derive(Debug, Clone)]
@@ -58,6 +58,7 @@ pub(crate) enum Input {
     Located { mac: MacAddr, address: IpAddr },
     Heard { mac: MacAddr, address: IpAddr },
     Met { mac: MacAddr, met: Option<Met> },
+    Tiding(Tiding),
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
     Order { order: Order, by: String, answer: oneshot::Sender<Result<String, OrderError>> },
     Fetched { from: IpAddr },
@@ -218,6 +219,7 @@ impl std::fmt::Debug for Input {
             Self::Located { .. } => "Located",
             Self::Heard { .. } => "Heard",
             Self::Met { .. } => "Met",
+            Self::Tiding(_) => "Tiding",
             Self::Deploy { .. } => "Deploy",
             Self::Order { .. } => "Order",
             Self::Fetched { .. } => "Fetched",

@@ -14,7 +14,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Checkpoints, Clock, DeployError, Handle, HighWater, Met, OrderError, Published, RestoreError, World,
+    Checkpoints, Clock, DeployError, Handle, HighWater, Met, OrderError, Published, RestoreError, Tiding,
+    World,
     handle::Input,
     restore::restore,
     sightings::Evidence,
@@ -56,6 +57,7 @@ pub struct Reconciler<W> {
     effects: JoinSet<(String, Event)>,
     strangers: Strangers,
     knocks: JoinSet<(MacAddr, Option<Met>)>,
+    tidings: Option<mpsc::Receiver<Tiding>>,
 }
 
 /// Who asked for permits.
@@ -88,6 +90,7 @@ impl<W: World> Reconciler<W> {
         let (published, reader) = watch::channel(Published::from(core.view(clock.now())));
         let reconciler = Self {
             evidence: Evidence::new(site.slots()),
+            tidings: world.tidings(),
             store,
             world,
             clock,
@@ -136,6 +139,7 @@ impl<W: World> Reconciler<W> {
                         Input::Tick
                     }
                 },
+                Some(tiding) = told(&mut self.tidings) => Input::Tiding(tiding),
                 () = sleep(until.unwrap_or_default()), if until.is_some() => Input::Tick,
             };
             let mut batch = vec![first];
@@ -262,6 +266,10 @@ impl<W: World> Reconciler<W> {
                 None
             }
             Input::Met { mac, met } => self.met(mac, met, now),
+            Input::Tiding(Tiding { address, node, watch }) => {
+                self.strangers.told(address, watch, now);
+                node.map(|node| Event::Watched { node, watch })
+            }
             Input::Deploy { node, by, answer } => match self.deployable(node.as_ref(), now) {
                 Ok(nodes) => {
                     waiting.deployed.push((answer, nodes));
@@ -377,4 +385,12 @@ impl<W: World> Reconciler<W> {
 /// A machine of which one card is known.
 fn of_mac(mac: MacAddr) -> Machine {
     Machine { macs: [mac].into(), ..Machine::default() }
+}
+
+/// The next thing that a machine tells by itself.
+async fn told(tidings: &mut Option<mpsc::Receiver<Tiding>>) -> Option<Tiding> {
+    match tidings {
+        Some(tidings) => tidings.recv().await,
+        None => None,
+    }
 }

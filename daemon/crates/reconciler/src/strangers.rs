@@ -10,7 +10,7 @@ use std::{
 };
 
 use hardware::MacAddr;
-use lifecycle::Time;
+use lifecycle::{Time, Watch};
 
 /// Strangers that are remembered; a network with more has its machines known otherwise.
 const MOST: usize = 4096;
@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Between two looks at a machine that waits, for which a port may be told or a permit granted in between.
 const WAITS: Duration = Duration::from_secs(5);
+/// The same where the machine tells by itself what changes.
+const WAITS_WATCHED: Duration = Duration::from_secs(30);
 /// A knock that has not ended by then is lost.
 const LOST: Duration = Duration::from_secs(60);
 /// Who was not seen for so long is gone.
@@ -51,6 +53,8 @@ struct Stranger {
     pause: Duration,
     /// it was met in maintenance mode the last time
     waits: bool,
+    /// it tells by itself what changes
+    watched: bool,
 }
 
 impl Strangers {
@@ -90,6 +94,7 @@ impl Strangers {
             next: now,
             pause: FIRST_PAUSE,
             waits: false,
+            watched: false,
         });
         let mut left = Vec::new();
         self.change(mac, |stranger| {
@@ -149,6 +154,19 @@ impl Strangers {
         }
     }
 
+    /// Whoever answers there tells something by itself, or tells nothing any more.
+    pub(crate) fn told(&mut self, address: IpAddr, watch: Watch, now: Time) {
+        let Some(owner) = self.owners.get(&address).copied() else { return };
+        self.change(owner, |stranger| {
+            let was_watched = std::mem::replace(&mut stranger.watched, watch != Watch::Ended);
+            if watch == Watch::Ended && !was_watched {
+                return;
+            }
+            // a knock that is under way may have come too early
+            stranger.next = if watch == Watch::Began { stranger.next } else { now };
+        });
+    }
+
     /// Whom to knock at now, while so many knocks are under way.
     pub(crate) fn due(&mut self, under_way: usize, now: Time) -> Vec<(MacAddr, Vec<IpAddr>)> {
         let room = MOST_KNOCKS.saturating_sub(under_way);
@@ -170,8 +188,9 @@ impl Strangers {
             stranger.waits = waits;
             if waits {
                 (stranger.seen, stranger.pause) = (now, FIRST_PAUSE);
-                stranger.next = now + WAITS;
+                stranger.next = now + if stranger.watched { WAITS_WATCHED } else { WAITS };
             } else {
+                stranger.watched = false;
                 stranger.next = now + stranger.pause;
                 stranger.pause = (stranger.pause * 2).min(LONGEST_PAUSE);
             }
@@ -232,6 +251,27 @@ mod tests {
         assert_eq!(strangers.next_deadline(0), Some(seconds(2)));
         strangers.forget(PHONE);
         assert_eq!(strangers.next_deadline(0), None);
+    }
+
+    #[test]
+    fn one_that_tells_what_changes_is_looked_at_then_and_rarely_otherwise() {
+        let mut strangers = Strangers::default();
+        strangers.heard(PHONE, at(9), seconds(0));
+        strangers.due(0, seconds(0));
+        strangers.told(at(9), Watch::Began, seconds(1));
+        strangers.knocked(PHONE, true, seconds(1));
+        assert_eq!(strangers.next_deadline(0), Some(seconds(31)));
+        strangers.told(at(9), Watch::Changed, seconds(2));
+        assert_eq!(strangers.due(0, seconds(2)), [(PHONE, vec![at(9)])]);
+        // a change during the knock
+        strangers.told(at(9), Watch::Changed, seconds(3));
+        assert_eq!(strangers.next_deadline(0), Some(seconds(3)));
+        strangers.told(at(9), Watch::Ended, seconds(4));
+        strangers.knocked(PHONE, true, seconds(5));
+        assert_eq!(strangers.next_deadline(0), Some(seconds(10)));
+        strangers.told(at(9), Watch::Ended, seconds(6));
+        strangers.told(at(7), Watch::Changed, seconds(6));
+        assert_eq!(strangers.next_deadline(0), Some(seconds(10)));
     }
 
     #[test]

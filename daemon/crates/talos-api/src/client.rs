@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use crate::{
-    CallError, ConnectError, Credentials, Fingerprint, ProbeError, connection,
+    CallError, ConnectError, Credentials, Fingerprint, ProbeError,
+    connection::{self, Lost},
     proto::{
         cosi::resource::state_client::StateClient,
         machine::{
@@ -49,17 +50,26 @@ impl Client {
     pub async fn maintenance(address: SocketAddr, fingerprint: &Fingerprint) -> Result<Self, ConnectError> {
         let config = tls::maintenance(*fingerprint)
             .map_err(|error| ProbeError::NotTls { address, reason: error.to_string() })?;
-        Self::over(address, Arc::new(config)).await
+        Self::over(address, Arc::new(config), Lost::Reconnect).await
     }
 
     /// To a configured machine of our cluster, which must show a certificate from our authority for `address`.
     /// TLS 1.3 lets a server refuse our own certificate only after that, so the first call may fail for it.
     pub async fn configured(address: SocketAddr, credentials: &Credentials) -> Result<Self, ConnectError> {
-        Self::over(address, Arc::clone(credentials.config())).await
+        Self::over(address, Arc::clone(credentials.config()), Lost::Reconnect).await
     }
 
-    async fn over(address: SocketAddr, config: Arc<ClientConfig>) -> Result<Self, ConnectError> {
-        let channel = connection::connect(address, config).await?;
+    /// The same over one connection: when it is lost, every later call fails. Who answered the first call answers all of
+    /// them, in the same boot; nobody who took the address over meanwhile does.
+    pub async fn configured_once(
+        address: SocketAddr,
+        credentials: &Credentials,
+    ) -> Result<Self, ConnectError> {
+        Self::over(address, Arc::clone(credentials.config()), Lost::Fail).await
+    }
+
+    async fn over(address: SocketAddr, config: Arc<ClientConfig>, lost: Lost) -> Result<Self, ConnectError> {
+        let channel = connection::connect(address, config, lost).await?;
         Ok(Self { address, channel, deadline: DEADLINE })
     }
 

@@ -1,7 +1,14 @@
 //! A gRPC channel over a connection whose other end was proved. The channel reconnects by itself, through the same
-//! proof.
+//! proof, unless whoever asked wants this one connection only.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -15,14 +22,35 @@ use crate::{ConnectError, ProbeError, dial::dial};
 /// The TCP connection and the handshake each get this long. Machines are one switch away.
 const CONNECT: Duration = Duration::from_secs(5);
 
-pub(crate) async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> Result<Channel, ConnectError> {
+/// What a channel does when its connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// the next call connects anew
+    Reconnect,
+    /// every later call fails: what was learnt over the connection holds for nobody else
+    Fail,
+}
+
+pub(crate) async fn connect(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    lost: Lost,
+) -> Result<Channel, ConnectError> {
     let unusable = |reason: String| ConnectError::from(ProbeError::Unreachable { address, reason });
     // The scheme says what the connector below returns to gRPC: plain HTTP/2, because the TLS is inside of it.
     let endpoint =
         Endpoint::from_shared(format!("http://{address}")).map_err(|error| unusable(error.to_string()))?;
+    let was_connected = Arc::new(AtomicBool::new(false));
     let connector = tower::service_fn(move |_| {
         let config = Arc::clone(&config);
-        async move { secure(address, config).await.map(TokioIo::new) }
+        let again = was_connected.swap(true, Ordering::Relaxed);
+        async move {
+            if again && lost == Lost::Fail {
+                let reason = "the connection was lost".to_owned();
+                return Err(ProbeError::Unreachable { address, reason }.into());
+            }
+            secure(address, config).await.map(TokioIo::new)
+        }
     });
     endpoint.connect_with_connector(connector).await.map_err(|error| {
         let known = causes(&error).find_map(|cause| cause.downcast_ref::<ConnectError>());

@@ -122,7 +122,8 @@ impl Client {
 
     fn event(&self, event: machine::Event) -> Result<Event, CallError> {
         self.not_failed(CALL, &event)?;
-        let data = event.data.ok_or_else(|| self.unusable(CALL, "an event without content"))?;
+        // the first one has no content: it says that the stream began
+        let data = event.data.unwrap_or_default();
         let happening = Happening::read(&data)
             .map_err(|error| self.unusable(CALL, format!("{}: {error}", data.type_url)))?;
         Ok(Event { id: event.id, actor: Some(event.actor_id).filter(|id| !id.is_empty()), happening })

@@ -28,16 +28,20 @@ pub struct LldpNeighbor {
     pub management: Vec<IpAddr>,
 }
 
+impl LldpNeighbor {
+    /// From the resources of [`LLDP_NEIGHBORS`].
+    pub fn of_links(links: &[Resource]) -> Result<Vec<Self>, String> {
+        let all: Vec<Vec<Self>> = links.iter().map(of_link).collect::<Result<_, _>>()?;
+        Ok(all.into_iter().flatten().collect())
+    }
+}
+
 impl Client {
     /// Every neighbour of every link; none on a Talos that does not listen.
     pub async fn lldp_neighbors(&self) -> Result<Vec<LldpNeighbor>, CallError> {
         match self.list(LLDP_NEIGHBORS).await {
             Ok(links) => {
-                let read = |link: &Resource| {
-                    of_link(link).map_err(|reason| self.unusable(LLDP_NEIGHBORS.name, reason))
-                };
-                let all: Vec<Vec<LldpNeighbor>> = links.iter().map(read).collect::<Result<_, _>>()?;
-                Ok(all.into_iter().flatten().collect())
+                LldpNeighbor::of_links(&links).map_err(|reason| self.unusable(LLDP_NEIGHBORS.name, reason))
             }
             // the type is not known there
             Err(error) if error.code() == Code::PermissionDenied => Ok(Vec::new()),

@@ -98,6 +98,38 @@ impl MachineStatus {
     }
 }
 
+/// What an inventory is made of, in this order.
+pub const INVENTORY: [Kind; 3] = [SYSTEM_INFORMATIONS, LINK_STATUSES, DISKS];
+
+/// What a machine is made of, from its resources of the kinds of [`INVENTORY`].
+pub fn inventory(system: &[Resource], links: &[Resource], disks: &[Resource]) -> Result<Inventory, String> {
+    let system = system.iter().find(|resource| resource.id == "systeminformation");
+    let system: SystemSpec = system.map(Resource::read).transpose()?.unwrap_or_default();
+    let link = |resource: &Resource| Ok(resource.read::<LinkSpec>()?.link(resource.id.clone()));
+    let links: Vec<Option<Link>> = links.iter().map(link).collect::<Result<_, String>>()?;
+    let disk = |resource: &Resource| Ok(Disk::from(resource.read::<DiskSpec>()?));
+    Ok(Inventory {
+        uuid: system.uuid.parse().ok(),
+        serial: Some(system.serialnumber.trim().to_owned()).filter(|serial| !serial.is_empty()),
+        links: links.into_iter().flatten().collect(),
+        disks: disks.iter().map(disk).collect::<Result<_, String>>()?,
+    })
+}
+
+/// The addresses on the links that are up now, from the resources of [`NODE_ADDRESSES`].
+pub fn addresses(sets: &[Resource]) -> Result<Vec<IpAddr>, String> {
+    let current = sets.iter().find(|resource| resource.id == "current");
+    Ok(current.map(Resource::read::<AddressSpec>).transpose()?.unwrap_or_default().plain())
+}
+
+/// How far a machine is, from the resources of [`MACHINE_STATUSES`]; stage `Unknown` when it does not say yet.
+pub fn machine_status(resources: &[Resource]) -> Result<MachineStatus, String> {
+    match resources.iter().find(|resource| resource.id == "machine") {
+        Some(resource) => MachineStatus::from_resource(resource),
+        None => Ok(MachineStatus { stage: Stage::Unknown, ready: false, unmet: Vec::new() }),
+    }
+}
+
 impl Client {
     /// How far the machine is; stage `Unknown` when it does not say yet.
     pub async fn machine_status(&self) -> Result<MachineStatus, CallError> {
@@ -134,21 +166,17 @@ impl Client {
     /// The addresses on the links that are up now.
     pub async fn addresses(&self) -> Result<Vec<IpAddr>, CallError> {
         let spec: AddressSpec = self.spec(NODE_ADDRESSES, "current").await?;
-        let plain = |text: &String| text.split('/').next().and_then(|address| address.parse().ok());
-        Ok(spec.addresses.iter().filter_map(plain).collect())
+        Ok(spec.plain())
     }
 
     /// What the machine is made of. Three reads, not one: a link that comes up in between is in or not.
     pub async fn inventory(&self) -> Result<Inventory, CallError> {
-        let system: SystemSpec = self.spec(SYSTEM_INFORMATIONS, "systeminformation").await?;
-        let links = self.specs::<LinkSpec>(LINK_STATUSES).await?;
-        let disks = self.specs::<DiskSpec>(DISKS).await?;
-        Ok(Inventory {
-            uuid: system.uuid.parse().ok(),
-            serial: Some(system.serialnumber.trim().to_owned()).filter(|serial| !serial.is_empty()),
-            links: links.into_iter().filter_map(|(id, spec)| spec.link(id)).collect(),
-            disks: disks.into_iter().map(|(_, spec)| Disk::from(spec)).collect(),
-        })
+        let mut parts = Vec::new();
+        for kind in INVENTORY {
+            parts.push(self.list(kind).await?);
+        }
+        let [system, links, disks] = parts.as_slice() else { return Ok(Inventory::default()) };
+        inventory(system, links, disks).map_err(|reason| self.unusable("Inventory", reason))
     }
 
     /// A resource's value; the empty one when there is none.
@@ -205,6 +233,13 @@ struct HostnameSpec {
 struct AddressSpec {
     #[serde(deserialize_with = "or_default")]
     addresses: Vec<String>,
+}
+
+impl AddressSpec {
+    fn plain(&self) -> Vec<IpAddr> {
+        let plain = |text: &String| text.split('/').next().and_then(|address| address.parse().ok());
+        self.addresses.iter().filter_map(plain).collect()
+    }
 }
 
 #[derive(Default, Deserialize)]

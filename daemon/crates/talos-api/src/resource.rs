@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::{CallError, Client, client::until_error, proto::cosi::resource as wire};
 
 /// A type of resource and the namespace it lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
     /// `runtime`, `network`, `hardware` …
     pub namespace: &'static str,

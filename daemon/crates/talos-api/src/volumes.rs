@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{CallError, Client, Kind, observe::or_default};
+use crate::{CallError, Client, Kind, Resource, observe::or_default};
 
 /// Everything found on block devices: tables, partitions, file systems; id `sda1`.
 pub const DISCOVERED_VOLUMES: Kind = Kind { namespace: "runtime", name: "DiscoveredVolumes.block.talos.dev" };
@@ -26,6 +26,13 @@ pub struct Volume {
     /// of the partition table: `EFI`, `META`, `STATE` …
     #[serde(deserialize_with = "or_default")]
     pub partition_label: String,
+}
+
+impl Volume {
+    /// From a resource of [`DISCOVERED_VOLUMES`].
+    pub fn from_resource(resource: &Resource) -> Result<Self, String> {
+        resource.read()
+    }
 }
 
 impl Client {

@@ -80,9 +80,11 @@ impl Machine {
         match kind {
             "MachineStatuses.runtime.talos.dev" => all(one("machine", self.machine_status(now))),
             "Services.v1alpha1.talos.dev" => {
-                let list = self.services(now).into_iter().map(|service| {
+                // one that does not run has no resource
+                let running = self.services(now).into_iter().filter(|service| service.state == "Running");
+                let list = running.map(|service| {
                     let spec = json!({
-                        "running": service.state == "Running",
+                        "running": true,
                         "healthy": service.healthy == Some(true),
                         "unknown": service.healthy.is_none(),
                     });

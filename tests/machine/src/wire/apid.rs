@@ -73,6 +73,13 @@ enum Way {
     Nowhere(tonic::Status),
 }
 
+/// Counts a call by its name.
+pub(super) async fn count(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    world.count(path.rsplit('/').next().unwrap_or(path));
+    next.run(request).await
+}
+
 /// Serves a call here, or passes it on.
 pub(super) async fn route(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
     match way(&world, &request) {

@@ -128,42 +128,109 @@ impl State for Api {
         request: Grpc<pb::WatchRequest>,
     ) -> Result<Reply<BoxStream<pb::WatchResponse>>, tonic::Status> {
         let (caller, asked) = (caller(&request), request.into_inner());
-        let wanted = asked.id.clone().filter(|id| !id.is_empty());
-        let bootstrap = asked.options.as_ref().is_none_or(|options| options.bootstrap_contents);
+        let options = asked.options.clone().unwrap_or_default();
+        let unimplemented = |what: &str| {
+            tonic::Status::unimplemented(format!("{what} is not implemented for resource watch"))
+        };
+        match &asked.id {
+            Some(_) if options.bootstrap_contents => return Err(unimplemented("bootstrap contents")),
+            Some(_) if !options.label_query.is_empty() => return Err(unimplemented("label query")),
+            _ => {}
+        }
+        if options.start_from_bookmark.is_some() {
+            // what a machine has told is forgotten at once here, as it is after a boot there
+            return Err(tonic::Status::failed_precondition("invalid watch bookmark"));
+        }
         // refused at once, not in the stream
         self.list_now(&caller, &asked.namespace, &asked.r#type)?;
         let (sender, receiver) = mpsc::channel(16);
-        let (api, mut turns, epoch) = (self.clone(), self.0.turns(), self.0.epoch());
-        tokio::spawn(async move {
-            let mut seen: BTreeMap<String, (u64, pb::Resource, Resource)> = BTreeMap::new();
-            let mut first = true;
-            loop {
-                let Ok(all) = api.list_now(&caller, &asked.namespace, &asked.r#type) else { return };
-                let all = all.into_iter().filter(|one| wanted.as_ref().is_none_or(|id| *id == one.id));
-                let mut events = changes(&mut seen, all.collect(), epoch);
-                if first && (!bootstrap && wanted.is_none()) {
-                    events.clear();
-                }
-                if first && bootstrap && asked.api_version > 0 {
-                    events.push(pb::Event {
-                        event_type: EventType::Bootstrapped as i32,
-                        ..pb::Event::default()
-                    });
-                }
-                first = false;
-                for event in events {
-                    if sender.send(Ok(pb::WatchResponse { event: vec![event] })).await.is_err() {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    changed = turns.changed() => if changed.is_err() { return },
-                    () = sender.closed() => return,
-                }
-            }
-        });
+        let watcher = Watcher { api: self.clone(), caller, asked, options, sender };
+        tokio::spawn(watcher.run());
         Ok(Reply::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+/// One stream.
+struct Watcher {
+    api: Api,
+    caller: Caller,
+    asked: pb::WatchRequest,
+    options: pb::WatchOptions,
+    sender: mpsc::Sender<Result<pb::WatchResponse, tonic::Status>>,
+}
+
+impl Watcher {
+    async fn run(self) -> Option<()> {
+        let (mut turns, epoch) = (self.api.0.turns(), self.api.0.epoch());
+        let mut seen: BTreeMap<String, (u64, pb::Resource, Resource)> = BTreeMap::new();
+        // the first one is empty: it says that the watch began
+        self.sender.send(Ok(pb::WatchResponse::default())).await.ok()?;
+        let events = changes(&mut seen, self.now()?, epoch);
+        self.send(self.first(events)).await?;
+        loop {
+            tokio::select! {
+                changed = turns.changed() => changed.ok()?,
+                () = self.sender.closed() => return None,
+            }
+            self.send(changes(&mut seen, self.now()?, epoch)).await?;
+        }
+    }
+
+    /// What of the beginning is told: of one resource that it is there, or is not; of a kind what was asked for.
+    fn first(&self, mut events: Vec<pb::Event>) -> Vec<pb::Event> {
+        match &self.asked.id {
+            Some(id) if events.is_empty() => {
+                events.push(pb::Event { resource: Some(self.tombstone(id)), ..of(EventType::Destroyed) });
+            }
+            Some(_) => {}
+            None => {
+                if !self.options.bootstrap_contents {
+                    events.clear();
+                } else if self.asked.api_version > 0 {
+                    events.push(pb::Event {
+                        resource: Some(self.tombstone("")),
+                        ..of(EventType::Bootstrapped)
+                    });
+                }
+                if self.options.bootstrap_bookmark {
+                    let bookmark = Some(0_u64.to_be_bytes().to_vec());
+                    let resource = Some(self.tombstone(""));
+                    events.push(pb::Event { resource, bookmark, ..of(EventType::Noop) });
+                }
+            }
+        }
+        events
+    }
+
+    fn now(&self) -> Option<Vec<Resource>> {
+        let all = self.api.list_now(&self.caller, &self.asked.namespace, &self.asked.r#type).ok()?;
+        let wanted = |one: &Resource| self.asked.id.as_ref().is_none_or(|id| *id == one.id);
+        Some(all.into_iter().filter(wanted).collect())
+    }
+
+    async fn send(&self, events: Vec<pb::Event>) -> Option<()> {
+        for event in events {
+            self.sender.send(Ok(pb::WatchResponse { event: vec![event] })).await.ok()?;
+        }
+        Some(())
+    }
+
+    /// A resource without a value.
+    fn tombstone(&self, id: &str) -> pb::Resource {
+        let metadata = pb::Metadata {
+            namespace: self.asked.namespace.clone(),
+            r#type: self.asked.r#type.clone(),
+            id: id.to_owned(),
+            version: "undefined".to_owned(),
+            phase: "running".to_owned(),
+            ..pb::Metadata::default()
+        };
+        pb::Resource { metadata: Some(metadata), spec: Some(pb::Spec::default()) }
+    }
+}
+
+fn of(kind: EventType) -> pb::Event {
+    pb::Event { event_type: kind.into(), ..pb::Event::default() }
 }
 
 /// What is different from what was seen, as events; what was seen is brought up to date.

@@ -152,7 +152,7 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
     // a machine without power answers nobody
     link.flush().await.ok();
     let last = if matches!(ended, Ok(Ended::Reboot)) { "reset" } else { "power-off" };
-    events.say(last, json!({}));
+    events.say(last, json!({ "calls": world.calls() }));
     ended
 }
 

@@ -3,9 +3,6 @@
 use std::{collections::BTreeSet, io::Write, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
-use futures_util::{StreamExt, future, stream};
-use prost::Message;
-use prost_types::Any;
 use serde_json::json;
 use talos_api::proto::{
     common,
@@ -15,8 +12,8 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{apid, capture, events::Events, pki, world::World};
-use crate::model::{ApplyMode, Caller, Machine, Request, Response, Status};
+use super::{apid, capture, events::Events, happenings, pki, world::World};
+use crate::model::{ApplyMode, Caller, Request, Response, Status};
 
 /// The services of one machine.
 #[derive(Clone)]
@@ -143,24 +140,12 @@ impl MachineService for Api {
         Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }))
     }
 
-    /// Only the one event that tells that a machine goes down: its services stop.
     async fn events(
         &self,
         request: Grpc<pb::EventsRequest>,
     ) -> Result<Reply<BoxStream<pb::Event>>, tonic::Status> {
         self.ask(&request, Request::Events)?;
-        let (world, mut turns) = (Arc::clone(&self.0), self.0.turns());
-        let down = async move {
-            while !world.look(Machine::is_leaving) {
-                turns.changed().await.ok()?;
-            }
-            Some(Ok(stopping_services()))
-        };
-        // the first one is empty: it says that the watch began
-        let first = tokio_stream::iter([Ok(pb::Event::default())]);
-        let events = first.chain(stream::once(down).filter_map(future::ready));
-        // goes on until the machine hangs up
-        Ok(Reply::new(Box::pin(events.chain(stream::pending()))))
+        Ok(Reply::new(happenings::stream(Arc::clone(&self.0))))
     }
 
     async fn hostname(&self, request: Grpc<()>) -> Result<Reply<pb::HostnameResponse>, tonic::Status> {
@@ -282,15 +267,8 @@ impl MachineService for Api {
     }
 }
 
-fn stopping_services() -> pb::Event {
-    let task = pb::TaskEvent { task: "stopAllServices".to_owned(), ..pb::TaskEvent::default() };
-    // Talos's own form of the name
-    let data = Any { type_url: "talos/runtime/machine.TaskEvent".to_owned(), value: task.encode_to_vec() };
-    pb::Event { data: Some(data), id: fresh_id(), ..pb::Event::default() }
-}
-
 /// Names one event, or one thing that was asked for.
-fn fresh_id() -> String {
+pub(super) fn fresh_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 

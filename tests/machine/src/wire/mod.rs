@@ -15,6 +15,7 @@ mod disk;
 mod driver;
 mod events;
 mod firmware;
+mod happenings;
 mod health;
 mod http;
 pub mod init;

@@ -185,7 +185,8 @@ impl Servers {
             .add_service(StorageServiceServer::new(api.clone()))
             .add_service(ClusterServiceServer::new(api.clone()))
             .add_service(StateServer::new(api));
-        let router = routes.into_axum_router();
+        let counted = axum::middleware::from_fn_with_state(Arc::clone(&self.world), apid::count);
+        let router = routes.into_axum_router().layer(counted);
         match &wanted.identity {
             ServerIdentity::Closed => {}
             ServerIdentity::Maintenance { .. } => {

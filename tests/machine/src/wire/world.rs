@@ -1,6 +1,7 @@
 //! The model behind a lock, with its clock; whoever changes it wakes the driver.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -18,6 +19,8 @@ pub(super) struct World {
     /// something happened that the driver should see
     pub(super) wake: Notify,
     turns: watch::Sender<u64>,
+    /// how often the machine API was called, by the call's name
+    calls: Mutex<BTreeMap<String, u64>>,
 }
 
 impl World {
@@ -29,7 +32,18 @@ impl World {
             since: SystemTime::now(),
             wake: Notify::new(),
             turns,
+            calls: Mutex::default(),
         }
+    }
+
+    /// The machine API was called.
+    pub(super) fn count(&self, call: &str) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(call.to_owned()).or_default() += 1;
+    }
+
+    /// How often it was, so far.
+    pub(super) fn calls(&self) -> BTreeMap<String, u64> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Milliseconds since the process started: the model's time.

@@ -9,6 +9,7 @@ mod provisioner;
 mod rack;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hardware::Firmware;
@@ -19,6 +20,7 @@ use rack::{PATIENCE, Powered, SCHEMATIC, VIRTUAL, config, place, until};
 use talos_config::generate::MachineType;
 use talos_config::secrets::SecretsBundle;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 const ONE: &str = "10.77.0.101";
@@ -44,8 +46,7 @@ impl Talosctl {
         self.folder.path().join(name)
     }
 
-    /// What it says, whether it worked or not.
-    async fn run(&self, line: &str) -> Result<String, String> {
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args(line.split_whitespace()).current_dir(self.folder.path()).kill_on_drop(true);
         // nobody's own files
@@ -53,6 +54,12 @@ impl Talosctl {
             .env("HOME", self.folder.path())
             .env("TALOSCONFIG", self.file("talosconfig"))
             .env_remove("KUBECONFIG");
+        command
+    }
+
+    /// What it says, whether it worked or not.
+    async fn run(&self, line: &str) -> Result<String, String> {
+        let mut command = self.command(line);
         let ended = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = ended.unwrap_or_else(|_| panic!("talosctl {line}: no end")).unwrap();
         let said =
@@ -82,6 +89,25 @@ impl Talosctl {
         };
         let ended = tokio::time::timeout(PATIENCE, good).await;
         ended.unwrap_or_else(|_| panic!("talosctl {line}: never {parts:?}, at last {last}"))
+    }
+
+    /// Runs until it has said a line with all of these.
+    async fn tells(&self, line: &str, parts: &[&str]) -> String {
+        let mut child = self.command(line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = Vec::new();
+        let good = async {
+            while let Some(line) = said.next_line().await.unwrap() {
+                lines.push(line);
+                if parts.iter().all(|part| lines.last().is_some_and(|line| line.contains(part))) {
+                    return true;
+                }
+            }
+            false
+        };
+        let good = tokio::time::timeout(PATIENCE, good).await;
+        assert_eq!(good, Ok(true), "talosctl {line}: never {parts:?} in a line of {lines:#?}");
+        lines.join("\n")
     }
 
     /// What it says when it is refused.
@@ -133,8 +159,26 @@ async fn story(program: PathBuf, folder: &Path) {
     talosctl.refused(&format!("apply-config --insecure -n {ONE} --file one.yaml")).await;
     talosctl.says(&format!("services -n {ONE}"), &["etcd", "Preparing"]).await;
 
-    // bootstrap, once
-    until("bootstrap", async || talosctl.run(&format!("bootstrap -n {ONE}")).await.ok()).await;
+    // bootstrap, once; watches see what comes of it
+    let (kinds, one, events) = (
+        format!("get services --watch -n {ONE}"),
+        format!("get service etcd --watch -n {ONE}"),
+        format!("events -n {ONE}"),
+    );
+    let watched = async {
+        tokio::join!(
+            talosctl.tells(&kinds, &[ONE, "etcd", "true"]),
+            talosctl.tells(&one, &[ONE, "etcd", "true"]),
+            talosctl.tells(&events, &["ServiceStateEvent", "etcd", "RUNNING"]),
+        )
+    };
+    let bootstrapped = async {
+        until("bootstrap", async || talosctl.run(&format!("bootstrap -n {ONE}")).await.ok()).await;
+    };
+    let ((kinds, one, _), ()) = tokio::join!(watched, bootstrapped);
+    // a service that does not run has no resource: of a kind it is not told, of the one it is told that it is not there
+    assert!(kinds.contains("machined") && kinds.contains("+"), "{kinds}");
+    assert!(one.lines().any(|line| line.contains("-") && line.contains("etcd")), "{one}");
     talosctl.says(&format!("service etcd -n {ONE}"), &["Running", "Health check successful"]).await;
     let again = talosctl.refused(&format!("bootstrap -n {ONE}")).await;
     assert!(again.contains("AlreadyExists") && again.contains("etcd data directory is not empty"), "{again}");
@@ -166,11 +210,8 @@ async fn story(program: PathBuf, folder: &Path) {
     let links = talosctl.does(&format!("get links -n {WORKER},{TWO}")).await;
     assert!(row(&links, "eth2").starts_with(&[WORKER, "network", "LinkStatus"]), "{links}");
     assert!(row(&links, "eth3").contains(&"52:54:00:77:00:03"), "{links}");
-    until("a running kubelet", async || {
-        let services = talosctl.does(&format!("get services -n {TWO}")).await;
-        row(&services, "kubelet").contains(&"true").then_some(())
-    })
-    .await;
+    let services = talosctl.says(&format!("get services -n {TWO}"), &["kubelet"]).await;
+    assert!(row(&services, "kubelet").contains(&"true"), "{services}");
     talosctl.says(&format!("get machinestatus -n {ONE} -o yaml"), &["stage: running"]).await;
     let config = talosctl.does(&format!("get machineconfig v1alpha1 -n {ONE} -o yaml")).await;
     assert!(config.contains("mini01"), "our certificate is an administrator's");

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, future::pending, net::IpAddr, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use hardware::Inventory;
 use lifecycle::{Content, EtcdHealth, EtcdMember, EtcdObservation, Observation, Stage};
 use talos_api::{
     CallError, Client, ConnectError, Fingerprint, LldpNeighbor, Peer, ProbeError, Service, Volume, probe,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::talos::{Cluster, machine_api};
 
@@ -14,29 +16,56 @@ use super::talos::{Cluster, machine_api};
 pub(super) const LOOK: Duration = Duration::from_secs(3);
 
 /// A machine on a local network that has not taken a connection by then is asked for by ARP, and every so often
-/// again; a lost packet of a connection's begin is repeated after a second, and finds the machine then.
+/// again.
 const ELSEWHERE: Duration = Duration::from_millis(400);
 
-/// Looks at each address in turn until one tells something.
-pub(super) async fn observe(cluster: &Cluster, candidates: &[IpAddr]) -> Observation {
-    let mut silence = Vec::new();
-    for &address in candidates {
-        let found = match first_word(cluster, address).await {
-            Ok(Peer::Foreign { subject }) => Ok(Observation::Foreign { address, subject }),
-            Ok(Peer::Maintenance { fingerprint }) => waiting(address, &fingerprint).await,
-            Ok(Peer::Ours) => configured(cluster, address).await,
-            Err(error) => Err(error.into()),
+/// An address that somebody left takes as long as a look may take to be silent; when another one has answered, the ones
+/// that count more are waited for no longer than this.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// An address whose machine API is not up is asked again after so long, while another one is still waited for.
+const REFUSED: Duration = Duration::from_millis(250);
+
+/// What was heard of an address; `None` while it is not known.
+type Word = Option<Result<Peer, ProbeError>>;
+
+/// Who answers at the addresses, all asked at once, until nobody can come before the one who counts most.
+pub(super) async fn first_words(cluster: &Cluster, addresses: &[IpAddr]) -> Vec<(IpAddr, Word)> {
+    let ask = |index: usize, address: IpAddr, pause: Duration| async move {
+        sleep(pause).await;
+        (index, first_word(cluster, address).await)
+    };
+    let numbered = || addresses.iter().copied().enumerate();
+    let mut asked: FuturesUnordered<_> =
+        numbered().map(|(index, address)| ask(index, address, Duration::ZERO)).collect();
+    let mut words: Vec<(IpAddr, Word)> = addresses.iter().map(|&address| (address, None)).collect();
+    let mut until = None;
+    loop {
+        let next = match until {
+            None => asked.next().await,
+            Some(until) => timeout_at(until, asked.next()).await.unwrap_or_default(),
         };
-        match found {
-            Ok(observation) => return observation,
-            Err(error) => silence.push(error.to_string()),
+        let Some((index, word)) = next else { return words };
+        let is_refused = matches!(word, Err(ProbeError::Refused { .. }));
+        let Some((address, heard)) = words.get_mut(index) else { return words };
+        *heard = Some(word);
+        let address = *address;
+        // it may come up while silence is waited for elsewhere
+        if is_refused && words.iter().any(|(_, word)| word.is_none()) {
+            asked.push(ask(index, address, REFUSED));
+        }
+        let answered = words.iter().position(|(_, word)| matches!(word, Some(Ok(_))));
+        if let Some(best) = answered {
+            if words.iter().take(best).all(|(_, word)| word.is_some()) {
+                return words;
+            }
+            until.get_or_insert_with(|| Instant::now() + GRACE);
         }
     }
-    Observation::Silent { detail: silence.join("; ") }
 }
 
 /// Who answers at the address. A machine that took it over from another one is where the kernel does not send to yet.
-async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
+pub(super) async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
     let local = |v4| cluster.site.networks().iter().find(move |network| network.subnet.contains(&v4));
     let asking = async {
         let IpAddr::V4(v4) = address else { return pending().await };
@@ -48,8 +77,15 @@ async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeErr
             }
         }
     };
+    // one that comes up meanwhile answers a new connection sooner than the repeated begin of one it did not hear
+    let tries = (0..LOOK.as_secs()).map(|after| async move {
+        sleep(Duration::from_secs(after)).await;
+        probe(machine_api(address), cluster.credentials.authority(), LOOK).await
+    });
+    let mut tries: FuturesUnordered<_> = tries.collect();
+    let silent = ProbeError::TimedOut { address: machine_api(address), within: LOOK };
     tokio::select! {
-        found = probe(machine_api(address), cluster.credentials.authority(), LOOK) => found,
+        found = tries.next() => found.unwrap_or(Err(silent)),
         never = asking => never,
     }
 }
@@ -63,6 +99,20 @@ pub(super) enum LookError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Call(#[from] CallError),
+    /// the streams that told of the machine have ended
+    #[error("the connection to {0} has ended")]
+    Ended(IpAddr),
+    /// a resource that is not what it should be
+    #[error("{address} tells what cannot be read: {reason}")]
+    Unreadable {
+        /// whom we asked
+        address: IpAddr,
+        /// what is wrong with it
+        reason: String,
+    },
+    /// a configured machine that holds no slot
+    #[error("{0} is a node of ours and waits for nothing")]
+    NotAsked(IpAddr),
     /// without it one boot cannot be told from the next
     #[error("{0} answers, but does not tell its boot yet")]
     NoBoot(IpAddr),
@@ -90,7 +140,7 @@ pub(super) async fn neighbors(address: IpAddr, fingerprint: &Fingerprint) -> Vec
 }
 
 /// What is on each disk that is not blank.
-fn contents(volumes: &[Volume]) -> Vec<Content> {
+pub(super) fn contents(volumes: &[Volume]) -> Vec<Content> {
     let mut disks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut talos = Vec::new();
     for volume in volumes {
@@ -113,22 +163,47 @@ fn contents(volumes: &[Volume]) -> Vec<Content> {
     disks.into_iter().map(content).collect()
 }
 
-async fn configured(cluster: &Cluster, address: IpAddr) -> Result<Observation, LookError> {
-    let client = Client::configured(machine_api(address), &cluster.credentials).await?.with_deadline(LOOK);
-    let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;
-    let inventory = client.inventory().await?;
-    let stage = match client.machine_status().await?.stage {
+/// What a configured machine tells of itself, etcd left out.
+pub(super) struct Account {
+    pub(super) boot_id: String,
+    pub(super) inventory: Inventory,
+    pub(super) stage: talos_api::Stage,
+    pub(super) services: Vec<Service>,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+/// A configured machine, asked for everything.
+pub(super) async fn plainly(cluster: &Cluster, address: IpAddr) -> Result<Observation, LookError> {
+    let client =
+        Client::configured_once(machine_api(address), &cluster.credentials).await?.with_deadline(LOOK);
+    let account = Account {
+        boot_id: client.boot_id().await?.ok_or(LookError::NoBoot(address))?,
+        inventory: client.inventory().await?,
+        stage: client.machine_status().await?.stage,
+        services: client.services().await?,
+        addresses: client.addresses().await?,
+    };
+    Ok(configured(cluster, &client, address, account).await)
+}
+
+/// The rest is asked now. Nothing in the API tells when etcd's members or what they follow change, and who votes decides
+/// too much to be old.
+pub(super) async fn configured(
+    cluster: &Cluster,
+    client: &Client,
+    address: IpAddr,
+    account: Account,
+) -> Observation {
+    let Account { boot_id, inventory, stage, services, addresses } = account;
+    let etcd = etcd(client, &services).await;
+    let stage = match stage {
         talos_api::Stage::Running => Stage::Running,
         _ => Stage::Other,
     };
-    let services = client.services().await?;
-    let etcd = etcd(&client, &services).await?;
-    let holds_virtual_address = match cluster.site.virtual_address() {
-        Some(shared) => client.addresses().await?.contains(&shared),
-        None => false,
-    };
+    let holds_virtual_address =
+        cluster.site.virtual_address().is_some_and(|shared| addresses.contains(&shared));
     let unwell = services.iter().filter_map(unwell).collect();
-    Ok(Observation::Configured { address, boot_id, stage, inventory, etcd, holds_virtual_address, unwell })
+    Observation::Configured { address, boot_id, stage, inventory, etcd, holds_virtual_address, unwell }
 }
 
 /// What is wrong with a service, if anything is; one that ran once and is done is well.
@@ -141,9 +216,9 @@ fn unwell(service: &Service) -> Option<String> {
 }
 
 /// Members are proof that etcd has data; a service that still prepares is proof that it has none.
-async fn etcd(client: &Client, services: &[Service]) -> Result<EtcdObservation, CallError> {
+async fn etcd(client: &Client, services: &[Service]) -> EtcdObservation {
     let Some(service) = services.iter().find(|service| service.id == "etcd") else {
-        return Ok(EtcdObservation::None);
+        return EtcdObservation::None;
     };
     match (client.etcd_members(true).await, service.state.as_str()) {
         (Ok(members), _) => {
@@ -161,10 +236,10 @@ async fn etcd(client: &Client, services: &[Service]) -> Result<EtcdObservation, 
                 },
                 Err(error) => EtcdHealth { errors: vec![error.to_string()], ..EtcdHealth::default() },
             };
-            Ok(EtcdObservation::Members { members, health })
+            EtcdObservation::Members { members, health }
         }
-        (Err(_), "Preparing" | "Waiting") => Ok(EtcdObservation::Waiting),
-        (Err(error), state) => Ok(EtcdObservation::Unknown { reason: format!("etcd is {state}: {error}") }),
+        (Err(_), "Preparing" | "Waiting") => EtcdObservation::Waiting,
+        (Err(error), state) => EtcdObservation::Unknown { reason: format!("etcd is {state}: {error}") },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,14 +11,15 @@ use lifecycle::{ApplyOutcome, BootstrapOutcome, Effect, Event, NodeName, Observa
 use site::Site;
 use talos_api::{ApplyMode, CallError, Client, Credentials, Fingerprint, PORT, Peer, probe};
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
-use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::Code;
 
-use super::{
-    Met, World,
-    look::{LOOK, neighbors, observe, waiting},
-    step::run_step,
-};
+use super::{Met, Tiding, World, sessions::Sessions, step::run_step};
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -63,15 +64,21 @@ pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// Tidings waiting for a turn. Machines wait when it is full.
+const TIDINGS: usize = 1024;
+
 /// Carries effects out on real machines.
 pub struct Talos {
     cluster: watch::Receiver<Arc<Cluster>>,
+    sessions: Sessions,
+    tidings: Mutex<Option<mpsc::Receiver<Tiding>>>,
 }
 
 impl Talos {
     /// Reads the cluster anew for each effect, so that a reload takes hold at once.
     pub fn new(cluster: watch::Receiver<Arc<Cluster>>) -> Self {
-        Self { cluster }
+        let (tell, told) = mpsc::channel(TIDINGS);
+        Self { cluster, sessions: Sessions::new(tell), tidings: Mutex::new(Some(told)) }
     }
 }
 
@@ -82,7 +89,7 @@ impl World for Talos {
             // the reconciler answers these itself
             Effect::AnswerBoot { .. } => Event::Tick,
             Effect::Observe { node, ticket, candidates } => {
-                let observation = observe(&cluster, &candidates).await;
+                let observation = self.sessions.observe(&cluster, &node, &candidates).await;
                 tracing::debug!(%node, ?observation, "looked");
                 Event::Observed { node, ticket, observation }
             }
@@ -116,18 +123,18 @@ impl World for Talos {
     async fn meet(self: Arc<Self>, addresses: Vec<IpAddr>) -> Option<Met> {
         let cluster = Arc::clone(&self.cluster.borrow());
         for address in addresses {
-            let found = probe(machine_api(address), cluster.credentials.authority(), LOOK).await;
-            let Ok(Peer::Maintenance { fingerprint }) = found else { continue };
-            let Ok(Observation::Maintenance { inventory, .. }) = waiting(address, &fingerprint).await else {
-                continue;
-            };
-            let neighbors = neighbors(address, &fingerprint).await;
+            let met = self.sessions.meet(&cluster, address).await;
+            let Some((Observation::Maintenance { inventory, .. }, neighbors)) = met else { continue };
             match net::neighbour::mac_of(address).await {
                 Ok(card) => return Some(Met { address, card, inventory, neighbors }),
                 Err(error) => tracing::warn!(%address, %error, "the neighbour table cannot be read"),
             }
         }
         None
+    }
+
+    fn tidings(&self) -> Option<mpsc::Receiver<Tiding>> {
+        self.tidings.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -179,7 +186,7 @@ fn outcome(error: &CallError) -> ApplyOutcome {
 /// On the connection that proved to be of this boot: a stranger with our CA that took the address since the last look is
 /// not told to found anything.
 async fn bootstrap(cluster: &Cluster, address: IpAddr, boot_id: &str) -> BootstrapOutcome {
-    let client = match Client::configured(machine_api(address), &cluster.credentials).await {
+    let client = match Client::configured_once(machine_api(address), &cluster.credentials).await {
         Ok(client) => client,
         // without a connection nothing was asked
         Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
@@ -220,7 +227,7 @@ async fn ours(cluster: &Arc<Cluster>, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 }
 
 /// Who answers for the virtual address: to ARP on each of the site's networks, or on the API server's port. Both are asked
-/// at once: everybody waits for the bootstrap meanwhile.
+/// at once: everybody waits for the bootstrap meanwhile. No machine can be asked instead: that nobody has it must be shown.
 async fn owner(cluster: &Cluster, address: IpAddr) -> Option<String> {
     let (segment, port) = tokio::join!(owner_on_segment(cluster, address), owner_of_port(address));
     segment.or(port)

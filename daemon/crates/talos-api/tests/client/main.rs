@@ -5,6 +5,7 @@
 
 mod calls;
 mod care;
+mod mirror;
 mod peer;
 mod upstream;
 mod whom;
