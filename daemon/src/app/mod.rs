@@ -67,7 +67,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let catalogue = catalogue(&site, &options.state)?;
     let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
 
-    let (cluster, in_force) = watch::channel(Arc::new(Cluster::new(Arc::clone(&site), secrets, steps)?));
+    let (cluster, in_force) = {
+        let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?.with_bundles(options.state.clone());
+        watch::channel(Arc::new(cluster))
+    };
     let checkpoints = match &options.crash_ledger {
         Some(ledger) => Checkpoints::with_ledger(ledger).context("the crash ledger cannot be opened")?,
         None => Checkpoints::none(),

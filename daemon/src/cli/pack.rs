@@ -46,8 +46,8 @@ struct Build {
     #[arg(long, value_name = "FILE")]
     parameters: Option<PathBuf>,
     /// the version of what is in it; of a chart, the chart's
-    #[arg(long)]
-    version: Option<String>,
+    #[arg(long, value_name = "VERSION")]
+    content_version: Option<String>,
 }
 
 /// Takes a pack into a site's folder `packs`, under a name with its digest.
@@ -111,8 +111,9 @@ impl Build {
             None => None,
         };
         let parameters = parameters.as_ref().map(|(file, text)| (file.as_str(), text.as_str()));
-        let version = self.version.or_else(|| release.as_ref().map(|release| release.chart.version.clone()));
-        let version = version.ok_or_else(|| anyhow!("no chart says the version: add --version"))?;
+        let version =
+            self.content_version.or_else(|| release.as_ref().map(|release| release.chart.version.clone()));
+        let version = version.ok_or_else(|| anyhow!("no chart says the version: add --content-version"))?;
         let pack = handover::Pack::build(&self.step, &version, &step, release.as_ref(), parameters);
         let pack = pack.map_err(faults)?;
         fs::write(&self.out, pack.to_string())

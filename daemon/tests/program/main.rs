@@ -15,3 +15,4 @@ mod refusals;
 mod sealed;
 mod secrecy;
 mod site;
+mod sources;

@@ -17,14 +17,14 @@ use crate::{
 const ENCRYPTED: &str = "cluster: ENC[AES256_GCM,data:x,type:str]\nsops:\n    version: 3.11.0\n";
 
 /// A folder of stand-ins; each is a script that is told where it may write.
-struct Programs(tempfile::TempDir);
+pub(crate) struct Programs(tempfile::TempDir);
 
 impl Programs {
-    fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn with(self, name: &str, script: &str) -> Self {
+    pub(crate) fn with(self, name: &str, script: &str) -> Self {
         let path = self.0.path().join(name);
         let log = self.log(name).display().to_string();
         fs::write(&path, format!("#!/bin/sh\necho \"$# $*\" >>{log}\n{script}\n")).unwrap();
@@ -37,12 +37,12 @@ impl Programs {
     }
 
     /// What a stand-in was told, a line a start.
-    fn told(&self, name: &str) -> Vec<String> {
+    pub(crate) fn told(&self, name: &str) -> Vec<String> {
         fs::read_to_string(self.log(name)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// `ichord WORDS SITE MORE` among these programs; what the scripts themselves need comes after them.
-    fn command(&self, site: &Site, words: &[&str], more: &[&str]) -> Command {
+    pub(crate) fn command(&self, site: &Site, words: &[&str], more: &[&str]) -> Command {
         let mut command = site.command(words);
         command
             .arg(site.folder())

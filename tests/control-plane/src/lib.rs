@@ -1,9 +1,11 @@
-//! A real Kubernetes API server for tests: etcd and kube-apiserver on loopback, as `tests/oracles` builds them.
+//! A real Kubernetes for tests: etcd and kube-apiserver on loopback, with Flux's controllers, as `tests/oracles` builds them.
 //!
 //! The stand-in serves most tests; this one says whether the stand-in tells the truth. Nothing listens outside of
 //! loopback, everything lies in a temporary folder, and the processes end with whoever started them, even if that dies.
 
 mod authority;
+mod charts;
+mod flux;
 mod process;
 mod transcript;
 
@@ -30,6 +32,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{authority::Authority, process::Process};
 
+pub use charts::{Chart, Repository};
+pub use flux::Flux;
 pub use transcript::{Exchange, Normaliser, Transcript, folder};
 
 /// How long a part may take to answer, on a machine with other things to do.
@@ -54,10 +58,7 @@ pub struct ControlPlane {
 /// The built control plane, or `None` where nobody built it: that takes many minutes, so a test does not do it by
 /// the way. `tests/run handover` does, and under `CI=true` nothing may be missing.
 pub fn program() -> Result<Option<PathBuf>> {
-    match Tool::ControlPlane.built()? {
-        None if std::env::var("CI").as_deref() == Ok("true") => Ok(Some(Tool::ControlPlane.path()?)),
-        program => Ok(program),
-    }
+    Ok(Tool::ControlPlane.if_built()?)
 }
 
 impl ControlPlane {

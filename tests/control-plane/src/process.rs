@@ -24,13 +24,25 @@ impl Process {
         arguments: &[String],
         folder: &Path,
     ) -> Result<Process> {
+        let arguments: Vec<String> = [name.to_owned()].into_iter().chain(arguments.iter().cloned()).collect();
+        Process::start_with(program, name, &arguments, folder, &[])
+    }
+
+    /// The same for a program that is no part of another, with variables of its environment.
+    pub(crate) fn start_with(
+        program: &Path,
+        name: &'static str,
+        arguments: &[String],
+        folder: &Path,
+        environment: &[(&str, String)],
+    ) -> Result<Process> {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log)?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
-            .arg(name)
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -43,12 +55,16 @@ impl Process {
     /// An error with its last words when it has ended.
     pub(crate) fn alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            let log = fs::read_to_string(&self.log)?;
-            let lines: Vec<&str> = log.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
-            bail!("{} ended with {status}:\n{last}", self.name);
+            bail!("{} ended with {status}:\n{}", self.name, self.last_words());
         }
         Ok(())
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
     }
 }
 

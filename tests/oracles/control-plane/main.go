@@ -1,4 +1,4 @@
-// control-plane is a real Kubernetes control plane in one program: `control-plane etcd|apiserver …`
+// control-plane is a real Kubernetes control plane in one program: `control-plane etcd|apiserver|controller-manager|scheduler|kubectl …`
 // takes the arguments of the program it names. It is what the stand-in is measured by; one program links once.
 package main
 
@@ -12,12 +12,15 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: control-plane etcd|apiserver [ARGUMENT…]")
+		fmt.Fprintln(os.Stderr, "usage: control-plane etcd|apiserver|controller-manager|scheduler|kubectl [ARGUMENT…]")
 		os.Exit(2)
 	}
 	part := os.Args[1]
@@ -30,6 +33,12 @@ func main() {
 		return
 	case "apiserver":
 		command = apiserver.NewAPIServerCommand()
+	case "controller-manager":
+		command = controllers.NewControllerManagerCommand()
+	case "scheduler":
+		command = scheduler.NewSchedulerCommand()
+	case "kubectl":
+		command = kubectl.NewDefaultKubectlCommand()
 	default:
 		fmt.Fprintf(os.Stderr, "control-plane has no part %q\n", part)
 		os.Exit(2)

@@ -21,8 +21,18 @@ pub enum Tool {
     Talosctl,
     /// What most people render their `talconfig.yaml` with.
     Talhelper,
-    /// etcd and the Kubernetes API server in one program.
+    /// etcd, the Kubernetes API server, controller manager, scheduler and kubectl in one program.
     ControlPlane,
+    /// The part of Flux that fetches.
+    SourceController,
+    /// The part of Flux that applies folders.
+    KustomizeController,
+    /// The part of Flux that upgrades charts.
+    HelmController,
+    /// Helm as people run it.
+    HelmClient,
+    /// Nodes and pods that are only said to run.
+    Kwok,
     /// Helm's storage and upgrade, asked by lines of JSON.
     Helm,
 }
@@ -51,16 +61,44 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Talosctl, Self::Talhelper, Self::ControlPlane, Self::Helm];
+    pub const ALL: [Self; 9] = [
+        Self::Talosctl,
+        Self::Talhelper,
+        Self::ControlPlane,
+        Self::Helm,
+        Self::SourceController,
+        Self::KustomizeController,
+        Self::HelmController,
+        Self::HelmClient,
+        Self::Kwok,
+    ];
 
-    /// The name of the program, which is also the name of its module's folder.
+    /// The name of the program.
     pub fn name(self) -> &'static str {
         match self {
             Self::Talosctl => "talosctl",
             Self::Talhelper => "talhelper",
             Self::ControlPlane => "control-plane",
             Self::Helm => "helm",
+            Self::SourceController => "source-controller",
+            Self::KustomizeController => "kustomize-controller",
+            Self::HelmController => "helm-controller",
+            Self::HelmClient => "helm-client",
+            Self::Kwok => "kwok",
         }
+    }
+
+    /// The folder of its module. What depends on the same things shares one, so that they are compiled once.
+    fn module(self) -> PathBuf {
+        let folder = match self {
+            Self::SourceController
+            | Self::KustomizeController
+            | Self::HelmController
+            | Self::HelmClient
+            | Self::Kwok => "flux",
+            own => own.name(),
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
     }
 
     fn package(self) -> &'static str {
@@ -68,6 +106,11 @@ impl Tool {
             Self::Talosctl => "github.com/siderolabs/talos/cmd/talosctl",
             Self::Talhelper => "github.com/budimanjojo/talhelper/v3",
             Self::ControlPlane | Self::Helm => ".",
+            Self::SourceController => "github.com/fluxcd/source-controller",
+            Self::KustomizeController => "github.com/fluxcd/kustomize-controller",
+            Self::HelmController => "github.com/fluxcd/helm-controller",
+            Self::HelmClient => "helm.sh/helm/v4/cmd/helm",
+            Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
         }
     }
 
@@ -82,8 +125,8 @@ impl Tool {
     /// What a build is made from, of the module's own files.
     fn sources(self) -> &'static [&'static str] {
         match self {
-            Self::Talosctl | Self::Talhelper => &["go.mod", "go.sum"],
             Self::ControlPlane | Self::Helm => &["go.mod", "go.sum", "main.go"],
+            _ => &["go.mod", "go.sum"],
         }
     }
 
@@ -93,9 +136,17 @@ impl Tool {
         Ok(program.exists().then_some(program))
     }
 
+    /// The program if it is built already; nothing where it is not, because that takes many minutes, except under `CI=true`.
+    pub fn if_built(self) -> Result<Option<PathBuf>, Error> {
+        match self.built()? {
+            None if std::env::var("CI").as_deref() == Ok("true") => self.path().map(Some),
+            program => Ok(program),
+        }
+    }
+
     /// The cache, and where in it the program is or will be.
     fn place(self) -> Result<(PathBuf, PathBuf), Error> {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name());
+        let module = self.module();
         let cache = cache()?;
         let mut digest = Sha256::new();
         for source in self.sources() {
@@ -109,7 +160,7 @@ impl Tool {
 
     /// Where the program is; built when the pins have not been built yet. Several callers at once wait for one build.
     pub fn path(self) -> Result<PathBuf, Error> {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name());
+        let module = self.module();
         let (cache, program) = self.place()?;
         fs::create_dir_all(&cache).map_err(|error| Error::Cache(cache.clone(), error))?;
         // whoever has the lock builds; it goes with the process, however that ends
@@ -123,6 +174,31 @@ impl Tool {
             fs::rename(&unfinished, &program).map_err(|error| Error::Cache(program.clone(), error))?;
         }
         Ok(program)
+    }
+
+    /// The CustomResourceDefinitions that a controller works with, as its own module has them, in one text.
+    pub fn definitions(self) -> Result<String, Error> {
+        let unreadable = |path: &Path, error| Error::Cache(path.to_owned(), error);
+        let output = Command::new("go")
+            .args(["list", "-m", "-f", "{{.Dir}}", self.package()])
+            .current_dir(self.module())
+            .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off"), ("GOFLAGS", "-mod=mod")])
+            .output()
+            .map_err(|error| Error::NoGo(error, self.name()))?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if said.is_empty() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::Build { name: self.name(), said });
+        }
+        let folder = Path::new(&said).join("config/crd/bases");
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))? {
+            files.push(entry.map_err(|error| unreadable(&folder, error))?.path());
+        }
+        files.sort();
+        let texts =
+            files.iter().map(|file| fs::read_to_string(file).map_err(|error| unreadable(file, error)));
+        Ok(texts.collect::<Result<Vec<String>, Error>>()?.join("\n---\n"))
     }
 
     fn build(self, module: &Path, program: &Path) -> Result<(), Error> {

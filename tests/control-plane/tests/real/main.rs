@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 //! The real API server answers as recorded, and takes a hand-over. With `ICHORD_RECORD=1` it is recorded anew.
 
+mod adoption;
 mod handover;
 
 use std::time::Duration;
 
-use control_plane::{ControlPlane, Normaliser, Transcript, program};
+use control_plane::{ControlPlane, Flux, Normaliser, Transcript, program};
 use kubernetes::ObjectId;
 use serde_json::json;
 
@@ -22,6 +23,11 @@ async fn the_real_api_server_answers_as_recorded_and_takes_a_hand_over() {
     let mut plane = ControlPlane::start(&program).await.unwrap();
     answers_as_recorded(&plane, record).await;
     handover::a_step_arrives_stays_and_goes_on_to_helm(&mut plane).await;
+    if !Flux::is_built(&adoption::CONTROLLERS).unwrap() {
+        eprintln!("skipped: Flux's controllers are not built; tests/run handover builds them");
+        return;
+    }
+    adoption::flux_upgrades_what_it_finds_and_becomes_its_only_owner(&plane).await;
 }
 
 async fn answers_as_recorded(plane: &ControlPlane, record: bool) {

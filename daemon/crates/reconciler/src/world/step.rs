@@ -1,7 +1,10 @@
 //! One hand-over step against the real API server.
 
-use std::time::Duration;
+use std::{
+    fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, time::Duration,
+};
 
+use handover::StepError;
 use kubernetes::{Access, Client};
 use lifecycle::StepOutcome;
 use talos_config::pki::kubernetes_admin;
@@ -37,6 +40,26 @@ async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
         Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),
         Err(error) => return Err(error.to_string()),
     }
-    let outcome = handover::run_step(&client, step).await.map_err(|error| error.to_string())?;
-    Ok(format!("{} objects, {} of them written", outcome.objects.len(), outcome.mutations))
+    let outcome = handover::run_step(&client, step).await.map_err(|error| match bundle(cluster, &error) {
+        Some(path) => format!("{error}\n  more: {}", path.display()),
+        None => error.to_string(),
+    })?;
+    let mut summary = format!("{} objects, {} of them written", outcome.objects.len(), outcome.mutations);
+    outcome.notes.iter().for_each(|note| summary += &format!("; {note}"));
+    Ok(summary)
+}
+
+/// Writes down what the cluster said about objects that did not become ready; the latest of each step is kept.
+fn bundle(cluster: &Cluster, error: &StepError) -> Option<PathBuf> {
+    let folder = cluster.bundles.as_ref().filter(|_| !error.evidence.is_empty())?;
+    let path = folder.join(format!("handover-{}.txt", error.step));
+    let text = format!("{error}\n\n{}\n", error.evidence.join("\n"));
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    match written.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what the cluster said cannot be written down");
+            None
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -35,6 +36,8 @@ pub struct Cluster {
     pub secrets: SecretsBundle,
     /// the hand-over's objects
     pub steps: Vec<Step>,
+    /// where it is written down what a step that stopped has seen; nowhere without it
+    pub bundles: Option<PathBuf>,
     pub(super) credentials: Credentials,
 }
 
@@ -55,7 +58,15 @@ impl Cluster {
         let admin = secrets.talos_admin(unix_seconds())?;
         let credentials =
             Credentials::from_pem(&secrets.os.certificate, &admin.certificate, admin.key.expose())?;
-        Ok(Self { site, secrets, steps, credentials })
+        Ok(Self { site, secrets, steps, bundles: None, credentials })
+    }
+}
+
+impl Cluster {
+    /// The same, with a folder for what steps that stopped have seen.
+    #[must_use]
+    pub fn with_bundles(self, folder: PathBuf) -> Self {
+        Self { bundles: Some(folder), ..self }
     }
 }
 

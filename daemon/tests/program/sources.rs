@@ -1,0 +1,292 @@
+//! Where a step's objects come from: the real `helm` and `kubectl`, packs, downloads, and secrets from everywhere.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    thread,
+};
+
+use oracles::Tool;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    daemon::{Said, run},
+    sealed::Programs,
+    site::Site,
+};
+
+const RELEASE: &str = "\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: demo, namespace: tools}
+spec:
+  interval: 1h
+  chart: {spec: {chart: demo, sourceRef: {kind: HelmRepository, name: demo}}}
+  values:
+    replicas: 1
+    cgroup: {autoMount: {enabled: false}}
+";
+
+/// The site with a step that a chart brings.
+fn with_chart() -> Site {
+    let site = Site::without_secrets();
+    let ichord = site.read("ichord.yaml");
+    let step = "  - name: demo\n    helm: {release: apps/demo.yaml, chart: charts/demo}\n";
+    site.write("ichord.yaml", &(ichord.trim_end().to_owned() + "\n" + step));
+    site.write("apps/demo.yaml", RELEASE);
+    site.write("charts/demo/Chart.yaml", "apiVersion: v2\nname: demo\nversion: 1.2.3\nappVersion: '9'\n");
+    site.write("charts/demo/values.yaml", "replicas: 2\nlabels: {}\ncgroup: {autoMount: {enabled: true}}\n");
+    site.write(
+        "charts/demo/templates/demo.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: demo}\ndata: {replicas: {{ .Values.replicas | quote }}, mount: {{ .Values.cgroup.autoMount.enabled | quote }}}\n",
+    );
+    site.write(
+        "charts/demo/templates/test.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: check, annotations: {helm.sh/hook: test}}\nspec: {containers: [{name: a, image: b}]}\n",
+    );
+    site.write(
+        "charts/demo/crds/demo.yaml",
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: demos.example.org}\nspec: {group: example.org, names: {kind: Demo, plural: demos}, scope: Cluster, versions: []}\n",
+    );
+    site
+}
+
+/// A program that is the real one.
+fn real(programs: Programs, name: &str, tool: Tool, part: &str) -> Option<Programs> {
+    let Some(program) = tool.if_built().unwrap() else {
+        eprintln!("skipped: the real {name} is not built; tests/run handover builds it");
+        return None;
+    };
+    Some(programs.with(name, &format!("exec {} {part} \"$@\"", program.display())))
+}
+
+#[tokio::test]
+async fn a_chart_is_rendered_with_the_values_of_git_and_frozen_into_a_pack() {
+    let Some(programs) = real(Programs::none(), "helm", Tool::HelmClient, "") else { return };
+    let site = with_chart();
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(programs.told("helm").len(), 4, "each is asked once: {:?}", programs.told("helm"));
+
+    // the value that nobody would have missed: the chart's own key has a capital M
+    site.edit("apps/demo.yaml", "autoMount", "automount");
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains(
+            "apps/demo.yaml:9:14: error[release-value-unknown]: the chart has no value cgroup.automount"
+        ) && text.contains("did you mean `cgroup.autoMount`?"),
+        "{text}"
+    );
+    site.edit("apps/demo.yaml", "automount", "autoMount");
+
+    let pack = site.path("demo.pack");
+    let pack = pack.to_str().unwrap();
+    site.write(
+        "parameters.yaml",
+        "replicas:\n  type: integer\n  set: [{kind: ConfigMap, name: demo, path: /data/replicas, text: true}]\n",
+    );
+    let parameters = site.path("parameters.yaml").display().to_string();
+    let words = ["demo", "--out", pack, "--parameters", &parameters];
+    let Said { code, text, out } = run(programs.command(&site, &["pack", "build"], &words)).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(out.starts_with("demo 1.2.3: 3 objects, sha256:"), "{out}");
+    let Said { out, .. } = run(show(&site, pack)).await;
+    for said in ["release tools/demo of demo 1.2.3", "ConfigMap demo", "parameter replicas: integer"] {
+        assert!(out.contains(said), "{out}");
+    }
+
+    // without helm, without the chart: the pack is enough
+    let Said { code, text, out } = run(Programs::none().command(&site, &["pack", "import"], &[pack])).await;
+    assert_eq!(code, Some(0), "{text}");
+    let imported = out.trim();
+    assert!(imported.starts_with("packs/demo-1.2.3-"), "{imported}");
+    let from = "helm: {release: apps/demo.yaml, chart: charts/demo}";
+    site.edit("ichord.yaml", from, &format!("pack: {imported}\n    values: {{replicas: 3}}"));
+    let Said { code, text, .. } = run(Programs::none().command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(0), "{text}");
+    site.edit("ichord.yaml", "replicas: 3", "replica: 3");
+    let Said { code, text, .. } = run(Programs::none().command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("error[pack-values]: the pack demo has no parameter replica; did you mean replicas?"),
+        "{text}"
+    );
+
+    let touched = site.read("demo.pack").replace("\"mount\":\"false\"", "\"mount\":\"true\"");
+    site.write("touched.pack", &touched);
+    let Said { code, text, .. } = run(show(&site, site.path("touched.pack").to_str().unwrap())).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("error[pack-digest]"), "{text}");
+}
+
+fn show(site: &Site, pack: &str) -> std::process::Command {
+    let mut command = site.command(&["pack", "show"]);
+    command.arg(pack);
+    command
+}
+
+#[tokio::test]
+async fn without_helm_a_chart_is_one_clear_error() {
+    let site = with_chart();
+    let mut command = site.command(&["check"]);
+    command.arg(site.folder()).env("PATH", site.folder());
+    let Said { code, text, .. } = run(command).await;
+    assert_eq!(code, Some(2), "{text}");
+    for said in ["error[release-helm]", "there is no program `helm` on the PATH", "ichord pack build"] {
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn folders_are_read_as_they_are_or_through_kustomize() {
+    let site = Site::without_secrets();
+    let ichord = site.read("ichord.yaml");
+    let step = "  - name: more\n    manifests: [handover/plain/, handover/built/]\n";
+    site.write("ichord.yaml", &(ichord.trim_end().to_owned() + "\n" + step));
+    let object = |name: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+    site.write("handover/plain/a.yaml", &object("one"));
+    site.write("handover/plain/b.yml", &object("two"));
+    site.write("handover/plain/readme.md", "not a manifest\n");
+    let base = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: three, namespace: one}\n";
+    site.write("handover/built/base.yaml", base);
+    site.write("handover/built/kustomization.yaml", "namePrefix: built-\nresources: [base.yaml]\n");
+    let Some(programs) = real(Programs::none(), "kubectl", Tool::ControlPlane, "kubectl") else { return };
+    let pack = site.path("more.pack").display().to_string();
+    let words = ["more", "--content-version", "1", "--out", &pack];
+    let Said { code, text, .. } = run(programs.command(&site, &["pack", "build"], &words)).await;
+    assert_eq!(code, Some(0), "{text}");
+    let Said { out, .. } = run(show(&site, &pack)).await;
+    assert!(
+        ["Namespace one", "Namespace two", "ConfigMap one/built-three"].iter().all(|name| out.contains(name)),
+        "{out}"
+    );
+    assert_eq!(programs.told("kubectl"), [format!("2 kustomize {}/", site.path("handover/built").display())]);
+}
+
+#[tokio::test]
+async fn a_file_of_another_host_must_be_the_one_that_is_meant() {
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: far}\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/far.yaml", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // the question ends with an empty line
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read_exact(&mut byte).is_err() {
+                    break;
+                }
+                asked.extend(byte);
+            }
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                text.len()
+            );
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    let site = Site::without_secrets();
+    let ichord = site.read("ichord.yaml").trim_end().to_owned();
+    let with = |digest: &str| {
+        let step = format!("\n  - {{name: far, manifests: [{{url: '{url}', sha256: {digest}}}]}}\n");
+        site.write("ichord.yaml", &(ichord.clone() + &step));
+    };
+    let check = || {
+        let mut command = site.command(&["check"]);
+        command.arg(site.folder());
+        command
+    };
+    let digest = hex::encode(Sha256::digest(text));
+    with(&digest);
+    let Said { code, text, .. } = run(check()).await;
+    assert_eq!(code, Some(0), "{text}");
+    with(&"0".repeat(64));
+    let Said { code, text, .. } = run(check()).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains(&format!("it has the digest {digest}, and the site says 000")), "{text}");
+}
+
+/// What must be seen nowhere.
+const CANARY: &str = "canary-7f3a91";
+
+#[tokio::test]
+async fn secrets_come_from_everywhere_and_show_nowhere() {
+    let site = Site::new();
+    let ichord = site.read("ichord.yaml");
+    let step = "
+  - name: secrets
+    secrets:
+      - name: token
+        namespace: kube-system
+        data:
+          file: handover/token
+          variable: 'env:HANDOVER_TOKEN'
+          credential: 'credential:handover'
+          reference: op://vault/item/field
+      - name: connect
+        namespace: kube-system
+        data:
+          1password-credentials.json: {connect: handover/connect, as: environment}
+  - name: injected
+    manifests: [handover/injected.yaml]
+  - name: sync
+    flux: {url: 'https://127.0.0.1:1/o/r', path: ./x, password: handover/token, age-key: handover/token}
+";
+    site.write("ichord.yaml", &(ichord.trim_end().to_owned() + step));
+    site.write("handover/token", &format!("{CANARY}-file\n"));
+    let connect = format!(
+        "{{\"verifier\":{{\"salt\":\"{CANARY}\"}},\"encCredentials\":{{}},\"version\":\"2\",\"deviceUuid\":\"d\",\"uniqueKey\":{{}}}}"
+    );
+    site.write("handover/connect", &connect);
+    site.write(
+        "handover/injected.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: i, namespace: kube-system}\nstringData: {a: '{{ op://vault/a/b }}'}\n",
+    );
+    site.write("credentials/handover", &format!("{CANARY}-credential"));
+    let injected = format!(
+        "apiVersion: v1\\nkind: Secret\\nmetadata: {{name: i, namespace: kube-system}}\\nstringData: {{a: {CANARY}-injected}}\\n"
+    );
+    let script = format!("case $1 in inject) printf '{injected}';; *) echo {CANARY}-op;; esac");
+    let programs = Programs::none().with("op", &script);
+    let command = |words: &[&str], more: &[&str]| {
+        let mut command = programs.command(&site, words, more);
+        command
+            .env("HANDOVER_TOKEN", format!("{CANARY}-variable"))
+            .env("CREDENTIALS_DIRECTORY", site.path("credentials"))
+            .env("RUST_LOG", "trace");
+        command
+    };
+    let pack = site.path("x.pack").display().to_string();
+    for (words, more, code) in [
+        (&["check"][..], &[][..], Some(0)),
+        (&["check", "--json"], &[], Some(0)),
+        // nothing answers there
+        (&["handover", "verify"], &[], Some(1)),
+        (&["gitops"], &[], Some(1)),
+        // a pack goes to everybody
+        (&["pack", "build"], &["injected", "--content-version", "1", "--out", &pack], Some(2)),
+    ] {
+        let said = run(command(words, more)).await;
+        assert_eq!(said.code, code, "{words:?}: {}", said.text);
+        assert!(!said.text.contains(CANARY) && !said.out.contains(CANARY), "{words:?}: {}", said.text);
+    }
+    let inject = format!("3 inject --in-file {}", site.path("handover/injected.yaml").display());
+    assert!(programs.told("op").contains(&inject), "{:?}", programs.told("op"));
+
+    // what cannot be had is told by its place
+    for (file, text, said) in [
+        ("handover/token", " \n", "error[secret-value]: the value of file in"),
+        ("handover/connect", &connect.replace("\"2\"", "\"1\""), "error[secret-connect]"),
+        ("handover/connect", CANARY, "error[secret-connect]"),
+    ] {
+        let before = site.read(file);
+        site.write(file, text);
+        let found = run(command(&["check"], &[])).await;
+        assert_eq!(found.code, Some(2), "{}", found.text);
+        assert!(found.text.contains(said) && !found.text.contains(CANARY), "{}", found.text);
+        site.write(file, &before);
+    }
+}

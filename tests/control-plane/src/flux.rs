@@ -1,0 +1,103 @@
+//! Flux's own controllers beside the control plane: what judges whether it takes over what it finds.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use handover::Step;
+use kubernetes::Client;
+use oracles::Tool;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    ControlPlane, PATIENCE,
+    process::{self, Process},
+};
+
+/// Running controllers; they end when this is dropped.
+pub struct Flux {
+    controllers: Vec<Process>,
+}
+
+/// What every one of them is told.
+fn arguments() -> Vec<String> {
+    ["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--events-addr=", "--log-level=info"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(["--watch-all-namespaces=true".to_owned(), "--enable-leader-election=false".to_owned()])
+        .collect()
+}
+
+impl Flux {
+    /// Whether these are built. Under `CI=true` nothing may be missing.
+    pub fn is_built(tools: &[Tool]) -> Result<bool> {
+        for tool in tools {
+            if tool.if_built()?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Defines the kinds of these controllers and starts them.
+    pub async fn start(plane: &ControlPlane, tools: &[Tool]) -> Result<Flux> {
+        let client = plane.client()?;
+        for tool in tools {
+            define(&client, *tool).await?;
+        }
+        let kubeconfig = plane.kubeconfig()?;
+        let port = process::free_port()?;
+        let mut controllers = Vec::new();
+        for &tool in tools {
+            let folder = plane.folder.path().join(tool.name());
+            std::fs::create_dir_all(folder.join("storage"))?;
+            let mut arguments = arguments();
+            if tool == Tool::SourceController {
+                arguments.extend([
+                    format!("--storage-path={}", folder.join("storage").display()),
+                    format!("--storage-addr=127.0.0.1:{port}"),
+                    format!("--storage-adv-addr=127.0.0.1:{port}"),
+                ]);
+            }
+            let environment = [
+                ("KUBECONFIG", kubeconfig.display().to_string()),
+                ("RUNTIME_NAMESPACE", "flux-system".to_owned()),
+                ("HOME", folder.display().to_string()),
+                ("TMPDIR", folder.display().to_string()),
+            ];
+            controllers.push(Process::start_with(
+                &tool.path()?,
+                tool.name(),
+                &arguments,
+                &folder,
+                &environment,
+            )?);
+        }
+        Ok(Flux { controllers })
+    }
+
+    /// Waits until `look` gives something; tells what is wrong when a controller ends, or it takes too long.
+    pub async fn until<T>(&mut self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look().await {
+                return Ok(found);
+            }
+            for controller in &mut self.controllers {
+                controller.alive()?;
+            }
+            if Instant::now() > end {
+                let logs: Vec<String> = self.controllers.iter().map(Process::last_words).collect();
+                bail!("{what} did not come in {} s:\n{}", PATIENCE.as_secs(), logs.join("\n"));
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+async fn define(client: &Client, tool: Tool) -> Result<()> {
+    let step = Step::parse(tool.name(), &[("definitions.yaml".to_owned(), tool.definitions()?)])
+        .map_err(|findings| anyhow::anyhow!("{findings}"))?;
+    let step = Step { pace: handover::Pace { poll: Duration::from_millis(100), timeout: PATIENCE }, ..step };
+    handover::run_step(client, &step).await.context("the definitions of Flux are not taken")?;
+    Ok(())
+}
