@@ -16,8 +16,20 @@ impl<G: Guards> Simulation<G> {
             let again = BootAnswer::Retry { seconds: 5, reason: "the store is full".into() };
             self.world.answer_boot(&label, &again, self.now);
         }
-        self.now += 1_000;
+        self.pass(1_000);
         self.restore()
+    }
+
+    /// The machines go on while the daemon is away.
+    fn pass(&mut self, time: u64) {
+        let until = self.now + time;
+        while let Some(at) = self.world.rack.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            for (label, happening) in self.world.rack.advance(self.now) {
+                self.happened(label, &happening);
+            }
+        }
+        self.now = until;
     }
 
     /// The process is gone; what is left is the store.
@@ -26,7 +38,8 @@ impl<G: Guards> Simulation<G> {
         self.tell(|| "the daemon dies".to_owned());
         self.end_connections()?;
         self.life += 1;
-        self.now += self.random.between(10, 1000);
+        let away = self.random.between(10, 1000);
+        self.pass(away);
         for label in std::mem::take(&mut self.questions).into_values() {
             let gone = BootAnswer::LocalDisk { reason: "connection reset".into() };
             self.world.answer_boot(&label, &gone, self.now);

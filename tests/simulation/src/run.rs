@@ -343,7 +343,7 @@ impl<G: Guards> Simulation<G> {
         }
     }
 
-    fn happened(&mut self, label: String, happening: &Happening) {
+    pub(crate) fn happened(&mut self, label: String, happening: &Happening) {
         self.tell(|| format!("{label}: {happening:?}"));
         match happening {
             Happening::AsksTheNetwork { attempt } => {

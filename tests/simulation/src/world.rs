@@ -14,7 +14,6 @@ use machine::model::{
     self, ApplyMode, BootOrder, Caller, Cluster, Code, Counters, DataDirectory, Hardware, Image, Instruction,
     Member, Pace, Rack, Request, Response, ServerIdentity, Storage, SystemDisk, fingerprint,
 };
-use serde_json::Value;
 
 use crate::{
     config::{OUR_CA, machine_config},
@@ -78,7 +77,7 @@ impl World {
         let hardware =
             Hardware { boot_order, ..Hardware::plain(mac, SystemUuid(uuid), &format!("S{number}")) };
         // what only costs time is fast; members need not talk more often than it takes to miss them
-        let pace = Pace { heartbeat: 500, ..Pace::fast() };
+        let pace = Pace { heartbeat: 1_000, node_report: 3_000, certificate_every: 500, ..Pace::fast() };
         let seed = self.seed.wrapping_add(u64::from(number));
         let mut machine =
             model::Machine::new(hardware, pace, seed).with_storage(storage, Counters::default());
@@ -360,7 +359,7 @@ impl World {
                 }
                 ServerIdentity::Issued { ca } if ca == self.ours => {
                     let admin = Caller::admin(&ca);
-                    let stage = stage(machine, &admin, now);
+                    let stage = if machine.is_running() { Stage::Running } else { Stage::Other };
                     let etcd = etcd(machine, &admin, now);
                     let holds_virtual_address =
                         shared.is_some_and(|shared| machine.addresses().contains(&shared));
@@ -418,21 +417,6 @@ impl World {
 /// Whether this machine is the one of a claim.
 pub(crate) fn is_claimed(claim: &Claim, machine: &model::Machine) -> bool {
     machine.hardware().macs().iter().any(|mac| claim.machine.macs.contains(mac))
-}
-
-fn stage(machine: &mut model::Machine, admin: &Caller, now: u64) -> Stage {
-    let request = Request::Get {
-        namespace: "runtime".into(),
-        kind: "MachineStatuses.runtime.talos.dev".into(),
-        id: "machine".into(),
-    };
-    let running = match machine.call(admin, request, now) {
-        Ok(Response::Resources(resources)) => resources
-            .iter()
-            .any(|resource| resource.spec.get("stage").and_then(Value::as_str) == Some("running")),
-        _ => false,
-    };
-    if running { Stage::Running } else { Stage::Other }
 }
 
 fn etcd(machine: &mut model::Machine, admin: &Caller, now: u64) -> EtcdObservation {

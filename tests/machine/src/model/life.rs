@@ -155,18 +155,26 @@ impl Machine {
             return;
         }
         let state = self.storage.system.as_ref().and_then(|system| system.state.clone());
-        match state.map(|text| Config::read(text.as_bytes(), None)) {
-            Some(Ok(Some(config))) => self.start_node(os, config, now),
-            _ => {
+        match state.and_then(|text| self.config_of(&text)) {
+            Some(config) => self.start_node(os, config, now),
+            None => {
                 let fingerprint = self.chance.uuid();
                 self.enter(State::Maintenance { os, fingerprint, accepted: None });
             }
         }
     }
 
+    fn config_of(&mut self, text: &str) -> Option<Config> {
+        if self.read_last.as_ref().is_none_or(|config| config.text != text) {
+            self.read_last = Config::read(text.as_bytes(), None).ok()?.map(Box::new);
+        }
+        self.read_last.as_deref().cloned()
+    }
+
     /// A config was accepted in maintenance: the reply goes out, a moment later the port closes.
     pub(crate) fn accept(&mut self, config: Config, now: u64) {
         if let State::Maintenance { accepted, .. } = &mut self.state {
+            self.read_last = Some(Box::new(config.clone()));
             *accepted = Some(Box::new(config));
             self.counters.configs_applied += 1;
             self.say(Happening::ConfigApplied);

@@ -204,6 +204,8 @@ pub struct Machine {
     pub(crate) chance: Chance,
     pub(crate) storage: Storage,
     pub(crate) counters: Counters,
+    /// the config that was read last: most boots find the same on the disk
+    pub(crate) read_last: Option<Box<Config>>,
     /// what DHCP gave
     pub(crate) lease: Option<IpNet>,
     /// whether the kernel is Talos's own, which insists on some parameters
@@ -227,6 +229,7 @@ impl Machine {
             chance: Chance::new(seed),
             storage: Storage::default(),
             counters: Counters::default(),
+            read_last: None,
             lease: None,
             own_kernel: true,
             state: State::Off,
