@@ -46,9 +46,13 @@ fn table(status: &api::Status) -> String {
         let cells =
             [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
         let warning = node.warning.iter().map(|warning| format!("! {warning}"));
+        let rival = node.rival.iter().map(|rival| {
+            format!("! {rival} is plugged in where {name} is held: `ichord slot approve {name}` gives it the slot, `ichord \
+                     explain {name}` says why it has not got it")
+        });
         let waiting = node.waiting.iter().map(|waiting| format!("└ {waiting}"));
         let hint = node.hint.iter().map(|hint| format!("└ {hint}"));
-        rows.push((cells, warning.chain(waiting).chain(hint).collect()));
+        rows.push((cells, warning.chain(rival).chain(waiting).chain(hint).collect()));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
@@ -96,7 +100,7 @@ mod tests {
                 macs: Vec::new(),
                 port: None,
                 warning: Some("wrong cable: mini01 (02:…) is plugged into the port of mini02".into()),
-                rival: None,
+                rival: Some("02:00:00:00:00:09".into()),
                 fingerprint: None,
                 netboot: false,
                 permit_expires: None,
@@ -108,6 +112,7 @@ mod tests {
 NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
   ! wrong cable: mini01 (02:…) is plugged into the port of mini02
+  ! 02:00:00:00:00:09 is plugged in where mini01 is held: `ichord slot approve mini01` gives it the slot, `ichord explain mini01` says why it has not got it
   └ waits for `ichord deploy mini01`
   └ for more than 30 s: no file request
 

@@ -34,6 +34,7 @@ pub(crate) fn plan(scenario: &Scenario) -> ClusterPlan {
             } else {
                 InstallDisk::Path("/dev/nvme0n1".into())
             },
+            signed: false,
             links: if two_links { vec![LinkNeed::Name("eth1".into())] } else { Vec::new() },
         };
         nodes.insert(NodeName(name), plan);

@@ -61,7 +61,7 @@ fn every_seed_keeps_every_promise() {
 }
 
 /// Worlds that broke a promise once, and what happened in them.
-const ONCE_BROKEN: [(u64, &str); 22] = [
+const ONCE_BROKEN: [(u64, &str); 25] = [
     (2737, "an old store came back after cp-2 was asked to found the cluster, and cp-1 was asked"),
     (5783, "the same with a store that was lost"),
     (34930, "the members that the only control plane told of were forgotten when it was released"),
@@ -83,6 +83,9 @@ const ONCE_BROKEN: [(u64, &str); 22] = [
     (34106, "the same, and it asked for the slot without end"),
     (30519, "a machine that was taken out was switched on again to be erased"),
     (31451, "a rival that was gone was spoken of for ever"),
+    (5511, "that a cable is wrong was not said while another cluster answered"),
+    (40776, "a machine that is to boot anew was plugged in elsewhere"),
+    (47913, "machines stood still while the daemon was away, and two of them led etcd"),
     (35536, "two machines were cabled to one port"),
 ];
 
@@ -94,9 +97,6 @@ fn what_was_mended_stays_mended() {
     }
 }
 
-/// Guards whose absence no world among the first ones shows; lifecycle's own tests hold them one by one.
-const RARE: [Guard; 4] = [Guard::SlotTaken, Guard::ClockWentBack, Guard::PermitBoots, Guard::OwnClusterReply];
-
 /// How many worlds a guard may take to be missed.
 const WITHIN: u64 = 2000;
 
@@ -104,9 +104,8 @@ const WITHIN: u64 = 2000;
 /// promises above are worth.
 #[test]
 fn a_core_without_one_of_its_guards_is_caught() {
-    let guards: Vec<Guard> = Guard::ALL.into_iter().filter(|guard| !RARE.contains(guard)).collect();
-    let found = many(0..guards.len() as u64, |index| {
-        let guard = guards[usize::try_from(index).unwrap()];
+    let found = many(0..Guard::ALL.len() as u64, |index| {
+        let guard = Guard::ALL[usize::try_from(index).unwrap()];
         let caught = (0..WITHIN).find_map(|seed| {
             let run = Simulation::new(Scenario::of(seed), Without(guard), seed).run();
             let violation = run.err()?;
@@ -124,7 +123,7 @@ fn a_core_without_one_of_its_guards_is_caught() {
     }
     let missed: Vec<&Guard> =
         found.iter().filter(|(_, caught)| caught.is_none()).map(|(guard, _)| guard).collect();
-    assert!(missed.is_empty() && found.len() > 15, "nobody misses {missed:?}");
+    assert!(missed.is_empty(), "nobody misses {missed:?}");
 }
 
 /// Only a test can leave a guard out: the product knows one answer to whether a guard is on.

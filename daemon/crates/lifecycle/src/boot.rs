@@ -114,6 +114,13 @@ impl<G: Guards> Core<G> {
         if !disk.starts_with("/dev/") {
             return Err(format!("{disk} is not the path of a disk, as /dev/sda is"));
         }
+        if self.plan.nodes.get(name).is_some_and(|plan| plan.signed) {
+            return Ok(format!(
+                "{disk} of {} may be overwritten; if Talos is on it, it must be wiped by hand, because what this machine \
+                 boots is signed: `ichord status` says how once it waits for its config",
+                claim.machine
+            ));
+        }
         Ok(format!(
             "{disk} of {} may be overwritten; if Talos is on it, the machine's next netboot wipes it once",
             claim.machine

@@ -102,14 +102,25 @@ impl<G: Guards> Core<G> {
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.met_stranger(address);
                 }
-                self.wait(
-                    name,
-                    format!(
-                        "the machine at {address} belongs to another cluster ({subject}) and is not touched: if it \
-                         is the machine of this slot, `ichord approve {name} --erase DISK` lets its next netboot \
-                         wipe that disk once"
+                let way = match self.plan.nodes.get(name) {
+                    Some(plan) if plan.signed => format!(
+                        "what it boots is signed, so that no netboot of ours can wipe it: `talosctl reset` with that \
+                         cluster's talosconfig does, or any system that clears its disk, and `ichord approve {name} \
+                         --erase DISK` allows installing over what is left"
                     ),
+                    _ => format!(
+                        "`ichord approve {name} --erase DISK` lets its next netboot wipe that disk once"
+                    ),
+                };
+                let foreign = format!(
+                    "the machine at {address} belongs to another cluster ({subject}) and is not touched: if it is the \
+                     machine of this slot, {way}"
                 );
+                match self.node(name) {
+                    // the cable comes first
+                    Some(NodeState::Fenced { reason, .. }) => self.wait(name, format!("{reason}; {foreign}")),
+                    _ => self.wait(name, foreign),
+                }
             }
             Observation::Maintenance { address, fingerprint, boot_id, inventory, contents } => {
                 self.forget_look(name);

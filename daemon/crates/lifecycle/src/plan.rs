@@ -71,6 +71,8 @@ pub struct NodePlan {
     pub install_disk: InstallDisk,
     /// links the config names; the machine must have them
     pub links: Vec<LinkNeed>,
+    /// its firmware boots one signed file, whose command line is in it: no boot of ours can wipe a disk
+    pub signed: bool,
 }
 
 /// The install disk of a node.

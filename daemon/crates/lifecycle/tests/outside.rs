@@ -21,6 +21,7 @@ fn core(deploy: DeployPolicy) -> Core {
         address: IpAddr::from([10, 0, 0, 11]),
         install_disk: InstallDisk::Path("/dev/sda".into()),
         links: Vec::new(),
+        signed: false,
     };
     let plan = ClusterPlan {
         cluster_id: "c1".into(),

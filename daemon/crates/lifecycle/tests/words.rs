@@ -57,6 +57,27 @@ fn a_disk_with_talos_is_wiped_by_one_boot_for_each_word() {
     }
 }
 
+/// The command line of a signed image is in the image.
+#[test]
+fn where_what_is_booted_is_signed_no_netboot_wipes_and_a_person_is_told_how() {
+    let mut site = bench::plan(&[("cp1", Role::ControlPlane)]);
+    site.nodes.get_mut(&"cp1".into()).unwrap().signed = true;
+    let mut bench = Bench::new(site);
+    bench.permit("cp1");
+    bench.ask(1, "cp1", true);
+    let words = bench.core.weigh(&Order::Erase { node: "cp1".into(), disk: bench::DISK.into() }).unwrap();
+    assert!(words.contains("wiped by hand"), "{words}");
+    approve(&mut bench, bench::DISK);
+    bench.now += 20_000;
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::Deploy { .. }), "a wipe would do nothing");
+    bench.look("cp1", used(maintenance(1, "before"), true));
+    assert!(!bench.is_applying());
+    let way = "`talosctl wipe disk nvme0n1 --insecure --nodes 10.0.0.101`";
+    assert!(bench.waiting("cp1").contains(way), "{}", bench.waiting("cp1"));
+    bench.look("cp1", maintenance(1, "before"));
+    assert!(bench.is_applying());
+}
+
 #[test]
 fn what_our_own_installation_left_is_no_obstacle() {
     let mut bench = two_control_planes();

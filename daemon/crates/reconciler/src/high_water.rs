@@ -52,19 +52,23 @@ impl HighWater {
             return;
         }
         self.mark = revision;
-        // a rename, so that no crash leaves half a number
-        let new = path.with_extension("new");
-        let written = write(&new, revision).and_then(|()| fs::rename(&new, path));
+        let written = replace(path, revision);
         if let Err(error) = written {
             tracing::warn!(%error, path = %path.display(), "the store's high-water mark cannot be written");
         }
     }
 }
 
-/// For nobody else to read, like all of the state.
-fn write(path: &Path, revision: Revision) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{revision}")
+/// A rename, so that no crash leaves half a number; flushed on both sides of it, so that no power cut leaves an empty
+/// file or takes the name back. For nobody else to read, like all of the state.
+fn replace(path: &Path, revision: Revision) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(file, "{revision}")?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ impl Site {
                     Install::Selector(selector, _) => InstallDisk::Selector((**selector).clone()),
                 },
                 links: node.links().into_iter().map(link_need).collect(),
+                signed: self.is_secure_boot_only(),
             };
             Some((NodeName(node.hostname.clone()), plan))
         });

@@ -52,8 +52,9 @@ impl<G: Guards> Core<G> {
         claim.machine.learn(machine);
         claim.netboot_address = Some(from);
         let once = self.guards.on(Guard::WipeOnce);
+        let signed = self.plan.nodes.get(name).is_some_and(|plan| plan.signed);
         let wipe = match &mut claim.erase {
-            Some(Erase { wiped, .. }) if !*wiped || !once => {
+            Some(Erase { wiped, .. }) if !signed && (!*wiped || !once) => {
                 *wiped = true;
                 true
             }

@@ -170,7 +170,8 @@ impl<G: Guards> Core<G> {
         if on(Guard::BlankDisk)
             && let Some(disk) = disk
         {
-            blank(name, disk, claim, &seen.contents)?;
+            let signed = plan.signed.then_some(seen.address);
+            blank(name, disk, claim, &seen.contents, signed)?;
         }
         match plan.links.iter().find(|need| !has_link(inventory, need)) {
             Some(need) if on(Guard::Links) => {
@@ -196,7 +197,13 @@ fn has_link(inventory: &Inventory, need: &LinkNeed) -> bool {
 /// What is on the install disk may be overwritten: nothing is, a person said so, or an installation of
 /// ours began on this machine and may have left something. Where Talos is on
 /// any disk it would go on with what it finds there, so that disk is wiped by a boot of its own first.
-fn blank(name: &NodeName, disk: &str, claim: &Claim, contents: &[Content]) -> Result<(), String> {
+fn blank(
+    name: &NodeName,
+    disk: &str,
+    claim: &Claim,
+    contents: &[Content],
+    signed: Option<IpAddr>,
+) -> Result<(), String> {
     if claim.told.is_some() {
         return Ok(());
     }
@@ -206,6 +213,13 @@ fn blank(name: &NodeName, disk: &str, claim: &Claim, contents: &[Content]) -> Re
         if !approved(disk) {
             return Err(format!(
                 "{disk} is not empty ({what}): `ichord approve {name} --erase {disk}` allows overwriting it"
+            ));
+        }
+        if *talos && let Some(address) = signed {
+            let device = disk.trim_start_matches("/dev/");
+            return Err(format!(
+                "{disk} has Talos on it ({what}) and is to be erased. What this machine boots is signed, so that no netboot \
+                 of ours can wipe it: `talosctl wipe disk {device} --insecure --nodes {address}` does it now"
             ));
         }
         if *talos {

@@ -19,6 +19,7 @@ pub fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
             address: IpAddr::from([10, 0, 0, last]),
             install_disk: InstallDisk::Path(DISK.into()),
             links: Vec::new(),
+            signed: false,
         };
         (NodeName::from(name), plan)
     });
