@@ -117,7 +117,7 @@ impl Task {
             Ok(Ok(stream)) => self.serve(stream).await,
             Ok(Err(error)) => {
                 self.counters.add("http", "tls-refused");
-                tracing::warn!(%peer, %error, "a boot client and HTTPS do not agree: does its firmware trust the site's authority?");
+                tracing::warn!(%peer, %error, "a boot client and HTTPS do not agree: does its firmware trust the site's authority, and has it ECDHE?");
             }
             Err(_too_long) => self.counters.add("http", "tls-refused"),
         }
