@@ -65,10 +65,12 @@ async fn settings(client: &Client) -> Value {
 /// Who applies the object, beside those that only update it.
 fn appliers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
-    entries
+    let mut managers: Vec<String> = entries
         .filter(|entry| entry["operation"] == "Apply")
         .map(|entry| entry["manager"].as_str().unwrap().to_owned())
-        .collect()
+        .collect();
+    managers.sort();
+    managers
 }
 
 async fn records(client: &Client) -> Vec<(u32, String, String)> {
