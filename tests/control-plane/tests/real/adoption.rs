@@ -88,6 +88,9 @@ fn of_git(url: &str, version: &str) -> Vec<Value> {
             "spec": { "interval": "1s", "url": url } }),
         json!({ "apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": name("settings"),
             "spec": { "interval": "1h", "timeout": "60s",
+                // as far as remediation goes: an install that failed would be undone by an uninstall
+                "install": { "remediation": { "retries": 1 } },
+                "upgrade": { "remediation": { "retries": 1, "remediateLastFailure": true } },
                 "chart": { "spec": { "chart": "settings", "version": version, "interval": "1s",
                     "sourceRef": { "kind": "HelmRepository", "name": "charts" } } } } }),
     ]
@@ -168,4 +171,38 @@ pub(crate) async fn flux_upgrades_what_it_finds_and_becomes_its_only_owner(plane
     assert_eq!(dropped["data"], json!({ "mode": "kubernetes" }));
     assert_eq!(dropped["metadata"]["uid"], before["metadata"]["uid"]);
     assert_eq!(records(&client).await.last().unwrap().0, 3);
+
+    a_failed_upgrade_leaves_everything(plane, &client, &mut flux, &charts, &before).await;
+}
+
+/// The API server refuses what the next chart brings: Flux goes back to what was there, and removes nothing.
+async fn a_failed_upgrade_leaves_everything(
+    plane: &ControlPlane,
+    client: &Client,
+    flux: &mut Flux,
+    charts: &Repository,
+    before: &Value,
+) {
+    let mut broken = chart("1.0.2", "");
+    let refused =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: refused}\nspec: {ports: [{port: 99999}]}\n";
+    broken.templates.push(("refused.yaml".to_owned(), refused.to_owned()));
+    charts.add(broken);
+    commit(plane, &of_git(&charts.url, "1.0.2")).await;
+    let release = id("helm.toolkit.fluxcd.io/v2", "HelmRelease", "settings");
+    let undone = flux.until("the way back", async || {
+        let object = client.object(&release).await.ok()??;
+        let conditions = object["status"]["conditions"].as_array()?;
+        let is_undone =
+            |condition: &Value| condition["type"] == "Remediated" && condition["status"] == "True";
+        conditions.iter().any(is_undone).then_some(object.clone())
+    });
+    let undone = undone.await.unwrap();
+    assert_eq!(undone["status"]["history"][0]["chartVersion"], "1.0.1", "{undone:#}");
+    let kept = settings(client).await;
+    assert_eq!(kept["metadata"]["uid"], before["metadata"]["uid"]);
+    assert_eq!(kept["data"], json!({ "mode": "kubernetes" }));
+    assert!(
+        records(client).await.iter().any(|(_, status, version)| status == "failed" && version == "1.0.2")
+    );
 }
