@@ -81,7 +81,7 @@ async fn listen(node: String, address: SocketAddr, credentials: &Credentials) ->
             chassis: Some(said.chassis),
             description: said.port_description,
             management: said.management.iter().filter_map(lldp::ManagementAddress::ip).collect(),
-            forwards: said.capabilities.map(|can| can.enabled & FORWARDS != 0),
+            forwards: said.capabilities.map(lldp::Capabilities::forwards),
             ..Port::of_id(said.port)
         };
         let sighting =
@@ -90,10 +90,6 @@ async fn listen(node: String, address: SocketAddr, credentials: &Credentials) ->
     }
     Ok(Heard { node, marks, sightings })
 }
-
-/// Who does one of these has ports for others.
-const FORWARDS: u16 =
-    lldp::Capabilities::BRIDGE | lldp::Capabilities::ROUTER | lldp::Capabilities::ACCESS_POINT;
 
 /// Whether the machine is where its slot says, and in words.
 fn judge(slots: &Slots, heard: &Heard) -> (bool, String) {

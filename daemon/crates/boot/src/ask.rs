@@ -6,14 +6,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hardware::{Architecture, ChassisId, MacAddr, PortId, SystemUuid};
+use lldp::Capabilities;
 use serde::{Deserialize, Serialize};
 
 use crate::script::MOST_CARDS;
 
 /// The longest value of an LLDP TLV (802.1AB-2016 §8.4.2: nine bits of length).
 const LONGEST_TLV: usize = 511;
-/// Bridge, access point, router (802.1AB-2016 table 8-4): a machine behind one of these is in one of its ports.
-const FORWARDS: u16 = 0x04 | 0x08 | 0x10;
 /// Longer texts are no serial number, no platform; SMBIOS strings are 64 octets where anybody counts.
 const LONGEST_TEXT: usize = 255;
 
@@ -159,9 +158,9 @@ fn report(value: &str) -> Option<LldpReport> {
 
 /// System Capabilities TLV: what the sender can do, then what of it is switched on.
 fn forwards(octets: &[u8]) -> Option<bool> {
-    let [_, _, enabled @ ..] = octets else { return None };
-    let enabled = u16::from_be_bytes(enabled.try_into().ok()?);
-    Some(enabled & FORWARDS != 0)
+    let &[supported_high, supported_low, high, low] = octets else { return None };
+    let supported = u16::from_be_bytes([supported_high, supported_low]);
+    Some(Capabilities { supported, enabled: u16::from_be_bytes([high, low]) }.forwards())
 }
 
 /// Management Address TLV: the length of family and address, the IANA family number, the address; what follows says

@@ -75,6 +75,12 @@ impl Capabilities {
     /// Station only
     pub const STATION: u16 = 1 << 7;
 
+    /// Whether it passes on what others send, as switches, access points and routers do: its port is one that somebody
+    /// else is plugged into.
+    pub fn forwards(self) -> bool {
+        self.enabled & (Self::BRIDGE | Self::ACCESS_POINT | Self::ROUTER) != 0
+    }
+
     /// Whether all of these are in use.
     pub fn does(self, capabilities: u16) -> bool {
         self.enabled & capabilities == capabilities
