@@ -12,6 +12,7 @@ use crate::disks::Disks;
 use crate::firmware::Firmware;
 use crate::racing::Racing;
 use crate::relay::Relay;
+use crate::relay::agent::RelayAgent;
 use crate::replacement::Replacement;
 use crate::shell;
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Racing(Racing),
     /// Judges that machines behind a relay become the nodes of the ports that its option 82 names
     Relay(Relay),
+    /// Relays DHCP as a switch does (the lab starts this itself)
+    #[command(hide = true)]
+    RelayAgent(RelayAgent),
     /// Keeps a machine's network alive (the lab starts this itself)
     #[command(hide = true)]
     Hold(shell::Hold),

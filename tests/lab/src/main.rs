@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Command::Discovery(discovery) => discovery::run(&discovery),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),
+        Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Darken(darken) => shell::darken(&darken).map(|()| true),
         Command::Enter(enter) => shell::enter(&enter).map(|()| true),

@@ -9,11 +9,10 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use hardware::MacAddr;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use tokio::net::UdpSocket;
 
+use crate::space;
 use crate::wires::CARD;
 
 const SERVER_PORT: u16 = 67;
@@ -43,12 +42,12 @@ pub(crate) struct RelayAgent {
 
 /// One of the switch's ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Port {
-    pub(super) interface: String,
-    pub(super) address: Ipv4Addr,
-    pub(super) vlan: u16,
-    pub(super) module: u8,
-    pub(super) port: u8,
+pub(crate) struct Port {
+    pub(crate) interface: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) vlan: u16,
+    pub(crate) module: u8,
+    pub(crate) port: u8,
 }
 
 impl FromStr for Port {
@@ -78,7 +77,11 @@ impl std::fmt::Display for Port {
 }
 
 /// Relays until it is ended.
-pub(crate) async fn run(arguments: &RelayAgent) -> Result<()> {
+pub(crate) fn run(arguments: &RelayAgent) -> Result<()> {
+    space::runtime()?.block_on(relay(arguments))
+}
+
+async fn relay(arguments: &RelayAgent) -> Result<()> {
     let upstream = at(CARD)?;
     let mut downstream = Vec::new();
     for port in &arguments.ports {
@@ -89,9 +92,9 @@ pub(crate) async fn run(arguments: &RelayAgent) -> Result<()> {
         loop {
             let (length, _) = upstream.recv_from(&mut buffer).await.context("cannot hear the server")?;
             let message = buffer.get(..length).unwrap_or_default();
-            let to = downstream.iter().find(|(port, _)| {
-                message.get(RELAY..RELAY + 4) == Some(&port.address.octets()[..])
-            });
+            let to = downstream
+                .iter()
+                .find(|(port, _)| message.get(RELAY..RELAY + 4) == Some(&port.address.octets()[..]));
             let Some((_, socket)) = to else { continue };
             // a machine without an address hears only what is for everybody
             socket
