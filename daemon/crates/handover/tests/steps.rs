@@ -7,7 +7,7 @@ mod server;
 use std::time::Duration;
 
 use handover::{
-    Cause, Pace, Step, StepRelease,
+    Cause, Check, Owner, Pace, Step, StepRelease,
     helm::{Chart, Identity, Record},
     run_step, verify,
 };
@@ -346,6 +346,43 @@ async fn verify_tells_what_a_run_would_do_and_writes_nothing() {
 }
 
 /// Faults as a cluster shows them: what is put there, and the failure that is found.
+#[tokio::test]
+async fn a_step_without_objects_waits_for_every_node() {
+    let server = server_with_node().await;
+    let name = "mini01".to_owned();
+    let nodes = |names: Vec<String>| {
+        let mut step = Step::empty("nodes");
+        step.pace = Pace { poll: Duration::from_millis(5), timeout: Duration::from_millis(50) };
+        step.check = Some(Check::Nodes { names, families: 1 });
+        step.origin = ("ichord.yaml".to_owned(), 7);
+        step
+    };
+    assert_eq!(run_step(&server.client(), &nodes(vec![name.clone()])).await.unwrap().mutations, 0);
+    let missing = nodes(vec![name, "mini09".to_owned()]);
+    let told = run_step(&server.client(), &missing).await.unwrap_err().to_string();
+    assert!(
+        told.contains("ichord.yaml:7: Node mini09") && told.contains("has not registered itself"),
+        "{told}"
+    );
+    let verified = verify(&server.client(), &missing).await;
+    assert_eq!((verified.mutations(), verified.faults.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn what_is_to_stay_ours_and_flux_manages_is_refused() {
+    let server = server_with_node().await;
+    let step = step(OPERATOR);
+    run_step(&server.client(), &step).await.unwrap();
+    let labelled = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "token", "namespace": "widgets",
+        "labels": { "kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system" } } });
+    server.state.apply_as("kustomize-controller", &labelled).unwrap();
+    assert_eq!(run_step(&server.client(), &step).await.unwrap().mutations, 0, "Git's by default");
+    let ours = Step { owner: Owner::Us, ..step };
+    let told = run_step(&server.client(), &ours).await.unwrap_err().to_string();
+    assert!(told.contains("Kustomization flux-system/apps manages it as well"), "{told}");
+    assert!(told.contains("`owner: git`"), "{told}");
+}
+
 #[tokio::test]
 async fn a_wait_that_runs_out_tells_the_cause_and_a_remedy() {
     let pod = |statuses: Value, conditions: Value| {
