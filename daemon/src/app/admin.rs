@@ -8,7 +8,7 @@ use api::{
 };
 use futures_util::{Stream, stream};
 use hardware::MacAddr;
-use lifecycle::NodeName;
+use lifecycle::{Assertion, NodeName};
 use reconciler::{Cluster, Handle};
 use serve::{counters::Counters, trace::Trace};
 use store::Store;
@@ -20,6 +20,9 @@ use super::{
     sockets::{Settings, catalogue},
     state::State,
 };
+
+/// The cluster's last state.
+const HANDED_OVER: &str = "handed over";
 
 /// The daemon, as its operators see it.
 pub(crate) struct Admin {
@@ -170,6 +173,12 @@ impl Backend for Admin {
             times: complaint.times,
         };
         complaints.map(convert).collect()
+    }
+
+    async fn health(&self) -> Vec<Assertion> {
+        let handed_over = self.handle.published().borrow().view.cluster.state == HANDED_OVER;
+        let cluster = Arc::clone(&self.cluster.borrow());
+        cluster.health(handed_over).await
     }
 
     fn events(&self, from: u64, follow: bool) -> impl Stream<Item = Event> + Send + 'static {

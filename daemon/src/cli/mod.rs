@@ -11,6 +11,7 @@ mod events;
 mod explain;
 mod gitops;
 mod handover;
+mod health;
 mod images;
 mod kubeconfig;
 mod pack;
@@ -54,7 +55,8 @@ Examples:
   ichord ports                             who is plugged in where, and who should be
   ichord events --follow                   every decision with its evidence, as it is made
   ichord trace 64:4b:f0:00:00:03           everything one machine said and was told, and why
-  ichord doctor                            what is wrong on the network";
+  ichord doctor                            what is wrong on the network
+  ichord health                            whether the cluster is well";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -77,6 +79,7 @@ enum Command {
     Trace(trace::Trace),
     Doctor(doctor::Doctor),
     Handover(handover::Handover),
+    Health(health::Health),
     Pack(pack::Pack),
     Gitops(gitops::Gitops),
 }
@@ -147,6 +150,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Trace(command) => block_on(command.run()),
         Command::Doctor(command) => block_on(command.run()),
         Command::Handover(command) => block_on(command.run()),
+        Command::Health(command) => block_on(command.run()),
         Command::Pack(command) => command.run(),
         Command::Gitops(command) => block_on(command.run()),
     };

@@ -173,6 +173,22 @@ impl State {
         self.lock().add("Node", &object);
     }
 
+    /// The mirrors that a kubelet makes of a control plane's static pods, running and ready.
+    pub fn register_static_pods(&self, node: &str) {
+        for component in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+            let object = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {
+                    "name": format!("{component}-{node}"), "namespace": "kube-system",
+                    "labels": { "component": component, "tier": "control-plane" },
+                },
+                "spec": { "nodeName": node },
+                "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+            });
+            self.lock().add("Pod", &object);
+        }
+    }
+
     /// Forgets a node.
     pub fn remove_node(&self, name: &str) {
         self.lock().objects.retain(|(_, plural, _, found), _| plural != "nodes" || found != name);

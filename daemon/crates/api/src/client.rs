@@ -14,6 +14,7 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use lifecycle::Assertion;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
@@ -89,6 +90,11 @@ impl Client {
     /// What one machine said and was told.
     pub async fn trace(&self, mac: MacAddr) -> Result<Conversation, CallError> {
         answer(self.send("GET", &format!("/v1/trace?mac={mac}"), None::<&()>).await?).await
+    }
+
+    /// Whether the cluster is well.
+    pub async fn health(&self) -> Result<Vec<Assertion>, CallError> {
+        answer(self.send("GET", "/v1/health", None::<&()>).await?).await
     }
 
     /// What is wrong on the network.

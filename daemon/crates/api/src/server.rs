@@ -23,6 +23,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use lifecycle::Assertion;
 use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub trait Backend: Send + Sync + 'static {
     fn trace(&self, mac: MacAddr) -> impl Future<Output = Result<Conversation, Refusal>> + Send;
     /// What is wrong on the network, as far as can be seen.
     fn doctor(&self) -> impl Future<Output = Vec<Complaint>> + Send;
+    /// Whether the cluster is well: everybody in it is asked now.
+    fn health(&self) -> impl Future<Output = Vec<Assertion>> + Send;
     /// Somebody on the socket does not speak HTTP; to be counted.
     fn malformed(&self);
     /// The journal from `from` on, oldest first; with `follow` it does not end.
@@ -167,6 +170,7 @@ fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
         .route("/v1/reload", post(reload::<B>))
         .route("/v1/trace", get(trace::<B>))
         .route("/v1/doctor", get(doctor::<B>))
+        .route("/v1/health", get(health::<B>))
         .route("/v1/events", get(events::<B>))
         .with_state(Arc::new(Served { backend, stop }))
 }
@@ -220,6 +224,10 @@ async fn trace<B: Backend>(
     Query(of): Query<Of>,
 ) -> Result<Json<Conversation>, Refusal> {
     served.backend.trace(of.mac).await.map(Json)
+}
+
+async fn health<B: Backend>(State(served): State<Arc<Served<B>>>) -> Json<Vec<Assertion>> {
+    Json(served.backend.health().await)
 }
 
 async fn doctor<B: Backend>(State(served): State<Arc<Served<B>>>) -> Json<Vec<Complaint>> {

@@ -15,7 +15,7 @@ use api::{
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use hardware::MacAddr;
-use lifecycle::Order;
+use lifecycle::{Assertion, Order, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +91,10 @@ impl Backend for Fake {
         vec![complaint()]
     }
 
+    async fn health(&self) -> Vec<Assertion> {
+        vec![assertion()]
+    }
+
     fn malformed(&self) {
         self.malformed.fetch_add(1, Ordering::SeqCst);
     }
@@ -99,6 +103,10 @@ impl Backend for Fake {
         let past = stream::iter((from..3).map(event));
         if follow { past.chain(stream::pending()).boxed() } else { past.boxed() }
     }
+}
+
+fn assertion() -> Assertion {
+    Assertion { number: 1, name: "etcd to be healthy".into(), verdict: Verdict::Not("cp1: no".into()) }
 }
 
 async fn served(path: &Path) -> (Client, CancellationToken, tokio::task::JoinHandle<()>) {
@@ -129,6 +137,7 @@ async fn every_call_and_its_refusal() {
     let silent = client.trace(MacAddr([2; 6])).await;
     assert!(matches!(silent, Err(CallError::Refused(reason)) if reason.contains("has said nothing")));
     assert_eq!(client.doctor().await.unwrap(), [complaint()]);
+    assert_eq!(client.health().await.unwrap(), [assertion()]);
     let events: Vec<Event> = client.events(1, false).await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(events, [event(1), event(2)]);
     stop.cancel();

@@ -15,6 +15,8 @@ pub struct NodeStatus {
     pub addresses: Vec<IpAddr>,
     /// Whether its condition Ready is True; a node without a network is registered and not ready.
     pub ready: bool,
+    /// Whether nobody keeps new pods off it.
+    pub schedulable: bool,
     /// Whether it carries the control plane's label.
     pub control_plane: bool,
 }
@@ -37,6 +39,7 @@ fn node(object: &Value) -> NodeStatus {
             .collect(),
         ready: (status["conditions"].as_array().into_iter().flatten())
             .any(|condition| condition["type"] == "Ready" && condition["status"] == "True"),
+        schedulable: object["spec"]["unschedulable"] != true,
         control_plane: metadata["labels"].get("node-role.kubernetes.io/control-plane").is_some(),
     }
 }

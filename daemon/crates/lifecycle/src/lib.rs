@@ -13,6 +13,7 @@ mod effect;
 mod event;
 mod guards;
 mod handover;
+mod health;
 mod ids;
 mod machine;
 mod node;
@@ -34,6 +35,10 @@ pub use crate::{
     effect::{BootAnswer, Effect, Note, Output, Write},
     event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome, Watch},
     guards::{Guard, Guards, Strict},
+    health::{
+        Assertion, HealthFacts, KubernetesFacts, KubernetesNode, NodeFacts, ServiceFacts, StaticPod, Verdict,
+        Workload, assertions,
+    },
     ids::{RequestId, Ticket},
     machine::Machine,
     node::{Claim, Erase, NodeState, Progress},

@@ -206,6 +206,15 @@ impl Site {
             .or_else(|| addresses.first().copied())
     }
 
+    /// Whether Talos itself gives the cluster its network; else a hand-over step has to.
+    pub fn brings_network(&self) -> bool {
+        let first = self.cluster.nodes.iter().find(|node| node.control_plane);
+        let patched =
+            first.and_then(|node| self.cluster.patched(node, &["cluster", "network", "cni", "name"]));
+        let written = self.cluster.cni.as_ref().map(|cni| cni.name.as_str());
+        patched.as_ref().and_then(serde_json::Value::as_str).or(written) != Some("none")
+    }
+
     /// Where machines are plugged in.
     pub fn slots(&self) -> Slots {
         let names = self.switches.iter().map(|switch| SwitchNames {

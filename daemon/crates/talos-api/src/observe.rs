@@ -25,6 +25,11 @@ pub const HOSTNAME_STATUSES: Kind = Kind { namespace: "network", name: "Hostname
 /// Sets of addresses; id `current`: those on links that are up now.
 pub const NODE_ADDRESSES: Kind = Kind { namespace: "network", name: "NodeAddresses.net.talos.dev" };
 
+/// Where Talos is installed; id `system-disk`.
+pub const SYSTEM_DISKS: Kind = Kind { namespace: "runtime", name: "SystemDisks.block.talos.dev" };
+/// What the machine complains of itself.
+pub const DIAGNOSTICS: Kind = Kind { namespace: "runtime", name: "Diagnostics.runtime.talos.dev" };
+
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -169,6 +174,26 @@ impl Client {
         Ok(spec.plain())
     }
 
+    /// The bytes of the disk that Talos is installed on; `None` when it is on none.
+    pub async fn system_disk_size(&self) -> Result<Option<u64>, CallError> {
+        let system: SystemDiskSpec = self.spec(SYSTEM_DISKS, "system-disk").await?;
+        let disks = self.specs::<DiskSpec>(DISKS).await?;
+        let is_it = |(id, disk): &(String, DiskSpec)| {
+            *id == system.disk_id || !system.dev_path.is_empty() && disk.dev_path == system.dev_path
+        };
+        Ok(disks.iter().find(|disk| is_it(disk)).map(|(_, disk)| disk.size))
+    }
+
+    /// What the machine complains of itself, in its words. Nothing on a Talos that does not.
+    pub async fn diagnostics(&self) -> Result<Vec<String>, CallError> {
+        match self.specs::<DiagnosticSpec>(DIAGNOSTICS).await {
+            Ok(all) => Ok(all.into_iter().map(|(id, spec)| spec.told(&id)).collect()),
+            // the type is not known there
+            Err(error) if error.code() == Code::PermissionDenied => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the machine is made of. Three reads, not one: a link that comes up in between is in or not.
     pub async fn inventory(&self) -> Result<Inventory, CallError> {
         let mut parts = Vec::new();
@@ -239,6 +264,31 @@ impl AddressSpec {
     fn plain(&self) -> Vec<IpAddr> {
         let plain = |text: &String| text.split('/').next().and_then(|address| address.parse().ok());
         self.addresses.iter().filter_map(plain).collect()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SystemDiskSpec {
+    #[serde(rename = "diskID", deserialize_with = "or_default")]
+    disk_id: String,
+    #[serde(rename = "devPath", deserialize_with = "or_default")]
+    dev_path: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DiagnosticSpec {
+    #[serde(deserialize_with = "or_default")]
+    message: String,
+    #[serde(deserialize_with = "or_default")]
+    details: Vec<String>,
+}
+
+impl DiagnosticSpec {
+    fn told(self, id: &str) -> String {
+        let message = if self.message.is_empty() { id.to_owned() } else { self.message };
+        if self.details.is_empty() { message } else { format!("{message} ({})", self.details.join(", ")) }
     }
 }
 

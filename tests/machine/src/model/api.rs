@@ -114,6 +114,7 @@ impl Machine {
             }
             Request::Hostname => Ok(Response::Hostname(self.hostname().unwrap_or_default().to_owned())),
             Request::ServiceList => Ok(Response::Services(self.services(now))),
+            Request::Memory => Ok(Response::Memory { bytes: self.hardware.memory }),
             Request::Disks => Ok(Response::Disks {
                 disks: self.hardware.disks.clone(),
                 system: self.storage.system.as_ref().map(|system| system.dev_path.clone()),
@@ -325,6 +326,7 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::Version
         | Request::Hostname
         | Request::ServiceList
+        | Request::Memory
         | Request::Events
         | Request::HealthCheck
         | Request::Get { .. }

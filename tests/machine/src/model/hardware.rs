@@ -19,6 +19,8 @@ pub struct Hardware {
     pub links: Vec<Link>,
     /// every disk in it
     pub disks: Vec<Disk>,
+    /// bytes of memory
+    pub memory: u64,
     /// the kind of firmware
     pub firmware: Firmware,
     /// what the firmware tries first
@@ -55,6 +57,7 @@ impl Hardware {
                 transport: "nvme".to_owned(),
                 ..Disk::default()
             }],
+            memory: 16 << 30,
             firmware: Firmware::UefiX64Http,
             boot_order: BootOrder::NetworkFirst,
             iso: None,

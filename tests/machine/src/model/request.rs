@@ -13,6 +13,8 @@ pub enum Request {
     Hostname,
     /// `MachineService.ServiceList`
     ServiceList,
+    /// `MachineService.Memory`
+    Memory,
     /// `MachineService.ApplyConfiguration`
     ApplyConfiguration {
         /// the YAML stream as it came
@@ -99,6 +101,7 @@ impl Request {
             | Self::Version
             | Self::Hostname
             | Self::ServiceList
+            | Self::Memory
             | Self::PacketCapture
             | Self::EtcdMemberList { .. }
             | Self::EtcdStatus
@@ -135,6 +138,11 @@ pub enum Response {
     Version {
         /// `v1.13.9`
         tag: String,
+    },
+    /// to Memory
+    Memory {
+        /// what the box has
+        bytes: u64,
     },
     /// to Hostname
     Hostname(String),

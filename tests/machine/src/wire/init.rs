@@ -86,6 +86,7 @@ fn prepare() -> anyhow::Result<Options> {
             product: smbios("product_name"),
             links: vec![Link { name: card.name, mac, up: true }],
             disks: vec![disk],
+            memory: memory()?,
             firmware: if Path::new("/sys/firmware/efi").exists() {
                 Firmware::UefiX64Http
             } else {
@@ -102,6 +103,14 @@ fn prepare() -> anyhow::Result<Options> {
         second: Duration::from_secs(1),
         lldp_every: Duration::from_secs(2),
     })
+}
+
+/// What the kernel has, in bytes.
+fn memory() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = total.and_then(|total| total.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024).context("the kernel does not tell its memory")
 }
 
 /// Whether the network was booted, and which image: the one on the disk is known by what installed it, the

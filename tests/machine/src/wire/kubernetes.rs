@@ -38,4 +38,7 @@ pub(super) fn register(state: &State, report: &NodeReport) {
         control_plane: report.control_plane,
         ready: report.ready,
     });
+    if report.control_plane {
+        state.register_static_pods(&report.name);
+    }
 }

@@ -156,6 +156,17 @@ impl MachineService for Api {
         Ok(Reply::new(pb::HostnameResponse { messages: vec![message] }))
     }
 
+    async fn memory(&self, request: Grpc<()>) -> Result<Reply<pb::MemoryResponse>, tonic::Status> {
+        let Response::Memory { bytes } = self.ask(&request, Request::Memory)? else {
+            return Err(mismatch());
+        };
+        let kilobytes = bytes / 1024;
+        let meminfo =
+            pb::MemInfo { memtotal: kilobytes, memavailable: kilobytes / 2, ..pb::MemInfo::default() };
+        let message = pb::Memory { meminfo: Some(meminfo), ..pb::Memory::default() };
+        Ok(Reply::new(pb::MemoryResponse { messages: vec![message] }))
+    }
+
     async fn kubeconfig(&self, request: Grpc<()>) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
         self.ask(&request, Request::Kubeconfig)?;
         let config = self.0.look(|machine| machine.config().cloned());

@@ -80,7 +80,7 @@ pub(super) async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Pee
     // one that comes up meanwhile answers a new connection sooner than the repeated begin of one it did not hear
     let tries = (0..LOOK.as_secs()).map(|after| async move {
         sleep(Duration::from_secs(after)).await;
-        probe(machine_api(address), cluster.credentials.authority(), LOOK).await
+        probe(machine_api(address), cluster.credentials().authority(), LOOK).await
     });
     let mut tries: FuturesUnordered<_> = tries.collect();
     let silent = ProbeError::TimedOut { address: machine_api(address), within: LOOK };
@@ -175,7 +175,7 @@ pub(super) struct Account {
 /// A configured machine, asked for everything.
 pub(super) async fn plainly(cluster: &Cluster, address: IpAddr) -> Result<Observation, LookError> {
     let client =
-        Client::configured_once(machine_api(address), &cluster.credentials).await?.with_deadline(LOOK);
+        Client::configured_once(machine_api(address), &cluster.credentials()).await?.with_deadline(LOOK);
     let account = Account {
         boot_id: client.boot_id().await?.ok_or(LookError::NoBoot(address))?,
         inventory: client.inventory().await?,

@@ -94,7 +94,7 @@ impl Session {
         let client = match &whom {
             // the key that is pinned is of this boot only, so that whoever shows it after a loss is the same
             Whom::Waiting(fingerprint) => Client::maintenance(peer, fingerprint).await?,
-            Whom::Configured => Client::configured_once(peer, &cluster.credentials).await?,
+            Whom::Configured => Client::configured_once(peer, &cluster.credentials()).await?,
         };
         let client = client.with_deadline(LOOK);
         let boot_id = client.boot_id().await?.ok_or(LookError::NoBoot(address))?;

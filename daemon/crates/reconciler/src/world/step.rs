@@ -1,7 +1,8 @@
 //! One hand-over step against the real API server.
 
 use std::{
-    fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, time::Duration,
+    fs::OpenOptions, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::PathBuf,
+    time::Duration,
 };
 
 use handover::StepError;
@@ -21,10 +22,8 @@ pub(super) async fn run_step(cluster: &Cluster, name: &str) -> StepOutcome {
     }
 }
 
-/// What the step changed, or why it is not in place, in words.
-async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
-    let step = cluster.steps.iter().find(|step| step.name == name);
-    let step = step.ok_or_else(|| format!("the site has no step {name}"))?;
+/// A client of the API server at the endpoint, or of the one at an address of its own.
+pub(super) fn api_server(cluster: &Cluster, address: Option<SocketAddr>) -> Result<Client, String> {
     let authority = &cluster.secrets.kubernetes;
     let admin = kubernetes_admin(authority, unix_seconds(), LIFETIME).map_err(|error| error.to_string())?;
     let access = Access {
@@ -32,9 +31,16 @@ async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
         authority: &authority.certificate,
         certificate: &admin.certificate,
         key: admin.key.expose(),
-        address: None,
+        address,
     };
-    let client = Client::new(access).map_err(|error| error.to_string())?;
+    Client::new(access).map_err(|error| error.to_string())
+}
+
+/// What the step changed, or why it is not in place, in words.
+async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
+    let step = cluster.steps.iter().find(|step| step.name == name);
+    let step = step.ok_or_else(|| format!("the site has no step {name}"))?;
+    let client = api_server(cluster, None)?;
     match client.ready().await {
         Ok(true) => {}
         Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use super::{Met, Tiding, World, sessions::Sessions, step::run_step};
+use super::{Met, Tiding, World, admin::Admin, sessions::Sessions, step::run_step};
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub struct Cluster {
     pub steps: Vec<Step>,
     /// where it is written down what a step that stopped has seen; nowhere without it
     pub bundles: Option<PathBuf>,
-    pub(super) credentials: Credentials,
+    admin: Admin,
 }
 
 /// The secrets bundle does not make a working client.
@@ -53,12 +53,15 @@ pub enum CredentialsError {
 }
 
 impl Cluster {
-    /// Issues a fresh administrator certificate from the bundle; it lives as long as this value.
+    /// Issues a fresh administrator certificate from the bundle, which is renewed in time.
     pub fn new(site: Arc<Site>, secrets: SecretsBundle, steps: Vec<Step>) -> Result<Self, CredentialsError> {
-        let admin = secrets.talos_admin(unix_seconds())?;
-        let credentials =
-            Credentials::from_pem(&secrets.os.certificate, &admin.certificate, admin.key.expose())?;
-        Ok(Self { site, secrets, steps, bundles: None, credentials })
+        let admin = Admin::issue(&secrets, unix_seconds())?;
+        Ok(Self { site, secrets, steps, bundles: None, admin })
+    }
+
+    /// What opens our machines now.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.admin.credentials(&self.secrets, unix_seconds())
     }
 }
 
@@ -197,7 +200,7 @@ fn outcome(error: &CallError) -> ApplyOutcome {
 /// On the connection that proved to be of this boot: a stranger with our CA that took the address since the last look is
 /// not told to found anything.
 async fn bootstrap(cluster: &Cluster, address: IpAddr, boot_id: &str) -> BootstrapOutcome {
-    let client = match Client::configured_once(machine_api(address), &cluster.credentials).await {
+    let client = match Client::configured_once(machine_api(address), &cluster.credentials()).await {
         Ok(client) => client,
         // without a connection nothing was asked
         Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
@@ -230,7 +233,7 @@ async fn ours(cluster: &Arc<Cluster>, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     for address in addresses {
         let cluster = Arc::clone(cluster);
         asking.spawn(async move {
-            let found = probe(machine_api(address), cluster.credentials.authority(), SOUGHT).await;
+            let found = probe(machine_api(address), cluster.credentials().authority(), SOUGHT).await;
             matches!(found, Ok(Peer::Ours)).then_some(address)
         });
     }
