@@ -19,6 +19,7 @@ mod process;
 mod rack;
 mod render;
 mod server;
+mod site;
 mod tftp;
 
 use std::{path::Path, process::ExitCode};
@@ -34,7 +35,7 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     Benchmark { name: dhcp::NAME, about: dhcp::ABOUT, run: dhcp::run },
     Benchmark { name: http::NAME, about: http::ABOUT, run: http::run },
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
@@ -42,6 +43,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     Benchmark { name: lldp_wire::NAME, about: lldp_wire::ABOUT, run: lldp_wire::run },
     Benchmark { name: rack::NAME, about: rack::ABOUT, run: rack::run },
     Benchmark { name: render::NAME, about: render::ABOUT, run: render::run },
+    Benchmark { name: site::NAME, about: site::ABOUT, run: site::run },
     Benchmark { name: tftp::NAME, about: tftp::ABOUT, run: tftp::run },
 ];
 
@@ -61,6 +63,7 @@ fn run() -> anyhow::Result<bool> {
     if let Some(work) = child::asked(&words) {
         return match work.name.as_str() {
             render::NAME => child::answer(|| render::work(&work.folder)),
+            site::NAME => child::answer(|| site::work(&work.folder)),
             name => anyhow::bail!("{name} does not run in a process of its own"),
         };
     }

@@ -15,6 +15,7 @@ use crate::relay::Relay;
 use crate::relay::agent::RelayAgent;
 use crate::replacement::Replacement;
 use crate::shell;
+use crate::speed::Speed;
 
 /// The lab: a provisioning network of namespaces with a switch, the daemon and the machines.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Cabling(Cabling),
     /// Judges that machines whose port nothing else tells find it out by the discovery image
     Discovery(Discovery),
+    /// Measures how long the daemon takes from the last machine that it needed to the next thing that it does
+    Speed(Speed),
     /// Judges that what is on a machine's disk is not touched before a person says so, and then goes away once
     Disks(Disks),
     /// Judges that another machine in the port of a dead control plane becomes the same node, and etcd keeps its quorum

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::{Client, Deploy, Explain, Status};
+use futures_util::TryStreamExt as _;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -174,6 +175,14 @@ impl Daemon {
         let client = Client::new(&self.socket());
         let permit = Deploy { node: Some(node.to_owned()), by: "the lab".to_owned() };
         matches!(timeout(ANSWER, client.deploy(&permit)).await, Ok(Ok(_)))
+    }
+
+    /// Its journal: what, and when in milliseconds since the Unix epoch.
+    pub(crate) async fn journal(&self) -> Result<Vec<(String, u64)>> {
+        let client = Client::new(&self.socket());
+        let events = client.events(0, false).await.context("the journal does not come")?;
+        let events: Vec<api::Event> = events.try_collect().await.context("the journal breaks off")?;
+        Ok(events.into_iter().map(|event| (event.what, event.at)).collect())
     }
 
     /// A command of `ichord` that speaks to the running daemon, as a person gives it; what it answers.

@@ -119,7 +119,14 @@ pub(crate) fn understand(line: &str, at: Duration, seen: &mut Seen) -> Option<St
             return Some(format!("booted from {from}"));
         }
         "called" => {
-            seen.calls.push(said.get("call").and_then(Value::as_str).unwrap_or_default().to_owned());
+            let call = said.get("call").and_then(Value::as_str).unwrap_or_default();
+            seen.calls.push(call.to_owned());
+            seen.moments.push((call.to_owned(), said.get("at").and_then(Value::as_u64)?));
+            return None;
+        }
+        "machine-api" => {
+            let mode = said.get("mode").and_then(Value::as_str)?;
+            seen.moments.push((mode.to_owned(), said.get("at").and_then(Value::as_u64)?));
             return None;
         }
         "etcd-member" => {

@@ -31,6 +31,7 @@ mod report;
 mod shell;
 mod site;
 mod space;
+mod speed;
 mod story;
 mod summary;
 mod switch;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Racing(racing) => racing::run(&racing),
         Command::Relay(relay) => relay::run(&relay),
         Command::Discovery(discovery) => discovery::run(&discovery),
+        Command::Speed(speed) => speed::run(&speed),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),
         Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),

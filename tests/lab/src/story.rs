@@ -85,6 +85,11 @@ impl Story {
         &self.launcher
     }
 
+    /// The daemon's log, of all chapters.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.launcher.log(crate::daemon::NAME)
+    }
+
     /// The site's folder.
     pub(crate) fn site(&self) -> &Path {
         &self.site

@@ -47,6 +47,9 @@ pub(crate) struct Seen {
     /// each time that etcd began to run: whether without a vote
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) joined: Vec<bool>,
+    /// when its machine API opened (in which mode) and which changing calls reached it, by its own clock, in milliseconds
+    #[serde(skip)]
+    pub(crate) moments: Vec<(String, u64)>,
 }
 
 /// Left out of the summary.

@@ -164,6 +164,18 @@ impl<G: Guards> Core<G> {
     /// Takes in one event and says what follows from it. Outputs are in the order in which they must
     /// be acted on: what is to be durable first, then the new picture, then effects.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Output> {
+        let mut outputs = self.take(event, now);
+        if let Some(view) = self.publish(now) {
+            let effects = outputs.iter().position(|output| matches!(output, Output::Start(_)));
+            let at = effects.filter(|_| self.guards.on(Guard::StoredFirst)).unwrap_or(outputs.len());
+            outputs.insert(at, Output::Publish(Box::new(view)));
+        }
+        outputs
+    }
+
+    /// The same without the new picture: who takes in many events at once asks [`Core::publish`] after the last one. A
+    /// picture is of the whole site, so one for every event of a large site would be most of the work.
+    pub fn take(&mut self, event: Event, now: Time) -> Vec<Output> {
         if now < self.last && self.guards.on(Guard::ClockWentBack) {
             self.clock_went_back(now);
         }
@@ -194,7 +206,19 @@ impl<G: Guards> Core<G> {
         self.look_where_due(now);
         self.forget_candidates(now);
         self.speak_of_limits(now);
-        self.outputs(now)
+        self.outputs()
+    }
+
+    /// The picture for readers, if it is another one than before.
+    pub fn publish(&mut self, now: Time) -> Option<View> {
+        let mut view = self.view(now);
+        if self.published.as_ref() == Some(&view) {
+            return None;
+        }
+        self.revision += 1;
+        view.revision = self.revision;
+        self.published = Some(view.clone());
+        Some(view)
     }
 
     /// When the next [`Event::Tick`] is due; `None` while nothing is waited for.
@@ -357,7 +381,7 @@ impl<G: Guards> Core<G> {
         }
     }
 
-    fn outputs(&mut self, now: Time) -> Vec<Output> {
+    fn outputs(&mut self) -> Vec<Output> {
         let pending = std::mem::take(&mut self.pending);
         let mut outputs = Vec::new();
         let mut writes = Vec::new();
@@ -371,13 +395,6 @@ impl<G: Guards> Core<G> {
         }
         if !writes.is_empty() || !pending.notes.is_empty() {
             outputs.push(Output::Persist { writes, notes: pending.notes });
-        }
-        let mut view = self.view(now);
-        if self.published.as_ref() != Some(&view) {
-            self.revision += 1;
-            view.revision = self.revision;
-            self.published = Some(view.clone());
-            outputs.push(Output::Publish(Box::new(view)));
         }
         let effects = pending.effects.into_iter().map(Output::Start);
         if self.guards.on(Guard::StoredFirst) {

@@ -159,9 +159,10 @@ impl<W: World> Reconciler<W> {
         let mut waiting = Waiting::default();
         for input in batch {
             if let Some(event) = self.receive(input, now, &mut waiting) {
-                turn.take(self.core.step(event, now));
+                turn.take(self.core.take(event, now));
             }
         }
+        turn.view = self.core.publish(now).map(Box::new);
         if let Some(transaction) = turn.transaction(now) {
             self.checkpoints.reach(|| format!("before commit: {}", turn.name()));
             match self.store.commit(transaction).await {

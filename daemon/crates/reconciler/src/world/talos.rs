@@ -113,6 +113,7 @@ impl World for Talos {
                 Event::Applied { node, ticket, outcome }
             }
             Effect::SeekCluster { ticket, virtual_address, nodes } => {
+                tracing::info!(?virtual_address, ?nodes, "asks whether a cluster exists");
                 let owned = async {
                     match virtual_address {
                         Some(address) => owner(&cluster, address).await,
