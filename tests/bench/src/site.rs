@@ -261,7 +261,10 @@ fn plan(machines: u32) -> ClusterPlan {
     let node = |number| {
         let role = if number < CONTROL_PLANES { Role::ControlPlane } else { Role::Worker };
         let install_disk = InstallDisk::Path(DISK.to_owned());
-        (name(number), NodePlan { role, address: address(number), install_disk, links: Vec::new() })
+        (
+            name(number),
+            NodePlan { role, address: address(number), install_disk, links: Vec::new(), signed: false },
+        )
     };
     ClusterPlan {
         cluster_id: "a large one".to_owned(),
