@@ -1,5 +1,6 @@
 //! The daemon under test: the real `ichord`, started, watched, killed and started again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::{Client, Deploy, Explain, Status};
 use futures_util::TryStreamExt as _;
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -80,6 +82,30 @@ impl Daemon {
     /// `ichord talosconfig`: what opens the machine API, in a file.
     pub(crate) async fn talosconfig(&self, out: &Path) -> Result<()> {
         self.command(&["talosconfig", "--out", &out.display().to_string()]).await
+    }
+
+    /// `ichord health`: what is not so, by the assertion's number, with the reason.
+    pub(crate) async fn not_so(&self) -> Result<BTreeMap<u64, String>> {
+        let output = Command::new(&self.program)
+            .args(["health", "--json", "--socket"])
+            .arg(self.socket())
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let assertions: Vec<Value> = serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("`ichord health` says no JSON: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        let not_so = |assertion: &Value| {
+            let Value::Object(verdict) = &assertion["verdict"] else { return None };
+            let reason = verdict.get("reason").and_then(Value::as_str).unwrap_or_default();
+            let is_not = verdict.get("is").and_then(Value::as_str) == Some("not");
+            is_not.then(|| Some((assertion["number"].as_u64()?, reason.to_owned()))).flatten()
+        };
+        let not_so: BTreeMap<u64, String> = assertions.iter().filter_map(not_so).collect();
+        if output.status.success() != not_so.is_empty() {
+            bail!("`ichord health` ended with {}, and says that this is not so: {not_so:?}", output.status);
+        }
+        Ok(not_so)
     }
 
     async fn command(&self, words: &[&str]) -> Result<()> {

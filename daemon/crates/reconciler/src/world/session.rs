@@ -136,19 +136,18 @@ impl Session {
         }
     }
 
-    /// What there is to see of it now. At least one call is made, so that a machine which only seems to be there is found out.
+    /// What there is to see of it now. It is always asked for something whose failure counts, so that a machine which only
+    /// seems to be there is found out: that etcd does not answer says nothing about its machine.
     pub(super) async fn look(&self, cluster: &Cluster) -> Result<Observation, LookError> {
+        self.client.machine_status().await?;
         let observation = match &self.whom {
-            Whom::Waiting(fingerprint) => {
-                self.client.machine_status().await?;
-                Observation::Maintenance {
-                    address: self.address,
-                    fingerprint: fingerprint.to_string(),
-                    boot_id: self.boot_id.clone(),
-                    inventory: self.inventory()?,
-                    contents: contents(&self.volumes()?),
-                }
-            }
+            Whom::Waiting(fingerprint) => Observation::Maintenance {
+                address: self.address,
+                fingerprint: fingerprint.to_string(),
+                boot_id: self.boot_id.clone(),
+                inventory: self.inventory()?,
+                contents: contents(&self.volumes()?),
+            },
             Whom::Configured => {
                 let account = Account {
                     boot_id: self.boot_id.clone(),
@@ -157,9 +156,6 @@ impl Session {
                     services: self.services().await?,
                     addresses: self.read(NODE_ADDRESSES, observe::addresses)?,
                 };
-                if !account.services.iter().any(|service| service.id == "etcd") {
-                    self.client.machine_status().await?;
-                }
                 configured(cluster, &self.client, self.address, account).await
             }
         };
