@@ -162,8 +162,7 @@ impl Lab {
     /// Blank machines in random ports, until each is installed with the config of its port.
     async fn round(&mut self, round: u32, cabling: &[usize]) -> Result<Duration> {
         let began = Instant::now();
-        let state = self.folder.join(format!("state-{round}"));
-        fs::create_dir_all(&state).context("cannot make a state folder")?;
+        let state = space::place(&self.folder, &format!("state-{round}"))?;
         if let Some(responder) = &self.snmp {
             let mut ports = Vec::new();
             for (port, &number) in self.ports.plan.iter().zip(cabling) {

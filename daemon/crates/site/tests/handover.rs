@@ -1,13 +1,16 @@
 //! The steps of the hand-over: their order, what they need, and every way in which a step can be wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod folder;
+
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
 };
 
-use site::{Credentials, Files, Owner, Site, Source, Wait};
+use site::{Credentials, Owner, Site, Source, Wait};
+
+use folder::Folder;
 
 const TALCONFIG: &str = "\
 clusterName: home
@@ -17,19 +20,6 @@ endpoint: https://10.0.0.11:6443
 nodes:
   - { hostname: a, ipAddress: 10.0.0.11, controlPlane: true, installDisk: /dev/sda }
 ";
-
-/// Files in memory.
-struct Folder(BTreeMap<PathBuf, String>);
-
-impl Files for Folder {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-}
 
 /// The site with this hand-over, or what is wrong with it.
 fn load(handover: &str) -> Result<Site, Vec<String>> {

@@ -1,13 +1,16 @@
 //! Rules that look at the rendered config of each node: a site that breaks one, and one that comes close and does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod folder;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
 };
 
-use site::{Files, Site};
+use site::Site;
+
+use folder::Folder;
 
 const SITE: &str = "\
 site: home
@@ -32,19 +35,6 @@ nodes:
     ipAddress: 10.0.0.12
     installDisk: /dev/sda
 ";
-
-/// Files in memory.
-struct Folder(BTreeMap<PathBuf, String>);
-
-impl Files for Folder {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-}
 
 /// Findings of a site, each known to the list of rules.
 fn found(site: &str, talconfig: &str, patch: &str) -> Vec<String> {

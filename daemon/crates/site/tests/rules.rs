@@ -1,14 +1,17 @@
 //! Each rule, by a site that breaks it and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod folder;
+
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
 };
 
 use document::Findings;
-use site::{Files, Site};
+use site::Site;
+
+use folder::Folder;
 
 const SITE: &str = "\
 site: home
@@ -40,19 +43,6 @@ nodes:
     ipAddress: 10.0.0.12
     installDisk: /dev/sda
 ";
-
-/// Files in memory.
-struct Folder(BTreeMap<PathBuf, String>);
-
-impl Files for Folder {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-}
 
 fn load(site: &str, talconfig: &str, others: &[(&str, &str)]) -> Result<(Site, Findings), Findings> {
     let mut files: BTreeMap<PathBuf, String> =
