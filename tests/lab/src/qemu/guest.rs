@@ -33,8 +33,8 @@ pub(crate) const OVMF_SETTINGS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// As Linux names the disk's model; the site selects the install disk by it.
 pub(crate) const DISK_MODEL: &str = "QEMU NVMe Ctrl";
-/// Room for an initramfs that carries the installer, unpacked.
-const MEMORY_MIB: u32 = 768;
+/// What Talos asks of a control plane, and some for the kernel; taken from the host only where the guest writes.
+const MEMORY_MIB: u32 = 2048;
 
 /// The command line of a machine with its disk and (for UEFI) its settings.
 pub(crate) fn command(

@@ -37,8 +37,8 @@ const MODULES: [&str; 8] = [
     "net_failover",
     "virtio_net",
 ];
-/// As large as a small disk; the file is sparse.
-const DISK_BYTES: u64 = 4 << 30;
+/// More than Talos asks of an install disk; the file is sparse.
+const DISK_BYTES: u64 = 8 << 30;
 /// What has to be installed, and by which Debian packages.
 const INSTALLED: [(&str, &str); 4] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86 seabios"),
