@@ -303,8 +303,8 @@ impl<G: Guards> Simulation<G> {
             Due::Hear { life, event } if life == self.life => self.hear(*event)?,
             Due::Reply { life, effect, event } if life == self.life => {
                 self.ledger.ended(&effect);
-                self.overhear(&event, false);
-                self.heard(*event)?;
+                self.overhear(&event);
+                self.hear(*event)?;
             }
             Due::Hear { .. } | Due::Reply { .. } => {}
             Due::Meet { life, effect } if life == self.life => self.meet(&effect)?,
@@ -400,11 +400,6 @@ impl<G: Guards> Simulation<G> {
 
     /// The daemon hears an event: step, then act on the outputs one by one; between any two it may die.
     pub(crate) fn hear(&mut self, event: Event) -> Result<(), Violation> {
-        self.overhear(&event, true);
-        self.heard(event)
-    }
-
-    fn heard(&mut self, event: Event) -> Result<(), Violation> {
         if let Event::PermitGranted { .. } | Event::Ordered { .. } = &event {
             self.tell(|| format!("a person: {event:?}"));
         }

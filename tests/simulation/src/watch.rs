@@ -14,8 +14,9 @@ use crate::{
 const REPEATED_WITHIN: u64 = 10_000;
 
 impl<G: Guards> Simulation<G> {
-    /// What the daemon is told about etcd, for the ledger. A reply that comes again tells of what was once.
-    pub(crate) fn overhear(&mut self, event: &Event, again: bool) {
+    /// What the daemon is told about etcd, for the ledger. A reply that comes again tells of what was once: of a boot that
+    /// was asked before, for example, which is no news of a lost bootstrap.
+    pub(crate) fn overhear(&mut self, event: &Event) {
         let Event::Observed {
             node,
             observation: Observation::Configured { boot_id, etcd, inventory, .. },
@@ -29,9 +30,7 @@ impl<G: Guards> Simulation<G> {
         if claim.is_none_or(|claim| !claim.machine.is_same_as(&found)) {
             return;
         }
-        if let EtcdObservation::Members { members, .. } = etcd
-            && !again
-        {
+        if let EtcdObservation::Members { members, .. } = etcd {
             self.ledger.told.insert(node.clone(), self.as_wanted(members));
         }
         if let Cluster::Bootstrapping(intent) = self.core.cluster()
