@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
+use handover::{Step, StepError};
 use kubernetes::{Access, Client};
 use talos_config::pki::kubernetes_admin;
 
@@ -22,7 +23,25 @@ pub(crate) struct Handover {
 
 #[derive(Debug, Subcommand)]
 enum HandoverCommand {
+    Run(Run),
     Verify(Verify),
+}
+
+/// Runs every step, in its order, until one does not come to its end; by hand, as the daemon does it by itself.
+///
+/// What is in place already is left as it is, so it may be run as often as one likes. The daemon tries again by itself
+/// what may go away; this does not. Exit code 1 when a step stops.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ichord handover run profiles/home-ops --step flux")]
+struct Run {
+    /// the site's folder
+    site: PathBuf,
+    /// one step only
+    #[arg(long, value_name = "STEP")]
+    step: Option<String>,
+    /// the folder for what the cluster says when a step stops
+    #[arg(long, value_name = "FOLDER")]
+    bundle: Option<PathBuf>,
 }
 
 /// Goes through every step without writing and shows what a run would change.
@@ -42,7 +61,45 @@ struct Verify {
 impl Handover {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match self.command {
+            HandoverCommand::Run(command) => command.run().await,
             HandoverCommand::Verify(command) => command.run().await,
+        }
+    }
+}
+
+/// The site's steps, or the one that is meant.
+fn chosen<'a>(loaded: &'a Loaded, only: Option<&str>) -> Result<Vec<&'a Step>, Failure> {
+    let steps: Vec<_> =
+        loaded.steps.iter().filter(|step| only.is_none_or(|only| step.name == only)).collect();
+    match only {
+        Some(name) if steps.is_empty() => Err(anyhow!("the site has no step {name}").into()),
+        _ => Ok(steps),
+    }
+}
+
+impl Run {
+    async fn run(self) -> Result<(), Failure> {
+        let loaded = app::load(&self.site).map_err(|error| Failure::of_site(&error))?;
+        let client = client(&loaded)?;
+        for step in chosen(&loaded, self.step.as_deref())? {
+            let outcome = match handover::run_step(&client, step).await {
+                Ok(outcome) => outcome,
+                Err(error) => return Err(self.stopped(&error)),
+            };
+            let (objects, written) = (outcome.objects.len(), outcome.mutations);
+            let mut text = format!("{}: {objects} objects, {written} of them written\n", step.name);
+            outcome.notes.iter().for_each(|note| text += &format!("  {note}\n"));
+            print(&text)?;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, error: &StepError) -> Failure {
+        let told = anyhow!("{error}");
+        match self.bundle.as_ref().map(|folder| error.bundle(folder)) {
+            None | Some(Ok(None)) => told.into(),
+            Some(Ok(Some(path))) => anyhow!("{told}\n  more: {}", path.display()).into(),
+            Some(Err(fault)) => anyhow!("{told}\n  what the cluster says cannot be written: {fault}").into(),
         }
     }
 }
@@ -54,11 +111,7 @@ impl Verify {
         if !client.ready().await? {
             return Err(anyhow!("the API server answers and is not ready yet").into());
         }
-        let wanted = |name: &str| self.step.as_deref().is_none_or(|step| step == name);
-        let steps: Vec<_> = loaded.steps.iter().filter(|step| wanted(&step.name)).collect();
-        if let (Some(name), true) = (&self.step, steps.is_empty()) {
-            return Err(anyhow!("the site has no step {name}").into());
-        }
+        let steps = chosen(&loaded, self.step.as_deref())?;
         let (mut mutations, mut faults) = (0, 0);
         for step in steps {
             let verified = handover::verify(&client, step).await;

@@ -1,6 +1,13 @@
 //! Why a step stopped: which object, where it is written, what to do.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use kubernetes::{ApplyError, ObjectId, RequestError, WaitError};
 
@@ -53,6 +60,17 @@ impl StepError {
     /// Whether running the step again later may help without anybody doing anything.
     pub fn transient(&self) -> bool {
         self.faults.iter().all(Fault::transient)
+    }
+
+    /// Writes down what the cluster said, if it said anything; the latest of each step is kept. Blocks while it writes.
+    pub fn bundle(&self, folder: &Path) -> io::Result<Option<PathBuf>> {
+        if self.evidence.is_empty() {
+            return Ok(None);
+        }
+        let path = folder.join(format!("handover-{}.txt", self.step));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        write!(file, "{self}\n\n{}\n", self.evidence.join("\n"))?;
+        Ok(Some(path))
     }
 }
 

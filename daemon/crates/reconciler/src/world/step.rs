@@ -1,9 +1,6 @@
 //! One hand-over step against the real API server.
 
-use std::{
-    fs::OpenOptions, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use handover::StepError;
 use kubernetes::{Access, Client};
@@ -57,14 +54,11 @@ async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
 
 /// Writes down what the cluster said about objects that did not become ready; the latest of each step is kept.
 fn bundle(cluster: &Cluster, error: &StepError) -> Option<PathBuf> {
-    let folder = cluster.bundles.as_ref().filter(|_| !error.evidence.is_empty())?;
-    let path = folder.join(format!("handover-{}.txt", error.step));
-    let text = format!("{error}\n\n{}\n", error.evidence.join("\n"));
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-    match written.and_then(|mut file| file.write_all(text.as_bytes())) {
-        Ok(()) => Some(path),
+    let folder = cluster.bundles.as_ref()?;
+    match error.bundle(folder) {
+        Ok(path) => path,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what the cluster said cannot be written down");
+            tracing::warn!(folder = %folder.display(), %error, "what the cluster said cannot be written down");
             None
         }
     }
