@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 pub(crate) struct Authority {
     pub(crate) certificate: String,
@@ -18,25 +19,41 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes them, and writes what the API server reads into the folder.
-    pub(crate) fn new(name: &str, folder: &Path) -> Result<Authority> {
+    /// A new one; writes what the API server reads into the folder.
+    pub(crate) fn new(names: &[String], folder: &Path) -> Result<Authority> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, "kubernetes");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key)?.pem();
-        let issuer = Issuer::new(params, key);
+        Authority::issue(certificate, &Issuer::new(params, key), names, folder)
+    }
 
+    /// One that a site keeps among its secrets, in PEM.
+    pub(crate) fn of(certificate: &str, key: &str, names: &[String], folder: &Path) -> Result<Authority> {
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("the authority's key")?;
+        let key = KeyPair::try_from(&key).context("the authority's key")?;
+        let issuer = Issuer::from_ca_cert_pem(certificate, key)?;
+        Authority::issue(certificate.to_owned(), &issuer, names, folder)
+    }
+
+    fn issue(
+        certificate: String,
+        issuer: &Issuer<'_, KeyPair>,
+        names: &[String],
+        folder: &Path,
+    ) -> Result<Authority> {
         let server_key = KeyPair::generate()?;
-        let mut server = CertificateParams::new(vec![name.to_owned()])?;
+        // an address among the names becomes one of its own kind
+        let mut server = CertificateParams::new(names)?;
         server.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
-        let server = server.signed_by(&server_key, &issuer)?;
+        let server = server.signed_by(&server_key, issuer)?;
 
         let admin_key = KeyPair::generate()?;
         let mut admin = CertificateParams::new(Vec::new())?;
         admin.distinguished_name.push(DnType::CommonName, "admin");
         admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
-        let admin = admin.signed_by(&admin_key, &issuer)?;
+        let admin = admin.signed_by(&admin_key, issuer)?;
 
         let accounts = KeyPair::generate()?;
         for (file, text) in [

@@ -44,6 +44,11 @@ impl Flux {
         for tool in tools {
             define(&client, *tool).await?;
         }
+        Flux::start_defined(plane, tools)
+    }
+
+    /// Starts these controllers in a cluster that has their kinds.
+    pub fn start_defined(plane: &ControlPlane, tools: &[Tool]) -> Result<Flux> {
         let kubeconfig = plane.kubeconfig()?;
         let port = process::free_port()?;
         let mut controllers = Vec::new();
@@ -75,6 +80,11 @@ impl Flux {
         Ok(Flux { controllers })
     }
 
+    /// The ends of their logs.
+    pub fn last_words(&self) -> String {
+        self.controllers.iter().map(Process::last_words).collect::<Vec<_>>().join("\n")
+    }
+
     /// Waits until `look` gives something; tells what is wrong when a controller ends, or it takes too long.
     pub async fn until<T>(&mut self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
         let end = Instant::now() + PATIENCE;
@@ -86,8 +96,7 @@ impl Flux {
                 controller.alive()?;
             }
             if Instant::now() > end {
-                let logs: Vec<String> = self.controllers.iter().map(Process::last_words).collect();
-                bail!("{what} did not come in {} s:\n{}", PATIENCE.as_secs(), logs.join("\n"));
+                bail!("{what} did not come in {} s:\n{}", PATIENCE.as_secs(), self.last_words());
             }
             sleep(Duration::from_millis(200)).await;
         }

@@ -5,8 +5,14 @@
 
 mod authority;
 mod charts;
+mod controllers;
 mod flux;
+mod git;
+mod operators;
+pub mod packs;
 mod process;
+mod proxy;
+mod tls;
 mod transcript;
 
 use std::{
@@ -33,7 +39,11 @@ use tokio::time::{Instant, sleep};
 use crate::{authority::Authority, process::Process};
 
 pub use charts::{Chart, Repository};
+pub use controllers::Controllers;
 pub use flux::Flux;
+pub use git::Repository as GitRepository;
+pub use operators::Operators;
+pub use proxy::Proxy;
 pub use transcript::{Exchange, Normaliser, Transcript, folder};
 
 /// How long a part may take to answer, on a machine with other things to do.
@@ -61,11 +71,31 @@ pub fn program() -> Result<Option<PathBuf>> {
     Ok(Tool::ControlPlane.if_built()?)
 }
 
+/// The cluster that a control plane is for, where that is not one of its own.
+#[derive(Clone, Default)]
+pub struct Cluster {
+    /// Certificate and key of its Kubernetes authority, in PEM.
+    pub authority: Option<(String, String)>,
+    /// What clients call the API server, besides [`NAME`] and loopback.
+    pub names: Vec<String>,
+    /// Where it listens; a free port of loopback without it.
+    pub listen: Option<SocketAddr>,
+}
+
 impl ControlPlane {
     /// Starts both on free ports of loopback and waits until the API server says that it is ready.
     pub async fn start(program: &Path) -> Result<ControlPlane> {
+        ControlPlane::start_for(program, &Cluster::default()).await
+    }
+
+    /// The same as the control plane of a cluster.
+    pub async fn start_for(program: &Path, cluster: &Cluster) -> Result<ControlPlane> {
         let folder = TempDir::new()?;
-        let authority = Authority::new(NAME, folder.path())?;
+        let names: Vec<String> = [NAME.to_owned()].into_iter().chain(cluster.names.iter().cloned()).collect();
+        let authority = match &cluster.authority {
+            Some((certificate, key)) => Authority::of(certificate, key, &names, folder.path())?,
+            None => Authority::new(&names, folder.path())?,
+        };
         let (client, peer) = (process::free_port()?, process::free_port()?);
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let etcd = Process::start(
@@ -84,11 +114,14 @@ impl ControlPlane {
             ],
             folder.path(),
         )?;
-        let port = process::free_port()?;
+        let listen = match cluster.listen {
+            Some(address) => address,
+            None => SocketAddr::from(([127, 0, 0, 1], process::free_port()?)),
+        };
         let arguments = authority.apiserver_arguments().into_iter().chain([
             format!("--etcd-servers={}", url(client)),
-            format!("--secure-port={port}"),
-            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", listen.port()),
+            format!("--bind-address={}", listen.ip()),
             // loopback is refused; nobody will connect to what is advertised
             "--advertise-address=192.0.2.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
@@ -96,8 +129,10 @@ impl ControlPlane {
             "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112".to_owned(),
             // a network plugin's pods are privileged
             "--allow-privileged=true".to_owned(),
+            // webhooks are asked at their pods' addresses: nothing here forwards a Service's
+            "--enable-aggregator-routing=true".to_owned(),
         ]);
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = SocketAddr::from(([127, 0, 0, 1], listen.port()));
         let mut plane = ControlPlane {
             apiserver: None,
             etcd: Some(etcd),
@@ -153,6 +188,11 @@ impl ControlPlane {
         Ok(Client::new(self.access())?)
     }
 
+    /// Something that sends any request, for whoever does not hold the control plane.
+    pub fn hands(&self) -> Hands {
+        Hands(self.kube.clone())
+    }
+
     /// Sends any request and tells the status code and what was answered, which is null when it was not JSON.
     pub async fn send(
         &self,
@@ -161,16 +201,7 @@ impl ControlPlane {
         media_type: &str,
         body: String,
     ) -> Result<(u16, Value)> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(CONTENT_TYPE, media_type)
-            .header(ACCEPT, "application/json")
-            .body(Body::from(body.into_bytes()))?;
-        let answer = self.kube.send(request).await?;
-        let code = answer.status().as_u16();
-        let body = answer.into_body().collect().await?.to_bytes();
-        Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
+        self.hands().send(method, path, media_type, body).await
     }
 
     /// A kubeconfig for other people's programs.
@@ -178,6 +209,69 @@ impl ControlPlane {
         let path = self.folder.path().join("kubeconfig");
         std::fs::write(&path, self.authority.kubeconfig(self.address, NAME))?;
         Ok(path)
+    }
+}
+
+/// An administrator who sends any request.
+#[derive(Clone)]
+pub struct Hands(kube::Client);
+
+impl Hands {
+    /// Sends one and tells the status code and what was answered, which is null when it was not JSON.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: String,
+    ) -> Result<(u16, Value)> {
+        let (code, text) = self.raw(method, path, media_type, body).await?;
+        Ok((code, serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    /// The same with the answer as it came.
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: String,
+    ) -> Result<(u16, String)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, media_type)
+            .header(ACCEPT, "application/json")
+            .body(Body::from(body.into_bytes()))?;
+        let answer = self.0.send(request).await?;
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok((code, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// What is there, or null.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let (code, answer) = self.send("GET", path, "application/json", String::new()).await?;
+        Ok(if code == 200 { answer } else { Value::Null })
+    }
+
+    /// Changes what is there; an error when it is refused.
+    pub async fn merge(&self, path: &str, change: &Value) -> Result<Value> {
+        let sent = self.send("PATCH", path, "application/merge-patch+json", change.to_string()).await?;
+        accepted(path, sent)
+    }
+
+    /// Creates something; an error when it is refused.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Value> {
+        let sent = self.send("POST", path, "application/json", object.to_string()).await?;
+        accepted(path, sent)
+    }
+}
+
+fn accepted(path: &str, (code, answer): (u16, Value)) -> Result<Value> {
+    match code {
+        200..=299 => Ok(answer),
+        code => bail!("{path}: {code} {}", answer["message"]),
     }
 }
 
