@@ -108,6 +108,8 @@ pub enum Violation {
         /// from, to
         arrow: (String, String),
     },
+    /// what the core finds its slots by, or its picture, is not what going through all slots says
+    Misfiled,
     /// the run did not end as it should
     Stuck {
         /// what the core waited for

@@ -406,6 +406,9 @@ impl<G: Guards> Simulation<G> {
         let clock = self.clock();
         let outputs = self.core.step(event, Time(clock));
         self.deadline = self.core.next_deadline();
+        if !self.core.is_filed(Time(clock)) {
+            return Err(Violation::Misfiled);
+        }
         if let Some(violation) = invariants::order(&outputs) {
             return Err(violation);
         }

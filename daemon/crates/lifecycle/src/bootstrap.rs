@@ -4,11 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     BootstrapOutcome, Bootstrapped, Cluster, Core, Effect, EtcdMember, EtcdObservation, Guard, Guards,
-    Intent, NodeName, NodeState, Ticket, Time, Word, core::Look,
+    Intent, NodeName, NodeState, Ticket, Time, Word, slot::Look, slots::Key,
 };
 
 /// A look older than so many observation intervals proves nothing any more.
 const FRESH_INTERVALS: u32 = 10;
+
+/// Of many nodes so many are named.
+const NAMED: usize = 9;
 
 /// A person's word about newness is about now; after so long it must be said again.
 const WORD_LASTS: Duration = Duration::from_secs(60 * 60);
@@ -32,7 +35,7 @@ impl<G: Guards> Core<G> {
 
     /// etcd's members as any control plane tells them now.
     fn members_seen(&self, now: Time) -> Option<(NodeName, Vec<EtcdMember>)> {
-        self.plan.control_planes().find_map(|name| match &self.fresh_look(name, now)?.etcd {
+        self.slots.control_planes().find_map(|name| match &self.fresh_look(name, now)?.etcd {
             EtcdObservation::Members { members, .. } if !members.is_empty() => {
                 Some((name.clone(), members.clone()))
             }
@@ -45,7 +48,7 @@ impl<G: Guards> Core<G> {
     pub(crate) fn suspect_boot(&mut self, name: &NodeName, boot_id: &str) {
         let assembling = matches!(self.cluster, Cluster::Assembling { .. });
         if assembling
-            && self.plan.control_planes().any(|control_plane| control_plane == name)
+            && self.slots.control_planes().any(|control_plane| control_plane == name)
             && !self.ledger.boots.contains_key(name)
         {
             self.ledger.boots.insert(name.clone(), boot_id.to_owned());
@@ -56,10 +59,10 @@ impl<G: Guards> Core<G> {
     /// Control planes that still run in such a boot.
     fn suspects(&self) -> Vec<&str> {
         let in_that_boot = |name: &&NodeName| {
-            let look = self.slots.get(*name).and_then(|slot| slot.look.as_ref());
+            let look = self.slots.get(name).and_then(|slot| slot.look.as_ref());
             look.is_some_and(|look| self.ledger.boots.get(*name) == Some(&look.boot_id))
         };
-        self.plan.control_planes().filter(in_that_boot).map(|name| name.0.as_str()).collect()
+        self.slots.control_planes().filter(in_that_boot).map(|name| name.0.as_str()).collect()
     }
 
     /// What a person's word that the cluster is new would do, or why it cannot be taken.
@@ -139,21 +142,14 @@ impl<G: Guards> Core<G> {
 
     /// Where nodes would answer that no machine is known to be: a store that was lost knows none of those that run.
     fn unknown_nodes(&self) -> Vec<IpAddr> {
-        let vacant = |name: &NodeName| {
-            self.slots.get(name).is_none_or(|slot| matches!(slot.state, NodeState::Vacant { .. }))
-        };
-        let nodes = self.plan.nodes.iter().filter(|(name, _)| self.guards.on(Guard::Newness) && vacant(name));
-        nodes.map(|(_, node)| node.address).collect()
+        let vacant = self.slots.all_that_are(Key::Vacant).filter(|_| self.guards.on(Guard::Newness));
+        vacant.filter_map(|name| Some(self.plan.nodes.get(name)?.address)).collect()
     }
 
-    /// Nodes whose config this store did not give them: a life that is forgotten did.
+    /// Nodes whose config this store did not give them: a life that is forgotten did. A few stand for many.
     fn adopted(&self) -> Vec<&str> {
-        let adopted = |name: &&NodeName| match self.slots.get(*name).map(|slot| &slot.state) {
-            Some(NodeState::Configured { pushed, .. }) => !pushed,
-            Some(state) => state.is_configured() && state.claim().is_some_and(|claim| claim.told.is_none()),
-            None => false,
-        };
-        self.plan.nodes.keys().filter(adopted).map(|name| name.0.as_str()).collect()
+        let adopted = self.slots.all_that_are(Key::Adopted);
+        adopted.take(NAMED).map(|name| name.0.as_str()).collect()
     }
 
     /// The node that may be asked to found the cluster, or why none may.
@@ -174,7 +170,7 @@ impl<G: Guards> Core<G> {
                  bootstrapped over them, unless `ichord bootstrap --new` says that their data is gone"
             ));
         }
-        let planned: Vec<&NodeName> = self.plan.control_planes().collect();
+        let planned: Vec<&NodeName> = self.slots.control_planes().collect();
         let (mut there, mut missing, adopted) = (Vec::new(), Vec::new(), self.adopted());
         for &name in &planned {
             let look = self.fresh_look(name, now);
@@ -329,7 +325,7 @@ impl<G: Guards> Core<G> {
         }
         let mut asked = intent.node.clone();
         if !self.guards.on(Guard::SameNode)
-            && let Some(other) = self.plan.control_planes().find(|name| self.fresh_look(name, now).is_some())
+            && let Some(other) = self.slots.control_planes().find(|name| self.fresh_look(name, now).is_some())
         {
             asked = other.clone();
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootAnswer, Claim, Cluster, Core, EtcdObservation, FencedView, Guards, Machine, NodeName, NodeState,
-    Progress, ReplacePolicy, Role, State, Time, core::Slot,
+    Progress, ReplacePolicy, Role, State, Time, slot::Slot, slots::Key,
 };
 
 /// A day, over which automatic replacements are counted.
@@ -242,10 +242,10 @@ impl<G: Guards> Core<G> {
 
     /// The slot that a person gave this machine.
     pub(crate) fn approved_for(&self, machine: &Machine) -> Option<(&NodeName, &Approval)> {
-        self.slots.iter().find_map(|(name, slot)| {
-            let approval = slot.approved.as_ref()?;
-            approval.machine.is_same_as(machine).then_some((name, approval))
-        })
+        let approved = |name| Some((name, self.slots.get(name)?.approved.as_ref()?));
+        let is_same = |(_, approval): &(&NodeName, &Approval)| approval.machine.is_same_as(machine);
+        let all = self.slots.all_that_are(Key::Approved).filter_map(approved).filter(is_same);
+        all.min_by_key(|(name, _)| *name)
     }
 
     /// Another machine is plugged in where a slot is held: it takes the slot, or is told what it waits for.
@@ -394,7 +394,7 @@ impl<G: Guards> Core<G> {
             EtcdObservation::Members { members, .. } => Some(members.clone()),
             _ => None,
         };
-        let others: Vec<&NodeName> = self.plan.control_planes().filter(|other| *other != name).collect();
+        let others: Vec<&NodeName> = self.slots.control_planes().filter(|other| *other != name).collect();
         let Some((witness, members)) = others.into_iter().find_map(|other| Some((other, look(other)?)))
         else {
             return Err(format!(
@@ -445,7 +445,7 @@ impl<G: Guards> Core<G> {
 
     pub(crate) fn planned(&self, name: &NodeName) -> Result<&Slot, String> {
         let known = || self.plan.nodes.keys().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ");
-        let slot = self.slots.get(name).filter(|_| self.plan.nodes.contains_key(name));
+        let slot = self.slots.get(name).filter(|_| self.slots.is_planned(name));
         slot.ok_or_else(|| format!("{name} is not in the site; its nodes are {}", known()))
     }
 

@@ -3,15 +3,14 @@
 //! Durable parts (`Cluster`, `NodeState`) are written out whole whenever they change; everything else
 //! here is forgotten in a crash and observed again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Approval, Cluster, ClusterPlan, Effect, EtcdObservation, Event, Guard, Guards, Ledger, Machine, NodeName,
-    NodeState, Note, Output, Permit, Stage, State, Strict, Ticket, Time, View, ids::Ids, restore,
-    states::identified::Candidate,
+    Cluster, ClusterPlan, Effect, Event, Guard, Guards, Ledger, Machine, NodeName, NodeState, Note, Output,
+    Permit, Strict, Ticket, Time, View,
+    ids::Ids,
+    restore,
+    slots::{Key, Slots},
 };
 
 /// So many reasons for waiting are remembered as said.
@@ -23,7 +22,7 @@ pub struct Core<G = Strict> {
     pub(crate) guards: G,
     pub(crate) plan: ClusterPlan,
     pub(crate) cluster: Cluster,
-    pub(crate) slots: BTreeMap<NodeName, Slot>,
+    pub(crate) slots: Slots,
     pub(crate) work: ClusterWork,
     /// claims that have ended
     pub(crate) ledger: Ledger,
@@ -34,63 +33,10 @@ pub struct Core<G = Strict> {
     pub(crate) ids: Ids,
     pub(crate) revision: u64,
     pub(crate) published: Option<View>,
+    pub(crate) published_at: Time,
     pub(crate) pending: Pending,
     /// the time of the last step
     pub(crate) last: Time,
-}
-
-/// A slot: what is durable, and what is only known now.
-#[derive(Debug, Clone)]
-pub(crate) struct Slot {
-    pub(crate) state: NodeState,
-    /// the effect that is under way
-    pub(crate) in_flight: Option<Ticket>,
-    /// no look before then
-    pub(crate) next_look: Time,
-    /// the machine tells by itself when something about it changes
-    pub(crate) watched: bool,
-    /// it told so during a look, which may have come too early to see it
-    pub(crate) stirred: bool,
-    /// where the machine was last seen
-    pub(crate) address: Option<IpAddr>,
-    /// where other machines answered, the last one last: those addresses are tried after all others, in this order
-    pub(crate) strangers: Vec<IpAddr>,
-    /// the last look at the configured machine
-    pub(crate) look: Option<Look>,
-    /// for people: what is being waited for
-    pub(crate) waiting: Option<String>,
-    /// a machine that was identified for the vacant slot and may not be installed yet
-    pub(crate) candidate: Option<Candidate>,
-    /// reasons that went into the journal since nothing was waited for
-    pub(crate) said: Vec<String>,
-    /// for people: what is wrong with the machine's place
-    pub(crate) warning: Option<String>,
-    /// the last look, or the machine's own question, showed the holder
-    pub(crate) heard: bool,
-    /// it has not answered since
-    pub(crate) silent: Option<Time>,
-    /// the key of the machine that waits in maintenance mode
-    pub(crate) fingerprint: Option<String>,
-    /// another machine that is plugged in there
-    pub(crate) rival: Option<Machine>,
-    /// a person gave the slot to this machine; durable
-    pub(crate) approved: Option<Approval>,
-    /// failures in a row
-    pub(crate) failures: u32,
-    /// the limit of its state has passed and was spoken of
-    pub(crate) late: bool,
-}
-
-/// What the last look at a configured machine showed.
-#[derive(Debug, Clone)]
-pub(crate) struct Look {
-    pub(crate) at: Time,
-    pub(crate) address: IpAddr,
-    pub(crate) boot_id: String,
-    pub(crate) stage: Stage,
-    pub(crate) etcd: EtcdObservation,
-    pub(crate) holds_virtual_address: bool,
-    pub(crate) unwell: Vec<String>,
 }
 
 /// What is under way for the cluster as a whole.
@@ -112,52 +58,6 @@ pub(crate) struct Pending {
     nodes: BTreeSet<NodeName>,
     pub(crate) notes: Vec<Note>,
     effects: Vec<Effect>,
-}
-
-impl Slot {
-    pub(crate) fn new(state: NodeState) -> Self {
-        Self {
-            state,
-            in_flight: None,
-            next_look: Time::default(),
-            watched: false,
-            stirred: false,
-            address: None,
-            strangers: Vec::new(),
-            look: None,
-            waiting: None,
-            candidate: None,
-            said: Vec::new(),
-            warning: None,
-            heard: false,
-            silent: None,
-            fingerprint: None,
-            rival: None,
-            approved: None,
-            failures: 0,
-            late: false,
-        }
-    }
-
-    /// The state that people see.
-    pub(crate) fn shown(&self) -> State {
-        match self.state.state() {
-            State::Vacant if self.candidate.is_some() => State::Identified,
-            state => state,
-        }
-    }
-
-    /// What is waited for from now on is news.
-    pub(crate) fn wait_no_more(&mut self) {
-        self.waiting = None;
-        self.said.clear();
-    }
-
-    /// Another machine answered there.
-    pub(crate) fn met_stranger(&mut self, address: IpAddr) {
-        self.strangers.retain(|strange| *strange != address);
-        self.strangers.push(address);
-    }
 }
 
 impl<G: Guards> Core<G> {
@@ -202,6 +102,8 @@ impl<G: Guards> Core<G> {
             Event::StepEnded { ticket, step, outcome } => self.step_ended(ticket, step, outcome, now),
             Event::Tick => {}
         }
+        // those of which something is so are named in one order
+        self.slots.file();
         self.advance_cluster(now);
         self.look_where_due(now);
         self.forget_candidates(now);
@@ -209,26 +111,15 @@ impl<G: Guards> Core<G> {
         self.outputs()
     }
 
-    /// The picture for readers, if it is another one than before.
-    pub fn publish(&mut self, now: Time) -> Option<View> {
-        let mut view = self.view(now);
-        if self.published.as_ref() == Some(&view) {
-            return None;
-        }
-        self.revision += 1;
-        view.revision = self.revision;
-        self.published = Some(view.clone());
-        Some(view)
-    }
-
     /// When the next [`Event::Tick`] is due; `None` while nothing is waited for.
     pub fn next_deadline(&self) -> Option<Time> {
-        let planned = self.slots.iter().filter(|(name, _)| self.plan.nodes.contains_key(*name));
-        let looks = planned
-            .filter(|(_, slot)| slot.in_flight.is_none() && slot.state.claim().is_some())
-            .map(|(_, slot)| slot.next_look)
-            .min();
-        [looks, self.next_limit()].into_iter().flatten().min()
+        [self.slots.next(Key::Look), self.slots.next(Key::Limit)].into_iter().flatten().min()
+    }
+
+    /// Whether what slots are found by, and the last picture, are what going through all of them would say: for tests,
+    /// between a step and the next one.
+    pub fn is_filed(&self, now: Time) -> bool {
+        self.slots.is_filed() && self.published.as_ref() == Some(&self.view(now))
     }
 
     /// The durable state of the cluster.
@@ -250,19 +141,12 @@ impl<G: Guards> Core<G> {
 
     /// Whether a planned slot has no machine, or one that does not answer and may be replaced.
     pub fn looks_for_machines(&self) -> bool {
-        self.plan
-            .nodes
-            .keys()
-            .filter_map(|name| self.slots.get(name))
-            .any(|slot| matches!(slot.state, NodeState::Vacant { .. }) || slot.silent.is_some())
+        [Key::Vacant, Key::Silent].into_iter().any(|key| self.slots.all_that_are(key).next().is_some())
     }
 
     /// The slot that this machine holds.
     pub(crate) fn held_by(&self, machine: &Machine) -> Option<NodeName> {
-        self.slots
-            .iter()
-            .find(|(_, slot)| slot.state.claim().is_some_and(|claim| claim.machine.is_same_as(machine)))
-            .map(|(name, _)| name.clone())
+        self.slots.held_by(machine).cloned()
     }
 
     pub(crate) fn ticket(&mut self) -> Ticket {
@@ -355,7 +239,8 @@ impl<G: Guards> Core<G> {
     /// Times that were set by the clock as it was before mean nothing now: everything is due, and
     /// nothing that was seen counts as recent.
     fn clock_went_back(&mut self, now: Time) {
-        for slot in self.slots.values_mut() {
+        for name in self.slots.names() {
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
             slot.next_look = slot.next_look.min(now);
             slot.silent = slot.silent.map(|since| since.min(now));
             slot.look = None;
@@ -369,19 +254,12 @@ impl<G: Guards> Core<G> {
 
     fn plan_changed(&mut self, plan: ClusterPlan) {
         self.plan = plan;
-        self.open_slots();
+        self.slots.open(&self.plan);
         self.note("cluster", "site accepted", Vec::new());
     }
 
-    /// Every planned node has a slot. Slots that left the plan keep their records: a machine that
-    /// was once claimed is not forgotten because a line was deleted.
-    pub(crate) fn open_slots(&mut self) {
-        for name in self.plan.nodes.keys() {
-            self.slots.entry(name.clone()).or_insert_with(|| Slot::new(NodeState::Vacant { permit: None }));
-        }
-    }
-
     fn outputs(&mut self) -> Vec<Output> {
+        self.slots.file();
         let pending = std::mem::take(&mut self.pending);
         let mut outputs = Vec::new();
         let mut writes = Vec::new();

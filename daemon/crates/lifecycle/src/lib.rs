@@ -24,6 +24,8 @@ mod permit;
 mod plan;
 mod quorum;
 mod restore;
+mod slot;
+mod slots;
 mod states;
 mod time;
 mod view;

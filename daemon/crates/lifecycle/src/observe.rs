@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use hardware::Inventory;
 
 use crate::{
-    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Role, Ticket, Time,
-    Watch, core::Look, states::maintenance::Waiting,
+    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Ticket, Time, Watch,
+    slot::Look, slots::Key, states::maintenance::Waiting,
 };
 
 /// A machine that tells by itself what changes is looked at so many times more rarely: to see that it still answers.
@@ -17,40 +17,39 @@ impl<G: Guards> Core<G> {
     /// Starts a look at every machine that is due and not busy.
     pub(crate) fn look_where_due(&mut self, now: Time) {
         self.look_sooner_at_etcd(now);
-        let due: Vec<(NodeName, Vec<IpAddr>)> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.in_flight.is_none() && slot.next_look <= now)
-            .filter_map(|(name, slot)| {
-                let plan = self.plan.nodes.get(name)?;
-                let claim = slot.state.claim()?;
-                let netboot = claim.netboot_address;
-                let candidates = if slot.state.is_configured() {
-                    [Some(plan.address), slot.address, netboot]
-                } else {
-                    [slot.address, netboot, Some(plan.address)]
-                };
-                // a look ends at the first address that answers: where others answered is asked last
-                let strange = |address: &IpAddr| slot.strangers.iter().position(|strange| strange == address);
-                let mut ordered: Vec<IpAddr> = candidates.into_iter().flatten().collect();
-                ordered.sort_by_key(strange);
-                let mut distinct = Vec::new();
-                for address in ordered {
-                    // the shared address belongs to no machine
-                    if !distinct.contains(&address) && Some(address) != self.plan.virtual_address {
-                        distinct.push(address);
-                    }
-                }
-                Some((name.clone(), distinct))
-            })
-            .collect();
-        for (node, candidates) in due {
+        for node in self.slots.due(Key::Look, now) {
             let ticket = self.ticket();
+            let candidates = self.candidates(&node);
             if let Some(slot) = self.slots.get_mut(&node) {
                 slot.in_flight = Some(ticket);
             }
             self.start(Effect::Observe { node, ticket, candidates });
         }
+    }
+
+    /// Where a slot's machine can be, most likely first.
+    fn candidates(&self, name: &NodeName) -> Vec<IpAddr> {
+        let (Some(plan), Some(slot)) = (self.plan.nodes.get(name), self.slots.get(name)) else {
+            return Vec::new();
+        };
+        let netboot = slot.state.claim().and_then(|claim| claim.netboot_address);
+        let candidates = if slot.state.is_configured() {
+            [Some(plan.address), slot.address, netboot]
+        } else {
+            [slot.address, netboot, Some(plan.address)]
+        };
+        // a look ends at the first address that answers: where others answered is asked last
+        let strange = |address: &IpAddr| slot.strangers.iter().position(|strange| strange == address);
+        let mut ordered: Vec<IpAddr> = candidates.into_iter().flatten().collect();
+        ordered.sort_by_key(strange);
+        let mut distinct = Vec::new();
+        for address in ordered {
+            // the shared address belongs to no machine
+            if !distinct.contains(&address) && Some(address) != self.plan.virtual_address {
+                distinct.push(address);
+            }
+        }
+        distinct
     }
 
     /// Whether this reply answers the effect that is under way; late replies of older ones do not.
@@ -174,11 +173,16 @@ impl<G: Guards> Core<G> {
     fn look_sooner_at_etcd(&mut self, now: Time) {
         let founding = matches!(self.cluster, Cluster::Bootstrapping(_) | Cluster::Joining(_));
         let founded = !matches!(self.cluster, Cluster::Assembling { .. });
-        for (name, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.watched) {
-            let plans = self.plan.nodes.get(name).is_some_and(|plan| plan.role == Role::ControlPlane);
-            let waits = founding || founded && matches!(slot.state, NodeState::Configured { .. });
-            if plans && waits {
-                slot.next_look = slot.next_look.min(now + self.plan.timing.observe);
+        let soon = now + self.plan.timing.observe;
+        let waits = |name: &&NodeName| {
+            self.slots.get(name).is_some_and(|slot| {
+                let waits = founding || founded && matches!(slot.state, NodeState::Configured { .. });
+                slot.watched && waits && slot.next_look > soon
+            })
+        };
+        for name in self.slots.control_planes().filter(waits).cloned().collect::<Vec<_>>() {
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.next_look = soon;
             }
         }
     }
@@ -232,10 +236,8 @@ impl<G: Guards> Core<G> {
 
     /// A claimed machine was seen at an address: look there at once.
     pub(crate) fn located(&mut self, mac: hardware::MacAddr, address: IpAddr, now: Time) {
-        let holder = |slot: &&mut crate::core::Slot| {
-            slot.state.claim().is_some_and(|claim| claim.machine.macs.contains(&mac))
-        };
-        if let Some(slot) = self.slots.values_mut().find(holder)
+        let holder = self.slots.all_that_are(Key::Mac(mac)).min().cloned();
+        if let Some(slot) = holder.and_then(|holder| self.slots.get_mut(&holder))
             && (slot.address != Some(address) || slot.strangers.contains(&address))
         {
             slot.address = Some(address);

@@ -29,7 +29,7 @@ impl<G: Guards> Core<G> {
         let mut told: BTreeMap<&NodeName, BTreeSet<&str>> = BTreeMap::new();
         let every = self.guards.on(Guard::EveryWitness);
         let witnesses =
-            self.plan.control_planes().filter(|name| every || self.fresh_look(name, now).is_some());
+            self.slots.control_planes().filter(|name| every || self.fresh_look(name, now).is_some());
         for name in witnesses.take(if every { usize::MAX } else { 1 }) {
             let Some(look) = self.fresh_look(name, now) else {
                 missing.push(format!("{name} does not show etcd's members"));
@@ -80,7 +80,7 @@ impl<G: Guards> Core<G> {
             EtcdObservation::Members { members, .. } => {
                 // who has no name yet has not started
                 let strange = |member: &&EtcdMember| {
-                    !member.name.is_empty() && !self.plan.control_planes().any(|name| name.0 == member.name)
+                    !member.name.is_empty() && !self.slots.control_planes().any(|name| name.0 == member.name)
                 };
                 let strangers: Vec<&str> =
                     members.iter().filter(strange).map(|it| it.name.as_str()).collect();
@@ -88,12 +88,12 @@ impl<G: Guards> Core<G> {
             }
             _ => None,
         };
-        self.plan.control_planes().find_map(told).filter(|_| self.guards.on(Guard::ExactMembers))
+        self.slots.control_planes().find_map(told).filter(|_| self.guards.on(Guard::ExactMembers))
     }
 
     /// How a member list differs from the site.
     fn unexpected(&self, witness: &NodeName, members: &[EtcdMember]) -> Option<String> {
-        let wanted: BTreeSet<&str> = self.plan.control_planes().map(|name| name.0.as_str()).collect();
+        let wanted: BTreeSet<&str> = self.slots.control_planes().map(|name| name.0.as_str()).collect();
         let voters: BTreeSet<&str> =
             members.iter().filter(|member| !member.learner).map(|member| member.name.as_str()).collect();
         let foreign: Vec<&str> =

@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::{
     Approval, Cluster, ClusterPlan, Core, Guard, Guards, Intent, Ledger, NodeName, NodeState, Note, Progress,
     Strict, Time, Write,
-    core::{ClusterWork, Pending, Slot},
+    core::{ClusterWork, Pending},
     ids::Ids,
+    slot::Slot,
+    slots::Slots,
 };
 
 /// The version of the records' shape. 1 knew fewer states and nothing of who pushed a config.
@@ -122,7 +124,7 @@ impl<G: Guards> Core<G> {
                 Cluster::new()
             }
         };
-        let mut slots = BTreeMap::new();
+        let mut slots = Slots::default();
         for (name, value) in &records.nodes {
             let record: NodeRecord = read(&format!("node/{name}"), value)?;
             let slot =
@@ -141,13 +143,15 @@ impl<G: Guards> Core<G> {
             ids: Ids::new(seed),
             revision: 0,
             published: None,
+            published_at: Time::default(),
             pending,
             last: Time::default(),
         };
-        core.open_slots();
+        core.slots.open(&core.plan);
         if records.is_older && core.guards.on(Guard::Newness) {
             core.distrust();
         }
+        core.slots.file();
         Ok(core)
     }
 
@@ -158,8 +162,7 @@ impl<G: Guards> Core<G> {
         self.ledger.unsure = true;
         self.ledger.boots.clear();
         self.write_cluster();
-        let names: Vec<NodeName> = self.slots.keys().cloned().collect();
-        for name in names {
+        for name in self.slots.names() {
             let Some(slot) = self.slots.get_mut(&name) else { continue };
             // a word that gave the slot to somebody, or allowed a wipe, may have been used since
             let mut void = slot.approved.take().is_some();

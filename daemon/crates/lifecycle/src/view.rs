@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hardware::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, Core, Guards, NodeName, Role, State, Time, core::Slot, states::Limit};
+use crate::{Cluster, Core, Guards, NodeName, Role, State, Time, slot::Slot, slots::Key, states::Limit};
 
 /// Everything that may be read without asking the core.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -85,32 +85,46 @@ pub struct FencedView {
 impl<G: Guards> Core<G> {
     /// The picture for readers, as it is now.
     pub fn view(&self, now: Time) -> View {
+        let nodes = self.plan.nodes.keys();
+        let nodes = nodes.filter_map(|name| Some((name.clone(), self.node_view(name, now)?))).collect();
+        View { nodes, ..self.frame() }
+    }
+
+    /// The picture for readers, if it is another one than before. Only slots that were touched since are drawn anew.
+    pub fn publish(&mut self, now: Time) -> Option<View> {
+        let is_first = self.published.is_none();
+        let before = self.published.take().unwrap_or_default();
+        let mut view = View { revision: before.revision, ..self.frame() };
+        let frames = |view: &View| (view.cluster.clone(), view.identify, view.fenced.clone());
+        let mut is_new = is_first || frames(&before) != frames(&view);
+        view.nodes = before.nodes;
+        for name in self.slots.unseen(self.published_at, now) {
+            let drawn = self.node_view(&name, now);
+            if view.nodes.get(&name) == drawn.as_ref() {
+                continue;
+            }
+            is_new = true;
+            match drawn {
+                Some(drawn) => view.nodes.insert(name, drawn),
+                None => view.nodes.remove(&name),
+            };
+        }
+        self.published_at = now;
+        if is_new {
+            self.revision += 1;
+            view.revision = self.revision;
+        }
+        self.published = Some(view);
+        self.published.clone().filter(|_| is_new)
+    }
+
+    /// The picture without its slots.
+    fn frame(&self) -> View {
         let done = match &self.cluster {
             Cluster::HandingOver { done, .. } => done.clone(),
             Cluster::HandedOver { .. } => self.plan.handover.clone(),
             Cluster::Assembling { .. } | Cluster::Bootstrapping(_) | Cluster::Joining(_) => Vec::new(),
         };
-        let nodes = self.plan.nodes.iter().filter_map(|(name, plan)| {
-            let slot = self.slots.get(name)?;
-            let claim = slot.state.claim();
-            let open = slot.state.permit().filter(|permit| permit.refusal(now).is_none());
-            let view = NodeView {
-                role: plan.role,
-                state: slot.shown().name().to_owned(),
-                waiting: waiting(slot),
-                hint: slot.late.then(|| limit(slot).map(|(_, limit)| hint(limit))).flatten(),
-                address: plan.address,
-                macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
-                port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
-                warning: slot.warning.clone(),
-                rival: slot.rival.as_ref().map(ToString::to_string),
-                fingerprint: slot.fingerprint.clone(),
-                netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
-                permit_expires: open.map(|permit| permit.expires),
-                since: slot.state.since(),
-            };
-            Some((name.clone(), view))
-        });
         View {
             revision: self.revision,
             cluster: ClusterView {
@@ -118,35 +132,42 @@ impl<G: Guards> Core<G> {
                 waiting: self.work.waiting.clone(),
                 done,
             },
-            nodes: nodes.collect(),
+            nodes: BTreeMap::new(),
             identify: self.looks_for_machines() || !self.ledger.retired.is_empty(),
             fenced: self.ledger.retired.iter().map(FencedView::from).collect(),
         }
     }
 
-    /// A state that lasts too long is spoken of once.
-    pub(crate) fn speak_of_limits(&mut self, now: Time) {
-        let mut late = Vec::new();
-        for (name, slot) in &mut self.slots {
-            if !slot.late
-                && self.plan.nodes.contains_key(name)
-                && let Some((passes, limit)) = limit(slot)
-                && passes <= now
-            {
-                slot.late = true;
-                late.push((name.0.clone(), hint(limit)));
-            }
-        }
-        for (name, hint) in late {
-            self.note(&name, "lasts long", vec![hint]);
-        }
+    fn node_view(&self, name: &NodeName, now: Time) -> Option<NodeView> {
+        let (plan, slot) = (self.plan.nodes.get(name)?, self.slots.get(name)?);
+        let claim = slot.state.claim();
+        let open = slot.state.permit().filter(|permit| permit.refusal(now).is_none());
+        Some(NodeView {
+            role: plan.role,
+            state: slot.shown().name().to_owned(),
+            waiting: waiting(slot),
+            hint: slot.late.then(|| slot.limit().map(|(_, limit)| hint(limit))).flatten(),
+            address: plan.address,
+            macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
+            port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
+            warning: slot.warning.clone(),
+            rival: slot.rival.as_ref().map(ToString::to_string),
+            fingerprint: slot.fingerprint.clone(),
+            netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
+            permit_expires: open.map(|permit| permit.expires),
+            since: slot.state.since(),
+        })
     }
 
-    /// When the next state has lasted too long.
-    pub(crate) fn next_limit(&self) -> Option<Time> {
-        let planned =
-            self.slots.iter().filter(|(name, slot)| !slot.late && self.plan.nodes.contains_key(*name));
-        planned.filter_map(|(_, slot)| limit(slot).map(|(passes, _)| passes)).min()
+    /// A state that lasts too long is spoken of once.
+    pub(crate) fn speak_of_limits(&mut self, now: Time) {
+        for name in self.slots.due(Key::Limit, now) {
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
+            slot.late = true;
+            if let Some((_, limit)) = slot.limit() {
+                self.note(&name.0, "lasts long", vec![hint(limit)]);
+            }
+        }
     }
 }
 
@@ -167,10 +188,4 @@ fn waiting(slot: &Slot) -> Option<String> {
 
 fn hint(limit: &Limit) -> String {
     format!("for more than {} s: {}", limit.seconds, limit.hint)
-}
-
-/// When the slot's state has lasted too long, and what is to be said then.
-fn limit(slot: &Slot) -> Option<(Time, &'static Limit)> {
-    let limit = slot.state.state().facts().limit.as_ref()?;
-    Some((slot.state.since()? + limit.duration(), limit))
 }

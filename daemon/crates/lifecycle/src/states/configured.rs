@@ -5,7 +5,7 @@ use hardware::Inventory;
 use super::{Facts, Limit, State};
 use crate::{
     Core, EtcdObservation, Guard, Guards, Machine, NodeName, NodeState, Progress, Role, Stage, Time,
-    core::Look,
+    slot::Look,
 };
 
 pub(super) const FACTS: Facts = Facts {

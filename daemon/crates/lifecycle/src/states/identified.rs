@@ -2,7 +2,7 @@
 //! evidence ages, and the next question finds it again.
 
 use super::{Facts, State};
-use crate::{Core, Guards, Machine, NodeName, Note, Time};
+use crate::{Core, Guards, Machine, NodeName, Note, Time, slots::Key};
 
 pub(super) const FACTS: Facts = Facts {
     name: "identified",
@@ -23,6 +23,13 @@ pub(crate) struct Candidate {
     pub(crate) machine: Machine,
     /// when it last asked
     pub(crate) asked: Time,
+}
+
+impl Candidate {
+    /// When it has gone, unless it asks before.
+    pub(crate) fn gone(&self) -> Time {
+        self.asked + GONE_AFTER
+    }
 }
 
 impl<G: Guards> Core<G> {
@@ -46,13 +53,13 @@ impl<G: Guards> Core<G> {
 
     /// Machines at the door that no longer ask.
     pub(crate) fn forget_candidates(&mut self, now: Time) {
-        for (name, slot) in &mut self.slots {
-            let gone = |candidate: &Candidate| now.since(candidate.asked) >= GONE_AFTER;
-            let Some(candidate) = slot.candidate.take_if(|candidate| gone(candidate)) else { continue };
+        for name in self.slots.due(Key::Gone, now) {
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
+            let Some(candidate) = slot.candidate.take() else { continue };
             slot.wait_no_more();
             let what = format!("{} → {}", State::Identified.name(), State::Vacant.name());
             let evidence = vec![format!("{} has not asked for 10 min", candidate.machine)];
-            self.pending.notes.push(Note { subject: name.0.clone(), what, evidence });
+            self.pending.notes.push(Note { subject: name.0, what, evidence });
         }
     }
 }

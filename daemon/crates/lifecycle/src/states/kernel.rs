@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Facts, Limit, State};
-use crate::{Core, Guards, NodeState, Progress, Time};
+use crate::{Core, Guards, NodeName, NodeState, Progress, Time, slots::Key};
 
 pub(super) const FACTS: Facts = Facts {
     name: "kernel",
@@ -27,15 +27,13 @@ pub(super) const FACTS: Facts = Facts {
 impl<G: Guards> Core<G> {
     /// A boot file went to this address.
     pub(crate) fn fetched(&mut self, from: IpAddr, now: Time) {
-        let fetching = self.slots.iter().find(|(_, slot)| {
-            slot.address == Some(from)
-                && matches!(slot.state, NodeState::Deploying { progress: Progress::Firmware { .. }, .. })
-        });
-        let Some((name, NodeState::Deploying { claim, permit, .. })) =
-            fetching.map(|(name, slot)| (name.clone(), slot.state.clone()))
-        else {
-            return;
+        let fetches = |name: &&NodeName| {
+            let state = self.slots.get(name).map(|slot| &slot.state);
+            matches!(state, Some(NodeState::Deploying { progress: Progress::Firmware { .. }, .. }))
         };
+        let fetching = self.slots.all_that_are(Key::Address(from)).filter(fetches).min().cloned();
+        let Some(name) = fetching else { return };
+        let Some(NodeState::Deploying { claim, permit, .. }) = self.node(&name).cloned() else { return };
         let progress = Progress::Kernel { since: now };
         let evidence = vec![format!("{from} fetches boot files")];
         self.move_node(&name, NodeState::Deploying { claim, permit, progress }, evidence);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Facts, State};
 use crate::{
     BootAnswer, Claim, Core, DeployPolicy, Guard, Guards, NodeName, NodeState, Permit, Progress,
-    ReplacePolicy, Time, boot::retry,
+    ReplacePolicy, Time, boot::retry, slots::Key,
 };
 
 pub(super) const FACTS: Facts = Facts {
@@ -101,12 +101,7 @@ impl<G: Guards> Core<G> {
     pub(crate) fn permit_granted(&mut self, node: Option<NodeName>, by: &str, now: Time) {
         let chosen: BTreeSet<NodeName> = match node {
             Some(name) => BTreeSet::from([name]),
-            None => {
-                let vacant = |name: &&NodeName| {
-                    self.slots.get(*name).is_some_and(|slot| matches!(slot.state, NodeState::Vacant { .. }))
-                };
-                self.plan.nodes.keys().filter(vacant).cloned().collect()
-            }
+            None => self.slots.all_that_are(Key::Vacant).cloned().collect(),
         };
         for name in chosen {
             let fresh = self.new_permit(by, now);

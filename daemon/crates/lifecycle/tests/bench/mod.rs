@@ -96,6 +96,7 @@ impl Bench {
                 Output::Start(effect) => self.flying.push(effect),
             }
         }
+        assert!(self.core.is_filed(Time(self.now)), "a slot is not found where it is");
     }
 
     pub fn ask(&mut self, last: u8, node: &str, attested: bool) -> BootAnswer {
