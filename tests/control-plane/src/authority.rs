@@ -15,6 +15,7 @@ pub(crate) struct Authority {
     pub(crate) certificate: String,
     pub(crate) admin: String,
     pub(crate) admin_key: String,
+    key: String,
     folder: PathBuf,
 }
 
@@ -49,11 +50,7 @@ impl Authority {
         server.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
         let server = server.signed_by(&server_key, issuer)?;
 
-        let admin_key = KeyPair::generate()?;
-        let mut admin = CertificateParams::new(Vec::new())?;
-        admin.distinguished_name.push(DnType::CommonName, "admin");
-        admin.distinguished_name.push(DnType::OrganizationName, "system:masters");
-        let admin = admin.signed_by(&admin_key, issuer)?;
+        let (admin, admin_key) = client(issuer, "admin", "system:masters")?;
 
         let accounts = KeyPair::generate()?;
         for (file, text) in [
@@ -67,10 +64,17 @@ impl Authority {
         }
         Ok(Authority {
             certificate,
-            admin: admin.pem(),
-            admin_key: admin_key.serialize_pem(),
+            admin,
+            admin_key,
+            key: issuer.key().serialize_pem(),
             folder: folder.to_owned(),
         })
+    }
+
+    /// Certificate and key of somebody else.
+    pub(crate) fn client(&self, user: &str, group: &str) -> Result<(String, String)> {
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key)?)?;
+        client(&issuer, user, group)
     }
 
     /// How the API server is told about them.
@@ -99,4 +103,12 @@ impl Authority {
             data(&self.admin_key),
         )
     }
+}
+
+fn client(issuer: &Issuer<'_, KeyPair>, user: &str, group: &str) -> Result<(String, String)> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, user);
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    Ok((params.signed_by(&key, issuer)?.pem(), key.serialize_pem()))
 }

@@ -188,6 +188,12 @@ impl ControlPlane {
         Ok(Client::new(self.access())?)
     }
 
+    /// A client of somebody who may do less.
+    pub fn client_of(&self, user: &str, group: &str) -> Result<Client> {
+        let (certificate, key) = self.authority.client(user, group)?;
+        Ok(Client::new(Access { certificate: &certificate, key: &key, ..self.access() })?)
+    }
+
     /// Something that sends any request, for whoever does not hold the control plane.
     pub fn hands(&self) -> Hands {
         Hands(self.kube.clone())

@@ -12,7 +12,7 @@ use anyhow::Result;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
 use kubernetes::{Access, Client};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     ControlPlane, Hands,
@@ -33,6 +33,7 @@ struct State {
     limit: AtomicUsize,
     /// whether the first that is not answered is done all the same
     done: AtomicUsize,
+    cut: Notify,
 }
 
 impl Proxy {
@@ -55,6 +56,11 @@ impl Proxy {
         self.state.limit.store(requests, Ordering::SeqCst);
     }
 
+    /// Waits until a request is not answered.
+    pub async fn cut(&self) {
+        self.state.cut.notified().await;
+    }
+
     /// A client that goes through here.
     pub fn client(&self, plane: &ControlPlane) -> Result<Client> {
         Ok(Client::new(Access { address: Some(self.address), ..plane.access() })?)
@@ -71,6 +77,7 @@ async fn pass(request: Request<Incoming>, state: Arc<State>, hands: Hands) -> Op
     let (number, limit) = (state.count.fetch_add(1, Ordering::SeqCst), state.limit.load(Ordering::SeqCst));
     let is_last = number == limit && state.done.load(Ordering::SeqCst) == 1;
     if number >= limit && !is_last {
+        state.cut.notify_one();
         return None;
     }
     let (head, body) = request.into_parts();
@@ -80,6 +87,7 @@ async fn pass(request: Request<Incoming>, state: Arc<State>, hands: Hands) -> Op
     let (code, text) =
         hands.raw(head.method.as_str(), &path, media_type.unwrap_or("application/json"), body).await.ok()?;
     if is_last {
+        state.cut.notify_one();
         return None;
     }
     Response::builder().status(StatusCode::from_u16(code).ok()?).body(text).ok()

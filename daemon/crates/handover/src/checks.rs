@@ -8,9 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     adoption::{self, Component},
-    diagnosis::diagnose,
     error::{Cause, Fault, StepError},
-    evidence, gitops,
+    gitops,
     manifest::Step,
 };
 
@@ -68,11 +67,8 @@ pub(crate) async fn wait(client: &Client, step: &Step, end: Instant) -> Result<V
         };
         if Instant::now() + step.pace.poll > end {
             let seconds = step.pace.timeout.as_secs();
-            let evidence = evidence::collect(client, std::slice::from_ref(&object)).await;
-            let lines = evidence.iter().map(String::as_str).chain([reason.as_str()]);
-            let diagnosis = diagnose(lines);
             let late = WaitError::Late { object: object.clone(), seconds, reason };
-            return Err(StepError { evidence, diagnosis, ..stopped(step, object, Cause::Wait(late)) });
+            return Err(stopped(step, object, Cause::Wait(late)));
         }
         sleep(step.pace.poll).await;
     }

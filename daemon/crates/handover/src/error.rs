@@ -119,13 +119,11 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}: ", self.file, self.line, self.object)?;
-        let cause: &dyn Error = match &self.cause {
+        let cause: &dyn Error = match self {
             Cause::TwoOwners(owner) => {
-                write!(f, "the step's owner is ichord, and {owner} manages it as well")?;
-                return self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"));
+                return write!(f, "the step's owner is ichord, and {owner} manages it as well");
             }
             Cause::Apply(error) => error,
             Cause::Wait(error) => error,
@@ -137,10 +135,14 @@ impl fmt::Display for Fault {
             write!(f, ": {error}")?;
             source = error.source();
         }
-        if let Some(advice) = self.advice() {
-            write!(f, "; {advice}")?;
-        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.file, self.line, self.object, self.cause)?;
+        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 

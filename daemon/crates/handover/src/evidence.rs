@@ -15,10 +15,16 @@ const LINES: usize = 400;
 pub(crate) async fn collect(client: &Client, objects: &[ObjectId]) -> Vec<String> {
     let mut lines = Vec::new();
     for id in objects.iter().filter(|id| id.kind != "Secret") {
-        let Ok(Some(object)) = client.object(id).await else { continue };
+        let object = match client.object(id).await {
+            Ok(Some(object)) => object,
+            // nobody will say anything about the others either
+            Err(error) if error.transient() => break,
+            _ => continue,
+        };
         lines.push(format!("{id}:"));
         conditions(&object, &mut lines);
-        let Some(namespace) = id.namespace.as_deref() else { continue };
+        // events of what lies in no namespace are in this one
+        let namespace = id.namespace.as_deref().unwrap_or("default");
         let mut names = vec![id.name.clone()];
         if let Some(selector) = selector(&object) {
             for pod in client.list("v1", "Pod", Some(namespace), &selector).await.unwrap_or_default() {
@@ -81,9 +87,10 @@ async fn pod(client: &Client, namespace: &str, pod: &Value, lines: &mut Vec<Stri
                 let ended = &status[which]["terminated"];
                 if ended.is_object() {
                     lines.push(format!(
-                        "  {container} {state}: {} ({})",
+                        "  {container} {state}: {} ({}) {}",
                         text(&ended["reason"]),
-                        ended["exitCode"].as_i64().unwrap_or_default()
+                        ended["exitCode"].as_i64().unwrap_or_default(),
+                        text(&ended["message"])
                     ));
                 }
             }

@@ -75,7 +75,29 @@ impl fmt::Display for ObjectOutcome {
 ///
 /// Every object of a phase is looked at before the first is written: a conflict or a refusal anywhere leaves
 /// the phase untouched, and all of them are reported together.
+///
+/// What stops it is told with what the cluster says about it, and with the cause where that is known.
 pub async fn run_step(client: &Client, step: &Step) -> Result<StepOutcome, StepError> {
+    match attempt(client, step).await {
+        Err(error) => Err(explained(client, error).await),
+        done => done,
+    }
+}
+
+/// Asks the cluster about what did not become ready, and finds the cause in its words or in the refusals.
+async fn explained(client: &Client, mut error: StepError) -> StepError {
+    let waited = |fault: &&Fault| {
+        matches!(fault.cause, Cause::Wait(WaitError::Late { .. } | WaitError::Failed { .. }))
+    };
+    let objects: Vec<ObjectId> =
+        error.faults.iter().filter(waited).map(|fault| fault.object.clone()).collect();
+    error.evidence = evidence::collect(client, &objects).await;
+    let told: Vec<String> = error.faults.iter().map(|fault| fault.cause.to_string()).collect();
+    error.diagnosis = diagnose(error.evidence.iter().chain(&told).map(String::as_str));
+    error
+}
+
+async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError> {
     let end = Instant::now() + step.pace.timeout;
     let mut objects = Vec::new();
     for phase in Phase::ALL {
@@ -202,10 +224,7 @@ async fn ready(client: &Client, step: &Step, manifests: &[&Manifest], end: Insta
     if faults.is_empty() {
         return Ok(());
     }
-    let objects: Vec<ObjectId> = faults.iter().map(|fault| fault.object.clone()).collect();
-    let evidence = evidence::collect(client, &objects).await;
-    let diagnosis = diagnose(evidence.iter().map(String::as_str));
-    Err(StepError { evidence, diagnosis, ..StepError::new(&step.name, faults) })
+    Err(StepError::new(&step.name, faults))
 }
 
 fn fault(manifest: &Manifest, cause: Cause) -> Fault {
