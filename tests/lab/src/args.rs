@@ -10,6 +10,7 @@ use crate::cabling::Cabling;
 use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::firmware::Firmware;
+use crate::neighbours::Neighbours;
 use crate::racing::Racing;
 use crate::relay::Relay;
 use crate::relay::agent::RelayAgent;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Cabling(Cabling),
     /// Judges that machines whose port nothing else tells find it out by the discovery image
     Discovery(Discovery),
+    /// Judges that machines that wait in Talos already are placed by what Talos itself hears of the switch
+    Neighbours(Neighbours),
     /// Measures how long the daemon takes from the last machine that it needed to the next thing that it does
     Speed(Speed),
     /// Judges that what is on a machine's disk is not touched before a person says so, and then goes away once

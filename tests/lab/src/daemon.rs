@@ -185,6 +185,27 @@ impl Daemon {
         timeout(ANSWER, client.status()).await.ok()?.ok()
     }
 
+    /// Waits until it says that this is so.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        patience: Duration,
+        reached: impl Fn(&Status) -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let status = self.status().await;
+            if status.as_ref().is_some_and(&reached) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let nodes = status.map(|status| status.view.nodes);
+                bail!("gave up waiting for {what}: {nodes:#?}");
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// What it remembers of whoever holds this slot, a line each, as `ichord explain` shows it.
     pub(crate) async fn seen_of(&self, node: &str) -> Result<Vec<String>> {
         let client = Client::new(&self.socket());

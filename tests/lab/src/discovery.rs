@@ -71,7 +71,7 @@ async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
     let plan = &ports.plan;
     let _switch_stops = ports.speak().await?;
     rack::write_simulated_site(&site, plan, site::Dhcp::Ours)?;
-    deafen(&site.join("ichord.yaml"))?;
+    deafen(&site.join("ichord.yaml"), "machine")?;
     let images = site.join("images");
     site::write_images(&images, &site::ImageFiles::stand_ins())?;
     site::write_discovery(&images, b"a kernel", b"an initramfs", "console=ttyS0")?;
@@ -82,7 +82,7 @@ async fn judge(programs: &Programs, folder: &Path) -> Result<()> {
     daemon.ready().await?;
 
     let began = Instant::now();
-    let mut boxes = Crosswise::power_on(&launcher, programs, plan, &ports.places(), &disks)?;
+    let mut boxes = Crosswise::power_on(&launcher, programs, plan, &ports.places(), &disks, &[])?;
     let story = boxes.until_installed(&launcher, began + PATIENCE).await?;
     ensure!(story.discovered == plan.len(), "only some went by way of the discovery image: {story:?}");
     ensure!(story.kexec == plan.len(), "only some went on without their firmware: {story:?}");
@@ -100,13 +100,14 @@ pub(crate) struct Crosswise {
 }
 
 impl Crosswise {
-    /// The networks are those behind the ports.
+    /// The networks are those behind the ports; the options are the simulated machine's own.
     pub(crate) fn power_on(
         launcher: &Launcher,
         programs: &Programs,
         plan: &[Machine],
         networks: &[u32],
         disks: &Path,
+        options: &[&str],
     ) -> Result<Self> {
         let (lines, said) = mpsc::unbounded_channel();
         let mut running = Vec::new();
@@ -114,11 +115,13 @@ impl Crosswise {
             let number = plan.len() - 1 - port;
             let name = format!("box-{}", number + 1);
             let of_box = Machine { name, firmware: FirmwareKind::Bios, ..plan[number].clone() };
+            let mut command = rack::command(&of_box, programs, disks);
+            command.extend(options.iter().map(|&option| option.to_owned()));
             let start = Start {
                 name: of_box.name.clone(),
                 network: Some(*network),
                 card: Some(of_box.mac),
-                command: rack::command(&of_box, programs, disks),
+                command,
                 environment: Vec::new(),
             };
             running.push((of_box, port, launcher.start(start, Some(lines.clone()))?));
@@ -145,14 +148,18 @@ impl Crosswise {
     /// By the config on each one's own disk.
     pub(crate) fn are_what_their_ports_say(&self, plan: &[Machine], disks: &Path) -> Result<()> {
         for (of_box, port, _) in &self.running {
-            let disk = disks.join(format!("{}.json", of_box.name));
-            let text = fs::read_to_string(&disk).context("its disk cannot be read")?;
-            let disk: Value = serde_json::from_str(&text).context("its disk is not one")?;
-            let config = disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default();
+            let config = config_of(of_box, disks)?;
             let wanted = format!("hostname: {}", plan[*port].name);
             ensure!(config.lines().any(|line| line.trim() == wanted), "{} is not {wanted}", of_box.name);
         }
         Ok(())
+    }
+
+    /// Whether the box in this port has a config on its disk.
+    pub(crate) fn has_config(&self, port: usize, disks: &Path) -> Result<bool> {
+        let (of_box, ..) =
+            self.running.iter().find(|(_, in_port, _)| *in_port == port).context("no such port")?;
+        Ok(!config_of(of_box, disks)?.is_empty())
     }
 
     pub(crate) async fn power_off(self) -> Result<()> {
@@ -161,6 +168,14 @@ impl Crosswise {
         }
         Ok(())
     }
+}
+
+/// The config on a box's disk; empty when there is none.
+fn config_of(of_box: &Machine, disks: &Path) -> Result<String> {
+    let disk = disks.join(format!("{}.json", of_box.name));
+    let text = fs::read_to_string(&disk).context("its disk cannot be read")?;
+    let disk: Value = serde_json::from_str(&text).context("its disk is not one")?;
+    Ok(disk.pointer("/storage/system/state").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
 /// What the machines did.
@@ -183,11 +198,11 @@ impl Story {
     }
 }
 
-/// Takes every other source away: what is left is the machine's own word, which this site trusts.
-fn deafen(path: &Path) -> Result<()> {
+/// Takes every other source away: what is left is the machine's own word, and how far the site trusts that.
+pub(crate) fn deafen(path: &Path, trust: &str) -> Result<()> {
     let text = fs::read_to_string(path).context("the site cannot be read")?;
     let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;
     written["switches"] = json!([]);
-    written["trust"] = json!("machine");
+    written["trust"] = json!(trust);
     fs::write(path, format!("{written:#}\n")).context("the site cannot be written")
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
 
 use crate::args::Identity;
@@ -23,8 +23,6 @@ use crate::process::{Launcher, Process, last_lines};
 use crate::programs::Programs;
 use crate::{agent, evidence, rack, site, space};
 
-/// Between two looks at the daemon's status.
-const LOOK: Duration = Duration::from_millis(100);
 /// The longest that one step may take: far more than it does, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// An LLDP interval of a real switch; the lab's own is shorter.
@@ -319,20 +317,8 @@ impl Lab {
         Ok(())
     }
 
-    async fn until(&mut self, what: &str, reached: impl Fn(&api::Status) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let daemon = self.daemon.as_ref().context("there is no daemon")?;
-        loop {
-            let status = daemon.status().await;
-            if status.as_ref().is_some_and(&reached) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let nodes = status.map(|status| status.view.nodes);
-                bail!("gave up waiting for {what}: {nodes:#?}");
-            }
-            sleep(LOOK).await;
-        }
+    async fn until(&self, what: &str, reached: impl Fn(&api::Status) -> bool) -> Result<()> {
+        self.daemon.as_ref().context("there is no daemon")?.until(what, PATIENCE, reached).await
     }
 }
 

@@ -17,6 +17,7 @@ mod folder;
 mod identity;
 mod kill;
 mod machines;
+mod neighbours;
 mod others;
 mod plan;
 mod ports;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Racing(racing) => racing::run(&racing),
         Command::Relay(relay) => relay::run(&relay),
         Command::Discovery(discovery) => discovery::run(&discovery),
+        Command::Neighbours(neighbours) => neighbours::run(&neighbours),
         Command::Speed(speed) => speed::run(&speed),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),

@@ -68,7 +68,8 @@ pub(crate) async fn firmware(
     write_firmware_site(kit, site, plan)?;
     for machine in plan {
         lay_tap(wires, &machine.interface).await?;
-        machines.add(&machine.name, kit.command(machine, disks)?, None);
+        Kit::blank(machine, disks)?;
+        machines.add(&machine.name, kit.command(machine, disks), None);
     }
     Ok(())
 }

@@ -158,7 +158,7 @@ async fn judge(programs: &Programs, agent: &Agent, folder: &Path) -> Result<()> 
 
     let began = Instant::now();
     let networks_of: Vec<u32> = networks.iter().map(|network| network.pid).collect();
-    let mut boxes = Crosswise::power_on(&launcher, programs, &plan, &networks_of, &disks)?;
+    let mut boxes = Crosswise::power_on(&launcher, programs, &plan, &networks_of, &disks, &[])?;
     boxes.until_installed(&launcher, began + PATIENCE).await?;
     boxes.are_what_their_ports_say(&plan, &disks)?;
     let nodes = daemon.status().await.context("the daemon does not answer")?.view.nodes;

@@ -1,34 +1,30 @@
 //! `lab cabling`: virtual machines with real firmware, in random ports of a switch that is a real lldpd.
 //!
 //! Rounds, each with a fresh daemon and blank disks, judged by the config on each machine's disk: it is that of the
-//! machine's port. What iPXE heard from lldpd must be among the words that the daemon decided by.
+//! machine's port. After the last one two cables are swapped, and another machine takes the place of a worker.
 
 mod lldpd;
+mod round;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use machine::wire::Medium;
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use self::round::{Lab, Round};
 use crate::daemon::{Daemon, Form};
 use crate::dice::Dice;
-use crate::plan::{self, FirmwareKind, Machine, SWITCH};
-use crate::process::{Launcher, Process, Start, last_lines};
+use crate::plan;
+use crate::process::{Launcher, last_lines};
 use crate::programs::Programs;
 use crate::qemu::{self, Kit};
 use crate::wires::Wires;
-use crate::{daemon, rack, space};
-
-/// An emulated processor takes minutes for what takes seconds, on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(900);
-const LAST_LINES: usize = 12;
+use crate::{rack, space};
 
 /// Arguments of *cabling*.
 #[derive(Debug, Args)]
@@ -68,6 +64,7 @@ async fn judge(arguments: &Cabling, programs: &Programs, kit: &Kit, folder: &Pat
     let wires = Wires::open()?;
     wires.lay_bridge().await?;
     rack::write_firmware_site(kit, &site, &plan)?;
+    replaced_by_itself(&site.join("ichord.yaml"))?;
     for machine in &plan {
         rack::lay_tap(&wires, &machine.interface).await?;
     }
@@ -75,20 +72,32 @@ async fn judge(arguments: &Cabling, programs: &Programs, kit: &Kit, folder: &Pat
     let form = |state| Form::Plain { state, ledger: None };
     let daemon = |state| Daemon::new(launcher.clone(), programs.ichord.clone(), site.clone(), form(state));
     daemon(place("state")?).prepare().await?;
-    let lab = Lab { launcher: &launcher, plan: &plan, kit, disks: &disks };
+    let lab = Lab { launcher: &launcher, plan: &plan, kit, disks: &disks, wires: &wires };
     let (mut dice, mut seen) = (Dice(arguments.seed), BTreeSet::new());
     let began = Instant::now();
-    for round in 1..=arguments.rounds {
+    for number in 1..=arguments.rounds {
         let cabling = dice.shuffled(plan.len());
-        let mut daemon = daemon(place(&format!("state-{round}"))?);
-        let took = lab
-            .round(&mut daemon, &cabling)
-            .await
-            .with_context(|| format!("round {round}, cabling {cabling:?}"))?;
-        println!(
-            "{}",
-            json!({ "event": "round", "round": round, "cabling": cabling, "seconds": took.as_secs() })
-        );
+        let round_began = Instant::now();
+        let mut round = Round::begin(&lab, daemon(place(&format!("state-{number}"))?)).await?;
+        let judged = async {
+            round.installs(&cabling).await?;
+            say(&json!({
+                "event": "round",
+                "round": number,
+                "cabling": cabling,
+                "seconds": round_began.elapsed().as_secs(),
+            }));
+            if number == arguments.rounds {
+                let warned = round.swap().await.context("two cables are swapped")?;
+                say(&json!({ "event": "wrong cables told", "seconds": warned.as_secs() }));
+                let replaced = round.replace().await.context("a machine is replaced")?;
+                say(&json!({ "event": "replaced", "seconds": replaced.as_secs() }));
+            }
+            anyhow::Ok(())
+        };
+        let judged = judged.await;
+        round.end().await?;
+        judged.with_context(|| format!("round {number}, cabling {cabling:?}"))?;
         seen.insert(cabling);
         if let Some(status) = switch.has_ended()? {
             bail!("lldpd ended by itself ({status}): {}", last_lines(&launcher.log("lldpd"), 5).join("; "));
@@ -96,106 +105,22 @@ async fn judge(arguments: &Cabling, programs: &Programs, kit: &Kit, folder: &Pat
         wires.forget_neighbours().await?;
     }
     let seconds = began.elapsed().as_secs();
-    println!(
-        "{}",
-        json!({ "event": "summary", "passed": true, "rounds": arguments.rounds, "cablings": seen.len(), "seconds": seconds })
+    say(
+        &json!({ "event": "summary", "passed": true, "rounds": arguments.rounds, "cablings": seen.len(), "seconds": seconds }),
     );
     switch.crash().await?;
     Ok(())
 }
 
-/// What all rounds share.
-struct Lab<'a> {
-    launcher: &'a Launcher,
-    plan: &'a [Machine],
-    kit: &'a Kit,
-    disks: &'a Path,
+fn say(event: &Value) {
+    println!("{event}");
 }
 
-impl Lab<'_> {
-    /// Blank machines in these ports, until each is installed with the config of its port.
-    async fn round(&self, daemon: &mut Daemon, cabling: &[usize]) -> Result<Duration> {
-        let began = Instant::now();
-        daemon.start()?;
-        daemon.ready().await?;
-        let (lines, mut said) = mpsc::unbounded_channel();
-        let mut running: Vec<Process> = Vec::new();
-        for (port, &number) in self.plan.iter().zip(cabling) {
-            let of_box = Machine { interface: port.interface.clone(), ..self.hardware(number) };
-            let start = Start {
-                name: of_box.name.clone(),
-                network: None,
-                card: None,
-                command: self.kit.command(&of_box, self.disks)?,
-                environment: Vec::new(),
-            };
-            running.push(self.launcher.start(start, Some(lines.clone()))?);
-        }
-        let judged = async {
-            self.installed(&mut said, began + PATIENCE).await?;
-            for (port, &number) in self.plan.iter().zip(cabling) {
-                self.is_what_its_port_says(daemon, port, &self.hardware(number)).await?;
-            }
-            anyhow::Ok(())
-        };
-        let judged = judged.await;
-        for mut process in running {
-            process.crash().await?;
-        }
-        daemon.process()?.stop().await?;
-        judged.map(|()| began.elapsed())
-    }
-
-    /// A machine without a place.
-    fn hardware(&self, number: usize) -> Machine {
-        Machine { name: format!("box-{}", number + 1), ..self.plan[number].clone() }
-    }
-
-    async fn installed(
-        &self,
-        said: &mut mpsc::UnboundedReceiver<(String, String)>,
-        deadline: Instant,
-    ) -> Result<()> {
-        let mut missing: BTreeSet<String> =
-            (0..self.plan.len()).map(|number| self.hardware(number).name).collect();
-        while !missing.is_empty() {
-            let Ok(Some((name, line))) = timeout_at(deadline, said.recv()).await else {
-                let mut words = format!("{missing:?} were not installed in time");
-                for name in missing.iter().map(String::as_str).chain([daemon::NAME]) {
-                    let last = last_lines(&self.launcher.log(name), LAST_LINES);
-                    words += &format!("\n{name}:\n{}", last.join("\n"));
-                }
-                bail!(words);
-            };
-            let event = serde_json::from_str::<Value>(&line).ok();
-            if event.is_some_and(|event| event["event"] == "installed") {
-                missing.remove(&name);
-            }
-        }
-        Ok(())
-    }
-
-    /// By the config on its disk; and by the daemon's words, which must be lldpd's where the firmware can hear them.
-    async fn is_what_its_port_says(&self, daemon: &Daemon, port: &Machine, of_box: &Machine) -> Result<()> {
-        let disk = Medium::Device(self.disks.join(format!("{}.disk", of_box.name)));
-        let system = disk.storage()?.system.with_context(|| format!("{}'s disk is blank", of_box.name))?;
-        let wanted = format!("hostname: {}", port.name);
-        ensure!(
-            system.state.is_some_and(|config| config.lines().any(|line| line.trim() == wanted)),
-            "{} is in the port of {} and has another one's config",
-            of_box.name,
-            port.name
-        );
-        let heard = format!("iPXE: {} on {SWITCH}/{}", of_box.mac, port.port);
-        let seen = daemon.seen_of(&port.name).await?;
-        let hears = seen.iter().any(|line| line.starts_with(&heard));
-        // the card's ROM of a BIOS machine is a build without LLDP
-        let can_hear = of_box.firmware != FirmwareKind::Bios;
-        ensure!(
-            hears == can_hear,
-            "{} should have been heard as {heard:?}: {can_hear}; {seen:#?}",
-            of_box.name
-        );
-        Ok(())
-    }
+/// No person orders the replacement of a dead machine, and the daemon need not be sure of its death for long.
+fn replaced_by_itself(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path).context("the site cannot be read")?;
+    let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;
+    written["replace"] = json!("same-port");
+    written["timing"] = json!({ "replace-after": "2s" });
+    fs::write(path, format!("{written:#}\n")).context("the site cannot be written")
 }

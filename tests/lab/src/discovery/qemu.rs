@@ -136,7 +136,7 @@ fn write_site(kit: &Kit, site: &Path, plan: &[plan::Machine]) -> Result<()> {
         dhcp: site::Dhcp::Ours,
     };
     site::write(site, plan, &flavour)?;
-    deafen(&site.join("ichord.yaml"))?;
+    deafen(&site.join("ichord.yaml"), "machine")?;
     let files = ImageFiles {
         kernel: kit.payload.kernel.clone(),
         initramfs: kit.payload.initramfs.clone(),

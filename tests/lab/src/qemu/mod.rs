@@ -88,20 +88,31 @@ pub(crate) fn assemble(machine: &Path, scratch: &Path) -> Result<Kit> {
 }
 
 impl Kit {
-    /// A machine's command line, and its blank disk.
-    pub(crate) fn command(&self, machine: &Machine, folder: &Path) -> Result<Vec<String>> {
-        let disk = folder.join(format!("{}.disk", machine.name));
-        let settings = folder.join(format!("{}.settings", machine.name));
+    /// Gives a machine an empty disk, and firmware that was never set up.
+    pub(crate) fn blank(machine: &Machine, folder: &Path) -> Result<()> {
+        let (disk, settings) = storage(machine, folder);
         let file = fs::File::create(&disk).with_context(|| format!("cannot make {}", disk.display()))?;
         file.set_len(DISK_BYTES).with_context(|| format!("cannot make {}", disk.display()))?;
         fs::copy(OVMF_SETTINGS, &settings).with_context(|| format!("cannot make {}", settings.display()))?;
-        Ok(guest::command(machine, self.accelerator, &disk, &settings))
+        Ok(())
+    }
+
+    /// A machine's command line; its disk is there already.
+    pub(crate) fn command(&self, machine: &Machine, folder: &Path) -> Vec<String> {
+        let (disk, settings) = storage(machine, folder);
+        guest::command(machine, self.accelerator, &disk, &settings)
     }
 
     /// How the guests' processors are made.
     pub(crate) fn accelerator(&self) -> &'static str {
         self.accelerator.name()
     }
+}
+
+/// Where a machine's disk and its firmware's settings are.
+fn storage(machine: &Machine, folder: &Path) -> (PathBuf, PathBuf) {
+    let of = |kind: &str| folder.join(format!("{}.{kind}", machine.name));
+    (of("disk"), of("settings"))
 }
 
 /// The system without its installer: what is on the disk afterwards.
