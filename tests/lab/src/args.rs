@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hardware::LocalBoot;
 
 use crate::cabling::Cabling;
 use crate::discovery::Discovery;
@@ -84,6 +85,10 @@ pub(crate) struct Up {
     /// Real firmware under QEMU instead of simulated machines: UEFI by HTTP Boot and by PXE, and BIOS (needs root)
     #[arg(long, conflicts_with_all = ["control_planes", "workers"])]
     pub(crate) qemu: bool,
+    /// With `--qemu`: the way to every machine's own disk (not-found, exit, sanboot, silent) instead of its firmware's usual
+    /// one
+    #[arg(long, value_name = "WAY", requires = "qemu")]
+    pub(crate) local_boot: Option<LocalBoot>,
     /// Machines that never netboot, started from Talos's own ISO: `authoritative`, with addresses of ours, or `proxy`,
     /// with those of a dnsmasq on the same wire
     #[arg(long, value_name = "HOW", conflicts_with = "qemu")]

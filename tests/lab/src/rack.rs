@@ -1,8 +1,11 @@
 //! Racks the machines: simulated ones in networks of their own, those with real firmware as virtual machines.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use hardware::LocalBoot;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::args::Iso;
@@ -85,6 +88,18 @@ pub(crate) fn write_firmware_site(kit: &Kit, site: &Path, plan: &[Machine]) -> R
     };
     site::write(site, plan, &flavour)?;
     site::write_images(&site.join("images"), &kit.images)
+}
+
+/// Every machine of the site goes to its own disk in this way.
+pub(crate) fn boot_locally_by(way: LocalBoot, site: &Path) -> Result<()> {
+    let path = site.join("ichord.yaml");
+    let text = fs::read_to_string(&path).context("the site cannot be read")?;
+    let mut written: Value = serde_json::from_str(&text).context("the site is not JSON")?;
+    for machine in written["machines"].as_object_mut().into_iter().flat_map(|machines| machines.values_mut())
+    {
+        machine["local-boot"] = json!(way.name());
+    }
+    fs::write(&path, format!("{written:#}\n")).context("the site cannot be written")
 }
 
 /// A port of the switch that a virtual machine can be plugged into. It stays while the machine is off.

@@ -76,6 +76,9 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
         Some(kit) => {
             report.tell(&Event::Lab { what: format!("real firmware, accelerator {}", kit.accelerator()) });
             rack::firmware(&mut rack, &plan, kit, &wires, &site, &disks).await?;
+            if let Some(way) = up.local_boot {
+                rack::boot_locally_by(way, &site)?;
+            }
         }
         None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks, up.iso).await?,
     }
