@@ -7,6 +7,7 @@
 mod cable;
 mod child;
 mod dhcp;
+mod handover;
 mod http;
 mod ichord;
 mod identity;
@@ -35,8 +36,9 @@ struct Benchmark {
     run: fn() -> anyhow::Result<Vec<Measure>>,
 }
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     Benchmark { name: dhcp::NAME, about: dhcp::ABOUT, run: dhcp::run },
+    Benchmark { name: handover::NAME, about: handover::ABOUT, run: handover::run },
     Benchmark { name: http::NAME, about: http::ABOUT, run: http::run },
     Benchmark { name: identity::NAME, about: identity::ABOUT, run: identity::run },
     Benchmark { name: lldp::NAME, about: lldp::ABOUT, run: lldp::run },

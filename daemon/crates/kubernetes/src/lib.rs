@@ -1,4 +1,4 @@
-//! The Kubernetes API: client, server-side apply, readiness.
+//! The Kubernetes API: client, server-side apply, readiness, drain.
 //!
 //! `handover` works through this crate once the machines' etcd has its members; it needs few verbs: is the
 //! API there, what is an object now, make it so (as the field manager `ichord`), is it ready. kube-rs speaks
@@ -9,6 +9,7 @@ mod apply;
 mod client;
 mod create;
 mod difference;
+mod drain;
 mod error;
 mod list;
 mod nodes;
@@ -19,6 +20,7 @@ mod wait;
 pub use apply::{Applied, FIELD_MANAGER, Outcome};
 pub use client::{Access, Client};
 pub use difference::differences;
+pub use drain::{DrainError, Patience, PodName};
 pub use error::{AccessError, ApplyError, FieldConflict, RequestError, WaitError};
 pub use nodes::NodeStatus;
 pub use object::{ObjectError, ObjectId};

@@ -5,6 +5,7 @@
 //! say is put into the status of pods (by kwok) and of objects.
 
 mod cases;
+mod outages;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ const PACE: Pace = Pace { poll: Duration::from_millis(200), timeout: Duration::f
 const PATIENCE: Duration = Duration::from_secs(240);
 
 #[tokio::test]
-async fn every_fault_is_told_with_its_cause() {
+async fn every_fault_is_told_with_its_cause_and_outages_are_outlived() {
     let Some(program) = program().unwrap() else {
         eprintln!("skipped: the control plane is not built; tests/run handover builds it");
         return;
@@ -33,8 +34,8 @@ async fn every_fault_is_told_with_its_cause() {
         eprintln!("skipped: kwok is not built; tests/run handover builds it");
         return;
     }
-    let plane = ControlPlane::start(&program).await.unwrap();
-    let _controllers = Controllers::start(&plane).unwrap();
+    let mut plane = ControlPlane::start(&program).await.unwrap();
+    let mut controllers = Controllers::start(&plane).unwrap();
     let hands = plane.hands();
     for (name, network) in [("cp1", "up"), ("worker1", "up"), ("worker2", "up"), ("bare", "down")] {
         hands.register(name, "192.0.2.1", name == "cp1").await.unwrap();
@@ -62,6 +63,9 @@ async fn every_fault_is_told_with_its_cause() {
         });
     }
     running.join_all().await;
+    outages::a_node_reboots_while_a_step_waits_for_all(&plane, &mut controllers).await;
+    outages::a_node_is_emptied_and_what_keeps_it_from_that_is_told(&plane, &mut controllers).await;
+    outages::the_api_server_restarts_while_a_step_waits(&mut plane, &mut controllers).await;
 }
 
 /// Runs the case's step until its cause is told; another one is wrong.
