@@ -64,7 +64,7 @@ impl Transcript {
                 media_type: text(&exchange["type"]),
                 body: exchange["body"].clone(),
                 code: exchange["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or(0),
-                answer: exchange["answer"].clone(),
+                answer: in_order(exchange["answer"].clone()),
             })
             .collect();
         ensure!(!exchanges.is_empty(), "there is no exchange in it");
@@ -116,7 +116,7 @@ impl Normaliser {
         let text = answer.to_string().replace(&case.name, "NAMESPACE");
         let mut answer = serde_json::from_str(&text).unwrap_or_default();
         self.walk(&mut answer);
-        answer
+        in_order(answer)
     }
 
     fn walk(&mut self, value: &mut Value) {
@@ -160,6 +160,21 @@ impl Normaliser {
         });
         format!("r{}", index + 1)
     }
+}
+
+/// Field managers come by the second in which they were there, so whether one stands before the other is a matter of luck.
+fn in_order(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(map) => map.values_mut().for_each(|value| *value = in_order(value.take())),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| *item = in_order(item.take()));
+            if items.iter().all(|item| item["manager"].is_string() && item["fieldsV1"].is_object()) {
+                items.sort_by_key(ToString::to_string);
+            }
+        }
+        _ => {}
+    }
+    value
 }
 
 /// The order of keys means nothing; the same one in every recording makes changes readable.

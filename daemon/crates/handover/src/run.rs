@@ -5,7 +5,9 @@
 
 use std::{fmt, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
 use kubernetes::{Applied, ApplyError, Client, ObjectId, Outcome, RequestError, WaitError};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
     manifest::{Manifest, Owner, Step},
     plan::{Phase, Plan, plan},
 };
+
+/// How many objects are asked about at the same time: most of the time is the way there and back.
+const AT_ONCE: usize = 8;
 
 /// How patient a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +114,7 @@ async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError>
         objects.extend(keep.iter().map(|manifest| outcome(manifest, Outcome::Unchanged)));
         objects.extend(of_git);
         for manifest in write {
-            let applied = warm(client, step, manifest, false, end).await;
+            let applied = warm(client, step, manifest, Apply::Write, end).await;
             let applied = applied.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
             tracing::info!(step = step.name, object = %applied.object, outcome = ?applied.outcome, "applied");
             objects.push(outcome(manifest, applied.outcome));
@@ -122,16 +127,29 @@ async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError>
     Ok(StepOutcome { step: step.name.clone(), objects, mutations, notes })
 }
 
+/// How an object is applied.
+#[derive(Clone, Copy)]
+enum Apply<'a> {
+    /// Only to see what would become of it, over what was read of it.
+    Dry(Option<&'a Value>),
+    /// For real.
+    Write,
+}
+
 /// Applies, and is patient with an admission webhook that is there and does not answer yet.
 async fn warm(
     client: &Client,
     step: &Step,
     manifest: &Manifest,
-    dry_run: bool,
+    how: Apply<'_>,
     end: Instant,
 ) -> Result<Applied, ApplyError> {
     loop {
-        match client.apply(&manifest.object, dry_run).await {
+        let applied = match how {
+            Apply::Dry(live) => client.apply_over(live, &manifest.object, true).await,
+            Apply::Write => client.apply(&manifest.object, false).await,
+        };
+        match applied {
             Err(error) if is_warming(&error) && Instant::now() + step.pace.poll < end => {
                 tracing::debug!(step = step.name, object = %manifest.id, %error, "a webhook is warming up");
                 tokio::time::sleep(step.pace.poll).await;
@@ -171,6 +189,14 @@ async fn record(
     Ok(Some(ObjectOutcome { object, outcome, owner: None }))
 }
 
+/// What was found out about one object.
+enum Observed {
+    /// What would become of it.
+    Ours(Outcome),
+    /// Git owns it.
+    OfGit(GitOwner),
+}
+
 /// What would become of each object, and which of them Git owns.
 async fn observe<'a>(
     client: &Client,
@@ -181,25 +207,17 @@ async fn observe<'a>(
     let mut observed = Vec::new();
     let mut of_git = Vec::new();
     let mut faults = Vec::new();
-    for manifest in manifests {
-        let live = match client.object(&manifest.id).await {
-            Ok(live) => live,
-            Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
-            Err(error) => {
-                faults.push(fault(manifest, Cause::Apply(error)));
-                continue;
-            }
-        };
-        if let Some(owner) = live.as_ref().and_then(git::owner) {
-            if step.owner == Owner::Us {
+    let looks: Vec<_> = manifests.iter().map(|manifest| look(client, step, manifest, end)).collect();
+    let mut looks = stream::iter(looks).buffered(AT_ONCE);
+    while let Some((manifest, found)) = looks.next().await {
+        match found {
+            Ok(Observed::Ours(outcome)) => observed.push((manifest, outcome)),
+            Ok(Observed::OfGit(owner)) if step.owner == Owner::Us => {
                 faults.push(fault(manifest, Cause::TwoOwners(owner)));
-                continue;
             }
-            of_git.push(ObjectOutcome { owner: Some(owner), ..outcome(manifest, Outcome::Unchanged) });
-            continue;
-        }
-        match warm(client, step, manifest, true, end).await {
-            Ok(applied) => observed.push((*manifest, applied.outcome)),
+            Ok(Observed::OfGit(owner)) => {
+                of_git.push(ObjectOutcome { owner: Some(owner), ..outcome(manifest, Outcome::Unchanged) });
+            }
             Err(error) if error.transient() => return Err(stopped(step, manifest, Cause::Apply(error))),
             Err(error) => faults.push(fault(manifest, Cause::Apply(error))),
         }
@@ -207,11 +225,45 @@ async fn observe<'a>(
     if faults.is_empty() { Ok((observed, of_git)) } else { Err(StepError::new(&step.name, faults)) }
 }
 
+async fn look<'a>(
+    client: &Client,
+    step: &Step,
+    manifest: &'a Manifest,
+    end: Instant,
+) -> (&'a Manifest, Result<Observed, ApplyError>) {
+    (manifest, find_out(client, step, manifest, end).await)
+}
+
+async fn find_out(
+    client: &Client,
+    step: &Step,
+    manifest: &Manifest,
+    end: Instant,
+) -> Result<Observed, ApplyError> {
+    let live = client.object(&manifest.id).await?;
+    if let Some(owner) = live.as_ref().and_then(git::owner) {
+        return Ok(Observed::OfGit(owner));
+    }
+    let applied = warm(client, step, manifest, Apply::Dry(live.as_ref()), end).await?;
+    Ok(Observed::Ours(applied.outcome))
+}
+
+async fn wait<'a>(
+    client: &Client,
+    step: &Step,
+    manifest: &'a Manifest,
+    end: Instant,
+) -> (&'a Manifest, Result<(), WaitError>) {
+    let left = end.saturating_duration_since(Instant::now());
+    (manifest, client.wait(&manifest.id, step.pace.poll, left).await)
+}
+
 async fn ready(client: &Client, step: &Step, manifests: &[&Manifest], end: Instant) -> Result<(), StepError> {
     let mut faults = Vec::new();
-    for manifest in manifests {
-        let left = end.saturating_duration_since(Instant::now());
-        match client.wait(&manifest.id, step.pace.poll, left).await {
+    let waits: Vec<_> = manifests.iter().map(|manifest| wait(client, step, manifest, end)).collect();
+    let mut waits = stream::iter(waits).buffered(AT_ONCE);
+    while let Some((manifest, waited)) = waits.next().await {
+        match waited {
             Ok(()) => {}
             // The others may be late as well: they are looked at once each, and told together.
             Err(WaitError::Late { object, reason, .. }) => {

@@ -43,7 +43,18 @@ impl Client {
     pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Applied, ApplyError> {
         let id = ObjectId::try_from(object)?;
         let live = self.object(&id).await?;
-        let answer = match &live {
+        self.apply_over(live.as_ref(), object, dry_run).await
+    }
+
+    /// The same over what was just read of the object.
+    pub async fn apply_over(
+        &self,
+        live: Option<&Value>,
+        object: &Value,
+        dry_run: bool,
+    ) -> Result<Applied, ApplyError> {
+        let id = ObjectId::try_from(object)?;
+        let answer = match live {
             Some(live) => {
                 let proposed = self.patch(&id, object, true).await?;
                 let fields = differences(live, &proposed);
@@ -59,7 +70,7 @@ impl Client {
             }
             None => self.patch(&id, object, dry_run).await?,
         };
-        let outcome = match &live {
+        let outcome = match live {
             // What really happened: somebody may have been there between the two requests.
             Some(live) => match differences(live, &answer) {
                 fields if fields.is_empty() => Outcome::Unchanged,
