@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use hardware::Inventory;
 
 use crate::{
-    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, Ticket, Time, Watch,
-    slot::Look, slots::Key, states::maintenance::Waiting,
+    Cluster, Core, Effect, Guard, Guards, Machine, NodeName, NodeState, Observation, State, Ticket, Time,
+    Watch, slot::Look, slots::Key, states::maintenance::Waiting,
 };
 
 /// A machine that tells by itself what changes is looked at so many times more rarely: to see that it still answers.
@@ -33,7 +33,9 @@ impl<G: Guards> Core<G> {
             return Vec::new();
         };
         let netboot = slot.state.claim().and_then(|claim| claim.netboot_address);
-        let candidates = if slot.state.is_configured() {
+        // who took the config is next heard of at its own address: whoever has its lease now is not waited for
+        let has_config = slot.state.is_configured() || slot.state.state() == State::Installing;
+        let candidates = if has_config {
             [Some(plan.address), slot.address, netboot]
         } else {
             [slot.address, netboot, Some(plan.address)]
@@ -242,6 +244,8 @@ impl<G: Guards> Core<G> {
         {
             slot.address = Some(address);
             slot.strangers.retain(|strange| *strange != address);
+            // a look that is under way may be elsewhere
+            slot.stirred |= slot.in_flight.is_some();
             slot.next_look = now;
         }
     }

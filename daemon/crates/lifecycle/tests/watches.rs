@@ -100,3 +100,37 @@ fn a_word_about_nobody_is_nothing() {
     told(&mut bench, "w9", Watch::Changed);
     assert_eq!(looks(&bench, "w1"), 0);
 }
+
+#[test]
+fn a_machine_that_gets_an_address_while_it_is_looked_for_elsewhere_is_looked_at_there_next() {
+    let mut bench = Bench::new(plan(&[("w1", Role::Worker)]));
+    bench.permit("w1");
+    bench.ask(1, "w1", true);
+    assert_eq!(looks(&bench, "w1"), 1);
+    let address = IpAddr::from([10, 0, 0, 77]);
+    bench.step(Event::Located { mac: hardware::MacAddr([2, 0, 0, 0, 0, 1]), address });
+    assert_eq!(looks(&bench, "w1"), 1, "one look at a time");
+    let ticket = bench.take(|effect| match effect {
+        Effect::Observe { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    let observation = Observation::Silent { detail: "nobody is there".into() };
+    bench.step(Event::Observed { node: "w1".into(), ticket, observation });
+    let next = bench.take(|effect| match effect {
+        Effect::Observe { candidates, .. } => Some(candidates.clone()),
+        _ => None,
+    });
+    assert_eq!(next.first(), Some(&address), "at once, and there");
+}
+
+#[test]
+fn who_took_the_config_is_looked_for_at_its_own_address_first() {
+    let mut bench = Bench::new(plan(&[("w1", Role::Worker)]));
+    bench.permit("w1");
+    bench.ask(1, "w1", true);
+    let (lease, own) = (IpAddr::from([10, 0, 0, 101]), IpAddr::from([10, 0, 0, 11]));
+    bench.look("w1", bench::maintenance(1, "before"));
+    let ticket = bench.applying("w1");
+    bench.step(Event::Applied { node: "w1".into(), ticket, outcome: lifecycle::ApplyOutcome::Accepted });
+    assert_eq!(bench.candidates("w1"), [own, lease]);
+}

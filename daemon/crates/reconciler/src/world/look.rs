@@ -8,7 +8,10 @@ use lifecycle::{Content, EtcdHealth, EtcdMember, EtcdObservation, Observation, S
 use talos_api::{
     CallError, Client, ConnectError, Fingerprint, LldpNeighbor, Peer, ProbeError, Service, Volume, probe,
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use super::talos::{Cluster, machine_api};
 
@@ -23,17 +26,22 @@ const ELSEWHERE: Duration = Duration::from_millis(400);
 /// that count more are waited for no longer than this.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// An address whose machine API is not up is asked again after so long, while another one is still waited for.
-const REFUSED: Duration = Duration::from_millis(250);
+/// A machine that refuses connections is about to open its API, and one that is silent is about to be there: so often it is
+/// tried again, as long as a look may take.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A machine that is there has answered a first connection by then.
+const THERE: Duration = Duration::from_millis(100);
 
 /// What was heard of an address; `None` while it is not known.
 type Word = Option<Result<Peer, ProbeError>>;
 
 /// Who answers at the addresses, all asked at once, until nobody can come before the one who counts most.
 pub(super) async fn first_words(cluster: &Cluster, addresses: &[IpAddr]) -> Vec<(IpAddr, Word)> {
+    let end = Instant::now() + LOOK;
     let ask = |index: usize, address: IpAddr, pause: Duration| async move {
         sleep(pause).await;
-        (index, first_word(cluster, address).await)
+        (index, timeout_at(end, first_word(cluster, address)).await.ok())
     };
     let numbered = || addresses.iter().copied().enumerate();
     let mut asked: FuturesUnordered<_> =
@@ -46,13 +54,19 @@ pub(super) async fn first_words(cluster: &Cluster, addresses: &[IpAddr]) -> Vec<
             Some(until) => timeout_at(until, asked.next()).await.unwrap_or_default(),
         };
         let Some((index, word)) = next else { return words };
-        let is_refused = matches!(word, Err(ProbeError::Refused { .. }));
+        let is_refused = matches!(word, Some(Err(ProbeError::Refused { .. })));
         let Some((address, heard)) = words.get_mut(index) else { return words };
-        *heard = Some(word);
         let address = *address;
-        // it may come up while silence is waited for elsewhere
-        if is_refused && words.iter().any(|(_, word)| word.is_none()) {
-            asked.push(ask(index, address, REFUSED));
+        match word {
+            Some(word) => *heard = Some(word),
+            // what was heard of it before says more
+            None => {
+                let silent = ProbeError::TimedOut { address: machine_api(address), within: LOOK };
+                heard.get_or_insert(Err(silent));
+            }
+        }
+        if is_refused && Instant::now() + AGAIN < end {
+            asked.push(ask(index, address, AGAIN));
         }
         let answered = words.iter().position(|(_, word)| matches!(word, Some(Ok(_))));
         if let Some(best) = answered {
@@ -83,9 +97,23 @@ pub(super) async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Pee
         probe(machine_api(address), cluster.credentials().authority(), LOOK).await
     });
     let mut tries: FuturesUnordered<_> = tries.collect();
+    // a connection that is not taken at once costs nothing but itself, so that one is under way when the machine opens
+    let comes_up = async {
+        sleep(THERE).await;
+        loop {
+            match timeout(AGAIN, TcpStream::connect(machine_api(address))).await {
+                Ok(Ok(_)) => {
+                    return probe(machine_api(address), cluster.credentials().authority(), LOOK).await;
+                }
+                Ok(Err(_)) => sleep(AGAIN).await,
+                Err(_) => {}
+            }
+        }
+    };
     let silent = ProbeError::TimedOut { address: machine_api(address), within: LOOK };
     tokio::select! {
         found = tries.next() => found.unwrap_or(Err(silent)),
+        found = comes_up => found,
         never = asking => never,
     }
 }
