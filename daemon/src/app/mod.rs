@@ -20,6 +20,7 @@ mod sockets;
 mod sources;
 mod state;
 mod steps;
+mod values;
 
 use std::{
     fs,

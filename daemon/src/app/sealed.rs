@@ -1,7 +1,7 @@
-//! Files of a site that are not plain: encrypted with SOPS, kept in 1Password, in the environment, or given by systemd.
+//! Files of a site that are not plain: encrypted with SOPS or age, kept in 1Password, in the environment, or given by systemd.
 //!
-//! The keys to them are the user's, and so are the programs that use them: `sops` and `op`, found on the PATH, as the user
-//! has set them up. They are told a file or a reference and nothing else.
+//! The keys to them are the user's, and so are the programs that use them: `sops`, `age` and `op`, found on the PATH, as the
+//! user has set them up. They are told a file or a reference and nothing else.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -17,6 +17,13 @@ const REFERENCE: &str = "op://";
 const VARIABLE: &str = "env:";
 const CREDENTIAL: &str = "credential:";
 
+/// How a file of age begins: as it is, and as text.
+const AGE: [&[u8]; 2] = [b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----"];
+
+/// Where the keys of age are, as SOPS looks for them: named by this variable, or in this file of the user's settings.
+const AGE_KEYS: &str = "SOPS_AGE_KEY_FILE";
+const AGE_USUAL: &str = "sops/age/keys.txt";
+
 /// Why a file or reference could not be read through its program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SealedError {
@@ -24,6 +31,10 @@ pub(crate) enum SealedError {
     Sops(#[source] ProgramError),
     #[error("it is kept in 1Password, and {0}; {hint}", hint = hint(.0, "see that `op whoami` knows you"))]
     OnePassword(#[source] ProgramError),
+    #[error("it is encrypted with age, and {0}; {hint}", hint = hint(.0, "see that its key is in that file"))]
+    Age(#[source] ProgramError),
+    #[error("it is encrypted with age, and no key is known; set {AGE_KEYS} to the file that has it")]
+    NoAgeKey,
     #[error("`sops` decrypted it, and it is still encrypted")]
     Still,
     #[error("the variable {0} is not set; set it where the daemon is started, too")]
@@ -55,16 +66,20 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     if let Some(name) = path.to_str().and_then(|text| text.strip_prefix(CREDENTIAL)) {
         return credential(name);
     }
-    let text = fs::read_to_string(path)?;
+    let bytes = fs::read(path)?;
+    if AGE.iter().any(|beginning| bytes.starts_with(beginning)) {
+        let keys = age_keys().ok_or_else(|| io::Error::other(SealedError::NoAgeKey))?;
+        let name = named(path)?;
+        let text = program::output("age", &["--decrypt", "--identity", &keys, &name], LIMIT);
+        return text.map(|text| text.to_string()).map_err(|error| io::Error::other(SealedError::Age(error)));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))?;
     let is_template = text.contains("{{ op://") || text.contains("{{op://");
     if !is_encrypted(&text) && !is_template {
         return Ok(text);
     }
-    let name = path
-        .to_str()
-        .ok_or_else(|| io::Error::other("its name is not text, and a program must be told it"))?;
-    // a name that begins with a dash would be taken for an option
-    let name = if name.starts_with('-') { format!("./{name}") } else { name.to_owned() };
+    let name = named(path)?;
     if is_template {
         let text = program::output("op", &["inject", "--in-file", &name], LIMIT);
         return text
@@ -77,6 +92,25 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(SealedError::Still));
     }
     Ok(plain.to_string())
+}
+
+/// A file's name for a program.
+fn named(path: &Path) -> io::Result<String> {
+    let name = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("its name is not text, and a program must be told it"))?;
+    // a name that begins with a dash would be taken for an option
+    Ok(if name.starts_with('-') { format!("./{name}") } else { name.to_owned() })
+}
+
+/// The file with the keys of age.
+fn age_keys() -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let settings = || set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| format!("{home}/.config")));
+    set(AGE_KEYS).or_else(|| {
+        let usual = Path::new(&settings()?).join(AGE_USUAL);
+        usual.exists().then(|| usual.display().to_string())
+    })
 }
 
 /// Whether something is there, as far as that can be told without asking for it.

@@ -13,6 +13,8 @@ use handover::{
 use serde_json::{Map, Value, json};
 use site::{Files, HandoverStep, Site, Source, Sync};
 
+use super::values::{self, Values};
+
 /// How the paths of what is no file begin.
 pub(super) const KUSTOMIZE: &str = "kustomize:";
 pub(super) const HELM: &str = "helm:";
@@ -174,19 +176,16 @@ impl Chart<'_> {
                 }
             },
         };
-        if !object["spec"]["valuesFrom"].is_null() {
-            let message = "values from ConfigMaps and Secrets of the cluster are not there yet";
-            let finding = place.key("spec").name("valuesFrom").error("release-values", message);
-            return findings.push(finding.fix("write them under `values`"));
-        }
-        let values = match &object["spec"]["values"] {
-            Value::Object(values) => values.clone(),
-            _ => Map::new(),
+        let Some(Values { merged: values, texts }) = values::of(place, &object, &others, findings) else {
+            return;
         };
         let Some(description) = self.helm("chart", &chart, None, findings) else { return };
         let Some(defaults) = self.helm("values", &chart, None, findings) else { return };
         let (description, defaults) = (mapping(&description), mapping(&defaults));
-        let unknown = helm::unknown_values(place.key("spec").key("values"), &defaults, &description);
+        let mut unknown = helm::unknown_values(place.key("spec").key("values"), &defaults, &description);
+        for text in &texts {
+            unknown.extend(helm::unknown_values(text.place(), &defaults, &description).iter().cloned());
+        }
         let wrong = !unknown.is_empty();
         findings.extend(unknown);
         if wrong {

@@ -1,4 +1,4 @@
-//! Files that the user's own `sops` and `op` must open: stand-ins for both, on a PATH of their own, that write down what they
+//! Files that the user's own `sops`, `age` and `op` must open: stand-ins for them, on a PATH of their own, that write down what they
 //! were told.
 
 use std::{
@@ -214,4 +214,32 @@ async fn credentials_go_into_new_files_and_are_renewed_in_old_ones() {
     }
     let left = fs::read_dir(site.folder()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().contains(".new")));
+}
+
+#[tokio::test]
+async fn files_of_age_are_opened_with_the_keys_that_sops_uses() {
+    let site = Site::new();
+    let aside = put_aside(&site);
+    site.write(
+        "talsecret.yaml",
+        "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n",
+    );
+    let programs = Programs::none().with("age", &format!("cat {}", aside.display()));
+    let command = |keys: Option<&str>| {
+        let mut command = programs.command(&site, &["kubeconfig"], &[]);
+        command.env_remove("SOPS_AGE_KEY_FILE").env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME");
+        command.envs(keys.map(|keys| ("SOPS_AGE_KEY_FILE", keys)));
+        command
+    };
+    let Said { code, text, out } = run(command(Some("keys.txt"))).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(out.contains("current-context: admin@small"), "{out}");
+    let file = site.path("talsecret.yaml").display().to_string();
+    let mut told = programs.told("age");
+    told.dedup();
+    assert_eq!(told, [format!("4 --decrypt --identity keys.txt {file}")]);
+
+    let Said { code, text, .. } = run(command(None)).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no key is known; set SOPS_AGE_KEY_FILE"), "{text}");
 }

@@ -120,6 +120,87 @@ async fn a_chart_is_rendered_with_the_values_of_git_and_frozen_into_a_pack() {
     assert!(text.contains("error[pack-digest]"), "{text}");
 }
 
+#[tokio::test]
+async fn values_from_config_maps_come_before_the_releases_own() {
+    let Some(programs) = real(Programs::none(), "helm", Tool::HelmClient, "") else { return };
+    let site = with_chart();
+    site.edit("apps/demo.yaml", "  values:\n", "  valuesFrom: [{kind: ConfigMap, name: demo}]\n  values:\n");
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains(
+            "apps/demo.yaml:7:16: error[release-values]: there is no ConfigMap demo with the key values.yaml"
+        ),
+        "{text}"
+    );
+
+    let map = |values: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: demo, namespace: tools}}\ndata:\n  values.yaml: |\n    {values}\n"
+        )
+    };
+    site.edit(
+        "ichord.yaml",
+        "release: apps/demo.yaml",
+        "release: apps/demo.yaml, repositories: [apps/values.yaml]",
+    );
+    site.write("apps/values.yaml", &map("{replicas: 7, cgroup: {autoMount: {enabled: true}}, replica: 1}"));
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("values.yaml of the ConfigMap demo:1:"), "{text}");
+    assert!(text.contains("the chart has no value replica, so it would have no effect"), "{text}");
+
+    // the release's own replicas win; what only the ConfigMap says is taken
+    site.write("apps/values.yaml", &map("{replicas: 7, labels: {from: map}}"));
+    let pack = site.path("demo.pack");
+    let words = ["demo", "--out", pack.to_str().unwrap()];
+    let Said { code, text, .. } = run(programs.command(&site, &["pack", "build"], &words)).await;
+    assert_eq!(code, Some(0), "{text}");
+    let built = site.read("demo.pack").replace([' ', '\n'], "");
+    assert!(built.contains("\"replicas\":\"1\""), "{built}");
+    assert!(built.contains("\"labels\":{\"from\":\"map\"}"), "{built}");
+
+    site.edit("apps/demo.yaml", "kind: ConfigMap, name: demo", "kind: Secret, name: demo");
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("the values of the Secret demo would stand open"), "{text}");
+}
+
+#[tokio::test]
+async fn two_packs_are_compared_by_hand() {
+    let site = Site::without_secrets();
+    let build = async |name: &str| {
+        let file = site.path(name);
+        let mut command = site.command(&["pack", "build"]);
+        command.arg(site.folder()).args(["namespaces", "--content-version", "1", "--out"]).arg(&file);
+        let Said { code, text, .. } = run(command).await;
+        assert_eq!(code, Some(0), "{text}");
+        file
+    };
+    let map = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: b}}\ndata: {{mode: {value}}}\n"
+        )
+    };
+    site.write("handover/namespaces.yaml", &map("hunter2"));
+    let before = build("before.pack").await;
+    site.write(
+        "handover/namespaces.yaml",
+        &(map("other") + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n"),
+    );
+    let after = build("after.pack").await;
+    let diff = |before: &std::path::Path, after: &std::path::Path| {
+        let mut command = site.command(&["pack", "diff"]);
+        command.arg(before).arg(after);
+        command
+    };
+    let Said { code, text, out } = run(diff(&before, &after)).await;
+    assert_eq!((code, text.as_str()), (Some(1), ""), "{out}");
+    assert_eq!(out, "~ ConfigMap b/a: .data.mode\n+ Namespace b\n");
+    let Said { code, out, .. } = run(diff(&after, &after)).await;
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+}
+
 fn show(site: &Site, pack: &str) -> std::process::Command {
     let mut command = site.command(&["pack", "show"]);
     command.arg(pack);

@@ -145,21 +145,24 @@ impl Work {
         let root = "/apis/external-secrets.io/v1/clustersecretstores";
         let stores = self.hands.get(root).await?;
         for store in stores["items"].as_array().into_iter().flatten().filter(|store| !is(store, "Ready")) {
-            let text = |pointer: &str| store.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let reference = "/spec/provider/onepassword/auth/secretRef/connectTokenSecretRef";
-            let (name, namespace, key) = (
-                text(&format!("{reference}/name")),
-                text(&format!("{reference}/namespace")),
-                text(&format!("{reference}/key")),
-            );
+            let provider = &store["spec"]["provider"];
+            let connect = &provider["onepassword"]["auth"]["secretRef"]["connectTokenSecretRef"];
+            let by_connect = connect.is_object();
+            let reference = match by_connect {
+                true => connect,
+                false => &provider["onepasswordSDK"]["auth"]["serviceAccountSecretRef"],
+            };
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (name, namespace) = (text(&reference["name"]), text(&reference["namespace"]));
             let secret = self.hands.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?;
-            let valid = secret["data"][key] == BASE64_STANDARD.encode(&self.token)
-                && self.available(namespace, "onepassword-connect").await?;
+            let token = &secret["data"][text(&reference["key"])];
+            let valid = *token == BASE64_STANDARD.encode(&self.token)
+                && (!by_connect || self.available(&namespace, "onepassword-connect").await?);
             let (status, reason, message) = match valid {
                 true => ("True", "Valid", "store validated"),
                 false => ("False", "InvalidProviderConfig", "unable to validate store"),
             };
-            let name = text("/metadata/name");
+            let name = text(&store["metadata"]["name"]);
             let status = json!({ "status": { "capabilities": "ReadWrite", "conditions": [{ "type": "Ready", "status": status,
                 "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
             self.hands.merge(&format!("{root}/{name}/status"), &status).await?;

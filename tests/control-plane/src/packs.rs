@@ -153,10 +153,14 @@ fn definition(group: &str, kind: &str, plural: &str, scope: &str, version: &str,
     let onepassword = json!({ "type": "object", "required": ["auth", "connectHost", "vaults"], "properties": {
         "connectHost": { "type": "string" },
         "vaults": { "type": "object", "additionalProperties": { "type": "integer" } },
-        "auth": { "type": "object", "properties": { "secretRef": { "type": "object", "properties": { "connectTokenSecretRef": reference } } } },
+        "auth": { "type": "object", "properties": { "secretRef": { "type": "object", "properties": { "connectTokenSecretRef": reference.clone() } } } },
     } });
     let mut providers = filler(bytes);
     providers["properties"]["onepassword"] = onepassword;
+    providers["properties"]["onepasswordSDK"] = json!({ "type": "object", "required": ["auth", "vault"], "properties": {
+        "vault": { "type": "string" },
+        "auth": { "type": "object", "properties": { "serviceAccountSecretRef": reference } },
+    } });
     let conditions = json!({ "type": "array", "items": { "type": "object", "required": ["type", "status"], "properties": {
         "type": { "type": "string" }, "status": { "type": "string" }, "reason": { "type": "string" },
         "message": { "type": "string" }, "lastTransitionTime": { "type": "string", "format": "date-time" } } } });
@@ -279,6 +283,13 @@ pub fn store() -> Value {
             "vaults": { "Automation": 1, "Services": 2 },
             "auth": { "secretRef": { "connectTokenSecretRef": { "name": "onepassword-connect-token", "key": "token", "namespace": "onepassword-connect" } } },
         } } } })
+}
+
+/// A store without a Connect server: the operator asks 1Password itself, with the token of a service account.
+pub fn sdk_store() -> Value {
+    json!({ "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": { "name": "onepassword-sdk" },
+        "spec": { "provider": { "onepasswordSDK": { "vault": "Automation",
+            "auth": { "serviceAccountSecretRef": { "name": "onepassword-sdk-token", "key": "token", "namespace": "external-secrets" } } } } } })
 }
 
 /// Flux beside its definitions, as `flux install` writes it.

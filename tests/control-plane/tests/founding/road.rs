@@ -35,6 +35,7 @@ const STEPS: &str = "  - api
         namespace: onepassword-connect
         data: { 1password-credentials.json: { connect: keys/connect.json, as: file } }
       - {name: onepassword-connect-token, namespace: onepassword-connect, data: { token: keys/token }}
+      - {name: onepassword-sdk-token, namespace: external-secrets, data: { token: keys/token }}
   - name: external-secrets
     EXTERNAL
   - name: onepassword-connect
@@ -133,7 +134,7 @@ impl Road {
         site.write("handover/cilium.yaml", &packs::manifest(&packs::cilium()));
         site.write("handover/namespaces.yaml", NAMESPACES);
         site.write("handover/connect.yaml", &connect);
-        site.write("handover/store.yaml", &packs::manifest(&[packs::store()]));
+        site.write("handover/store.yaml", &packs::manifest(&[packs::store(), packs::sdk_store()]));
         let definitions: Vec<String> = FLUX.iter().map(|tool| tool.definitions().unwrap()).collect();
         let flux = packs::manifest(&packs::flux()) + "---\n" + &definitions.join("\n---\n");
         site.write("handover/flux.yaml", &flux);
@@ -170,9 +171,9 @@ impl Road {
             "nodes: 0 objects",
             "dns: 0 objects",
             "namespaces: 2 objects, 2 of them written",
-            "secrets: 2 objects, 2 of them written",
+            "secrets: 3 objects, 3 of them written",
             "onepassword-connect: 3 objects, 3 of them written",
-            "secret-store: 1 objects, 1 of them written",
+            "secret-store: 2 objects, 2 of them written",
             "  healthy: everything that Git brings is ready",
             "  external-secrets: adopted by HelmRelease external-secrets/external-secrets",
             "  onepassword-connect: adopted by Kustomization flux-system/flux-system",
