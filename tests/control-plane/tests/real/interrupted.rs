@@ -104,6 +104,16 @@ async fn versions(client: &Client, step: &Step) -> Vec<(ObjectId, String)> {
     versions
 }
 
+/// Takes the definitions away: a server with thousands of them does nothing else any more.
+async fn forget(plane: &ControlPlane, step: &Step) {
+    let definitions = step.manifests.iter().filter(|manifest| manifest.id.kind == "CustomResourceDefinition");
+    for definition in definitions {
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", definition.id.name);
+        let (code, answer) = plane.send("DELETE", &path, "application/json", String::new()).await.unwrap();
+        assert_eq!(code, 200, "{answer}");
+    }
+}
+
 /// Kills a run after each request, the last of which is done or not (`done`); tells how many there were.
 async fn each(plane: &ControlPlane, make: impl Fn(&str) -> Step, prefix: &str, done: bool) -> usize {
     let client = plane.client().unwrap();
@@ -131,6 +141,7 @@ async fn each(plane: &ControlPlane, make: impl Fn(&str) -> Step, prefix: &str, d
         let records = client.list("v1", "Secret", Some(&step.name), "owner=helm,name=small").await.unwrap();
         let states: Vec<_> = records.iter().map(|secret| Record::read(secret).unwrap().status).collect();
         assert_eq!(states, ["deployed"], "after {requests} requests");
+        forget(plane, &step).await;
         if finished {
             return requests;
         }
