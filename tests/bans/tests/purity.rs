@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bans::{Metadata, tree};
 
 /// The rooms in which nothing is done but deciding.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "boot",
     "dhcp",
     "document",
@@ -15,6 +15,7 @@ const PURE: [&str; 11] = [
     "identity",
     "lifecycle",
     "lldp",
+    "rollout",
     "site",
     "snmp",
     "talos-config",

@@ -11,21 +11,28 @@ use serde_json::Value;
 use crate::config::{DocumentId, MachineConfig};
 
 /// Keys whose values are secrets wherever they stand in a config.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 21] = [
     "aescbcEncryptionSecret",
     "auth",
     "bootstrapToken",
     "certificates",
+    "clusterSecret",
     "content",
     "contents",
+    "env",
     "environment",
+    "extraManifestHeaders",
+    "headers",
     "identityToken",
     "key",
+    "manifest",
     "passphrase",
     "password",
+    "presharedKey",
     "privateKey",
     "secret",
     "secretboxEncryptionSecret",
+    "variables",
 ];
 
 /// How many characters of a value are shown.
@@ -97,7 +104,7 @@ impl Search<'_> {
 
 impl Difference {
     /// Whether a value here is nobody's business: secrets, and texts that may hold one.
-    fn is_secret(&self) -> bool {
+    pub fn is_secret(&self) -> bool {
         let is = |key: &str| SECRET.contains(&key) || key.to_ascii_lowercase().ends_with("token");
         self.path.iter().any(|key| is(key))
     }
