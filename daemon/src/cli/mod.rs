@@ -1,4 +1,4 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults.
+//! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults, 3 `plan` has changes.
 
 mod approve;
 mod bootstrap;
@@ -15,9 +15,11 @@ mod health;
 mod images;
 mod kubeconfig;
 mod pack;
+mod plan;
 mod ports;
 mod reload;
 mod render;
+mod running;
 mod secrets;
 mod serve;
 mod slot;
@@ -56,7 +58,8 @@ Examples:
   ichord events --follow                   every decision with its evidence, as it is made
   ichord trace 64:4b:f0:00:00:03           everything one machine said and was told, and why
   ichord doctor                            what is wrong on the network
-  ichord health                            whether the cluster is well";
+  ichord health                            whether the cluster is well
+  ichord plan profiles/home-ops            what a changed site would change on each node";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -82,6 +85,7 @@ enum Command {
     Health(health::Health),
     Pack(pack::Pack),
     Gitops(gitops::Gitops),
+    Plan(plan::Plan),
 }
 
 /// How the commands find the running daemon.
@@ -105,6 +109,8 @@ enum Failure {
     Faults,
     /// two things that were compared are not the same; how was printed
     Differs,
+    /// the site would change something on its nodes; what was printed
+    Changes,
     /// whoever read the output has gone
     Enough,
     /// anything else
@@ -153,11 +159,13 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Health(command) => block_on(command.run()),
         Command::Pack(command) => command.run(),
         Command::Gitops(command) => block_on(command.run()),
+        Command::Plan(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
         Err(Failure::Faults) => ExitCode::from(2),
         Err(Failure::Differs) => ExitCode::FAILURE,
+        Err(Failure::Changes) => ExitCode::from(3),
         Err(Failure::Other(error)) => {
             eprintln!("ichord: {}", sentence(&error));
             ExitCode::FAILURE

@@ -74,6 +74,26 @@ impl Daemon {
         self.command(&["ports", "--verify"]).await
     }
 
+    /// `ichord plan`: by node what the site on disk would change there, and the class of it; nothing of a node without changes.
+    pub(crate) async fn plan(&self) -> Result<BTreeMap<String, Value>> {
+        let output = Command::new(&self.program)
+            .args(["plan", "--json"])
+            .arg(&self.site)
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+        let nodes: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`ichord plan` says no JSON: {}", said()))?;
+        let changed: BTreeMap<_, _> =
+            nodes.into_iter().filter(|(_, node)| !node["class"].is_null()).collect();
+        let expected = if changed.is_empty() { 0 } else { 3 };
+        if output.status.code() != Some(expected) {
+            bail!("`ichord plan` ended with {}, and says {changed:?}: {}", output.status, said());
+        }
+        Ok(changed)
+    }
+
     /// `ichord render`: the config of a node, in a folder.
     pub(crate) async fn render(&self, node: &str, out: &Path) -> Result<()> {
         self.command(&["render", "--node", node, "--out", &out.display().to_string()]).await

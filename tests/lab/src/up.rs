@@ -193,6 +193,13 @@ impl Lab {
         if !self.points && self.summary.kills == 0 {
             self.is_well().await?;
             self.report.tell(&Event::Lab { what: "the cluster is well, by `ichord health`".to_owned() });
+            let planned = self.daemon.plan().await?;
+            if !planned.is_empty() {
+                bail!("`ichord plan` would change what was just installed: {planned:#?}");
+            }
+            self.report.tell(&Event::Lab {
+                what: "the nodes run with what the site wants, by `ichord plan`".to_owned(),
+            });
         }
 
         let mut cycled = BTreeMap::new();

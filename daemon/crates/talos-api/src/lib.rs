@@ -10,6 +10,7 @@ mod access;
 mod capture;
 mod certificate;
 mod client;
+mod config;
 mod connection;
 mod credentials;
 mod dial;

@@ -405,6 +405,23 @@ async fn a_machine_that_has_told_nothing_yet_is_no_error() {
 }
 
 #[tokio::test]
+async fn the_config_in_force_is_one_text_of_several_documents() {
+    const KIND: &str = "MachineConfigs.config.talos.dev";
+    let with = async |yaml: &str| {
+        let resources = vec![(KIND, resource("config", "v1alpha1", yaml))];
+        let (_server, client) = dialled(&Arc::new(Machine { resources, ..Default::default() })).await;
+        client.running_config().await
+    };
+    let yaml = "|\n  version: v1alpha1\n  machine: {}\n  ---\n  kind: HostnameConfig\n";
+    let config = with(yaml).await.unwrap().unwrap();
+    assert_eq!(config.as_str(), "version: v1alpha1\nmachine: {}\n---\nkind: HostnameConfig\n");
+    let error = with("token: not-a-text").await.unwrap_err().to_string();
+    assert!(error.contains("not told as a text") && !error.contains("not-a-text"), "{error}");
+    let (_server, client) = dialled(&Arc::default()).await;
+    assert!(client.running_config().await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn what_we_may_not_see_is_not_taken_for_nothing() {
     let unsupported = vec!["OSRootSecrets.secrets.talos.dev"];
     let (_server, client) = dialled(&Arc::new(Machine { unsupported, ..Default::default() })).await;

@@ -1,0 +1,67 @@
+//! What the nodes of a site run with, asked of each of them, and what the site would change there. Needs no daemon.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use anyhow::Context as _;
+use rollout::{NodePlan, plan};
+use site::Site;
+use talos_api::{Client, Credentials, PORT};
+use talos_config::{config::MachineConfig, secrets::SecretsBundle};
+use tokio::task::JoinSet;
+
+use super::credentials::now;
+
+/// What one node runs with, beside what it should.
+pub(crate) struct Running {
+    /// `v1.13.9`
+    pub(crate) talos: String,
+    pub(crate) plan: NodePlan,
+}
+
+/// The certificate of an administrator, made for this command.
+pub(crate) fn administrator(secrets: &SecretsBundle) -> anyhow::Result<Credentials> {
+    let admin = secrets.talos_admin(now())?;
+    Ok(Credentials::from_pem(&secrets.os.certificate, &admin.certificate, admin.key.expose())?)
+}
+
+/// Asks every node, or the one that is named; each by itself, so that one that is silent does not hide the others.
+pub(crate) async fn ask(
+    site: &Site,
+    secrets: &SecretsBundle,
+    only: Option<&str>,
+) -> anyhow::Result<BTreeMap<String, anyhow::Result<Running>>> {
+    let credentials = administrator(secrets)?;
+    let mut asked = JoinSet::new();
+    for (name, node) in site.plan().nodes {
+        if only.is_some_and(|only| only != name.0) {
+            continue;
+        }
+        let wanted = site.machine_config(&name.0, secrets)?;
+        let (address, credentials) = (SocketAddr::new(node.address, PORT), credentials.clone());
+        let key = secrets.cluster_secret.clone();
+        asked.spawn(async move {
+            let running = one(address, &credentials, &wanted, key.expose().as_bytes()).await;
+            (name.0, running)
+        });
+    }
+    anyhow::ensure!(!asked.is_empty(), "{} is not in the site", only.unwrap_or("a node"));
+    let mut answers = BTreeMap::new();
+    while let Some(ended) = asked.join_next().await {
+        let (name, running) = ended?;
+        answers.insert(name, running);
+    }
+    Ok(answers)
+}
+
+async fn one(
+    address: SocketAddr,
+    credentials: &Credentials,
+    wanted: &MachineConfig,
+    key: &[u8],
+) -> anyhow::Result<Running> {
+    let client = Client::configured(address, credentials).await?;
+    let talos = client.version().await?.tag;
+    let text = client.running_config().await?.context("it runs without a config")?;
+    let running = MachineConfig::from_yaml(&text)?;
+    Ok(Running { talos, plan: plan(&running, wanted, key)? })
+}
