@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the site's files (or the arguments) have faults, 3 `plan` has changes.
 
+mod apply;
 mod approve;
 mod bootstrap;
 mod cabling;
@@ -59,7 +60,8 @@ Examples:
   ichord trace 64:4b:f0:00:00:03           everything one machine said and was told, and why
   ichord doctor                            what is wrong on the network
   ichord health                            whether the cluster is well
-  ichord plan profiles/home-ops            what a changed site would change on each node";
+  ichord plan profiles/home-ops            what a changed site would change on each node
+  ichord apply profiles/home-ops           the same done, one node at a time";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -86,6 +88,7 @@ enum Command {
     Pack(pack::Pack),
     Gitops(gitops::Gitops),
     Plan(plan::Plan),
+    Apply(apply::Apply),
 }
 
 /// How the commands find the running daemon.
@@ -160,6 +163,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Pack(command) => command.run(),
         Command::Gitops(command) => block_on(command.run()),
         Command::Plan(command) => block_on(command.run()),
+        Command::Apply(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
-use rollout::{Class, NodePlan, versions::Minor};
+use rollout::{Class, NEVER_REBOOTS, NodePlan, versions::Minor};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,9 +13,6 @@ use super::{
     print,
     running::{Running, ask},
 };
-
-/// From this one on Talos does not boot again by itself when a config would need it.
-const NEVER_REBOOTS: Minor = Minor { major: 1, minor: 14 };
 
 /// Shows what a changed site would change on each node, and what that takes.
 ///

@@ -59,7 +59,11 @@ async fn one(
     wanted: &MachineConfig,
     key: &[u8],
 ) -> anyhow::Result<Running> {
-    let client = Client::configured(address, credentials).await?;
+    compared(&Client::configured(address, credentials).await?, wanted, key).await
+}
+
+/// What a node runs with beside what the site wants; secrets are shown as hashes with `key` in them.
+pub(crate) async fn compared(client: &Client, wanted: &MachineConfig, key: &[u8]) -> anyhow::Result<Running> {
     let talos = client.version().await?.tag;
     let text = client.running_config().await?.context("it runs without a config")?;
     let running = MachineConfig::from_yaml(&text)?;

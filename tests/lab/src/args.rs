@@ -16,6 +16,7 @@ use crate::racing::Racing;
 use crate::relay::Relay;
 use crate::relay::agent::RelayAgent;
 use crate::replacement::Replacement;
+use crate::rolling::Rolling;
 use crate::shell;
 use crate::speed::Speed;
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Disks(Disks),
     /// Judges that another machine in the port of a dead control plane becomes the same node, and etcd keeps its quorum
     Replacement(Replacement),
+    /// Judges that a changed label comes to every node, one at a time, though whoever brings it is killed at each step
+    Rolling(Rolling),
     /// Judges that three control planes found one cluster, whether they come at once, late, never or as other machines
     Racing(Racing),
     /// Judges that machines behind a relay become the nodes of the ports that its option 82 names

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::{Client, Deploy, Explain, Status};
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +24,18 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 /// One answer on a local socket.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// One line of `ichord apply` after another: longer than a node may need between two.
+const APPLIED: Duration = Duration::from_secs(120);
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// the lab killed it
+    Killed,
+    /// it was done, or failed
+    ByItself { code: Option<i32>, complaint: String },
+}
 
 /// How the daemon is run.
 #[derive(Debug, Clone)]
@@ -92,6 +106,32 @@ impl Daemon {
             bail!("`ichord plan` ended with {}, and says {changed:?}: {}", output.status, said());
         }
         Ok(changed)
+    }
+
+    /// `ichord apply`, killed as by a power cut at the first line of its that `kill` says so of.
+    pub(crate) async fn apply(&self, record: &Path, kill: &mut dyn FnMut(&str) -> bool) -> Result<Ended> {
+        let mut child = Command::new(&self.program)
+            .arg("apply")
+            .arg(&self.site)
+            .arg("--record")
+            .arg(record)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+        while let Some(line) =
+            timeout(APPLIED, lines.next_line()).await.context("`ichord apply` says nothing more")??
+        {
+            if kill(&line) {
+                child.kill().await.context("`ichord apply` cannot be killed")?;
+                return Ok(Ended::Killed);
+            }
+        }
+        let output = child.wait_with_output().await?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Ended::ByItself { code: output.status.code(), complaint })
     }
 
     /// `ichord render`: the config of a node, in a folder.

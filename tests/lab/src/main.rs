@@ -29,6 +29,7 @@ mod rack;
 mod relay;
 mod replacement;
 mod report;
+mod rolling;
 mod shell;
 mod site;
 mod space;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Speed(speed) => speed::run(&speed),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),
+        Command::Rolling(rolling) => rolling::run(&rolling),
         Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Darken(darken) => shell::darken(&darken).map(|()| true),

@@ -6,14 +6,16 @@
 //! * [`plan`]: the changes of one node, each with its class and its phase;
 //! * `rules`: what each place in a config asks for before it is another one;
 //! * `essentials`: what makes a node that node and a cluster that cluster, wherever a config says it;
+//! * [`order`]: which node is next, and what is done with it;
 //! * [`phase`]: what belongs to the bootstrap and what to Git, by the founding document's matrix;
 //! * [`versions`]: steps of a version that Kubernetes allows.
 
 mod essentials;
+pub mod order;
 pub mod phase;
 pub mod plan;
 mod rules;
 pub mod versions;
 
 pub use phase::Phase;
-pub use plan::{Change, Class, NodePlan, plan};
+pub use plan::{Change, Class, NEVER_REBOOTS, NodePlan, plan};

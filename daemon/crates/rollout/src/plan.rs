@@ -11,6 +11,10 @@ use talos_config::difference::{Difference, differences};
 use crate::essentials::Essentials;
 use crate::phase::{self, Phase};
 use crate::rules::{self, Leaf};
+use crate::versions::Minor;
+
+/// From this one on Talos does not boot again by itself when a config would need it.
+pub const NEVER_REBOOTS: Minor = Minor { major: 1, minor: 14 };
 
 /// How many characters of a value are shown.
 const SHOWN: usize = 120;
