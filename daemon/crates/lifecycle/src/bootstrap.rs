@@ -330,7 +330,10 @@ impl<G: Guards> Core<G> {
             asked = other.clone();
         }
         let Some(look) = self.fresh_look(&asked, now) else {
-            self.wait_cluster(format!("{asked} was asked to bootstrap and does not answer"));
+            self.wait_cluster(format!(
+                "{asked} was asked to bootstrap and does not answer{}",
+                self.way_out(&asked, now)
+            ));
             return;
         };
         // an intent from the future is a clock that went back
@@ -354,6 +357,20 @@ impl<G: Guards> Core<G> {
             self.call(again, evidence);
         } else {
             self.wait_cluster(format!("etcd on {} has no members yet", intent.node));
+        }
+    }
+
+    /// What a person can do where the founder is silent for so long that it may be gone. Nothing here can tell a dead one from one
+    /// whose etcd is about to write its first data, so the store never lets go of it; only a person can.
+    fn way_out(&self, founder: &NodeName, now: Time) -> &'static str {
+        let silent = self.slots.get(founder).and_then(|slot| slot.silent);
+        match silent.map(|since| now.since(since)) {
+            Some(since) if since >= self.plan.timing.bootstrap_grace => {
+                "; nobody else is ever asked while it may have founded the cluster, so bring it back with its disk. If that is \
+                 lost for good: stop ichord, put its state directory aside, replace the machine, switch the other control \
+                 planes off and on, and tell the new start that the cluster is new when it asks"
+            }
+            _ => "",
         }
     }
 

@@ -312,6 +312,24 @@ fn a_reboot_loses_a_bootstrap_and_the_same_node_is_asked_at_once() {
 }
 
 #[test]
+fn a_founder_that_stays_silent_is_waited_for_and_the_status_says_the_way_out() {
+    let mut bench = bootstrapped();
+    let (ticket, _) = bench.bootstrapping();
+    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    let silent = || Observation::Silent { detail: "nobody is there".into() };
+    bench.look("cp1", silent());
+    assert!(bench.cluster_waiting().ends_with("does not answer"), "it boots: {}", bench.cluster_waiting());
+    for _ in 0..3 {
+        bench.look("cp1", silent());
+    }
+    assert!(bench.cluster_waiting().contains("put its state directory aside"), "{}", bench.cluster_waiting());
+    assert!(
+        !bench.flying.iter().any(|effect| matches!(effect, Effect::Bootstrap { .. })),
+        "nobody else is asked"
+    );
+}
+
+#[test]
 fn members_without_the_founder_are_another_cluster() {
     let mut bench = bootstrapped();
     let (ticket, _) = bench.bootstrapping();
