@@ -45,6 +45,24 @@ async fn every_fault_is_told_with_its_cause_and_outages_are_outlived() {
     let taint = serde_json::json!({ "spec": { "taints": [{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }] } });
     hands.merge("/api/v1/nodes/cp1", &taint).await.unwrap();
 
+    // while a node is not ready no pod is put there, and the scheduler's word for that would stay
+    let waiting = async || {
+        let nodes = hands.get("/api/v1/nodes").await.ok()?;
+        let taints = |node: &serde_json::Value| node["spec"]["taints"].as_array().map_or(0, Vec::len);
+        let count = |name: &str| {
+            let mut nodes = nodes["items"].as_array().into_iter().flatten();
+            nodes.find(|node| node["metadata"]["name"] == name).map_or(usize::MAX, taints)
+        };
+        (count("worker1") == 0 && count("worker2") == 0 && count("cp1") <= 1).then_some(())
+    };
+    controllers.until("nodes that take pods", waiting).await.unwrap();
+    for node in ["cp1", "worker1", "worker2"] {
+        controllers
+            .until("a node's network", async || outages::is_ready(&hands, node).await.then_some(()))
+            .await
+            .unwrap();
+    }
+
     let cases = cases::all();
     let failures: BTreeSet<&str> = cases.iter().map(|case| case.failure).collect();
     assert!(failures.len() >= 20, "{failures:?}");

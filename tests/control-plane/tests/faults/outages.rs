@@ -26,7 +26,7 @@ async fn network(hands: &Hands, node: &str, state: &str) {
     hands.merge(&format!("/api/v1/nodes/{node}"), &state).await.unwrap();
 }
 
-async fn is_ready(hands: &Hands, node: &str) -> bool {
+pub(crate) async fn is_ready(hands: &Hands, node: &str) -> bool {
     let node = hands.get(&format!("/api/v1/nodes/{node}")).await.unwrap_or_default();
     let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
