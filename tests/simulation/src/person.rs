@@ -199,10 +199,7 @@ impl<G: Guards> Simulation<G> {
             }
             Mishap::NeverComes { slot } => {
                 let label = self.label(slot);
-                // it may have come, broken and been taken out since
-                if self.world.cabling.contains_key(&label) {
-                    self.later(1_000, Due::PowerOn { label });
-                }
+                self.later(1_000, Due::PowerOn { label });
             }
             // while it still votes: with it off, what is left may be no quorum
             Mishap::RogueMember => {

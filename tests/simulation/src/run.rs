@@ -333,6 +333,10 @@ impl<G: Guards> Simulation<G> {
     }
 
     fn power_on(&mut self, label: &str) {
+        // whoever was about to switch it on finds it taken out
+        if label.starts_with("box-") && !self.world.cabling.contains_key(label) {
+            return;
+        }
         if label.starts_with("box-") && self.strikes(self.faults.swapped_address) {
             let other = self.random.below(self.names.len());
             let other = self.label(other);

@@ -102,6 +102,10 @@ pub(super) async fn serve(
                 accepted = listener.accept() => {
                     // a connection that died in the queue is no reason to stop
                     let Ok((stream, _)) = accepted else { continue };
+                    // as every server that is written in Go: an answer does not wait for the one before to be heard
+                    if stream.set_nodelay(true).is_err() {
+                        continue;
+                    }
                     let (acceptor, route) = (acceptor.clone(), Arc::clone(&route));
                     connections.spawn(async move {
                         // a probe that only wants to see the certificate ends here
