@@ -29,7 +29,7 @@ use net::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,13 @@ use crate::{
 
 /// How often is looked whether the stock of addresses needs looks, when nothing else happens.
 const STOCKTAKING: Duration = Duration::from_secs(1);
+
+/// So many answers leave together. A disk that was slow once has hundreds of them wait, and whoever is behind all the
+/// machines (a relay, a switch's processor) has a queue for about as many.
+const BURST: usize = 32;
+
+/// Between two such bursts; the runtime's clock has no shorter one.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// Where leases become durable.
 pub trait LeaseLog: Send + Sync + 'static {
@@ -257,7 +264,10 @@ impl<L: LeaseLog> Dhcp<L> {
     async fn written(&mut self, written: Written) {
         match written {
             Written::Stored(answers) => {
-                for outgoing in answers {
+                for (number, outgoing) in answers.into_iter().enumerate() {
+                    if number > 0 && number.is_multiple_of(BURST) {
+                        sleep(BREATH).await;
+                    }
                     self.go(outgoing).await;
                 }
             }

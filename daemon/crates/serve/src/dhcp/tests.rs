@@ -166,7 +166,7 @@ impl Stand {
     async fn counts(&self, label: &'static str) {
         let counted = async {
             while self.counters.get("dhcp", label) == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(BROKEN, counted).await.expect("it is counted");

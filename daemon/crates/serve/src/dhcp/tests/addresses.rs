@@ -32,7 +32,7 @@ fn an_address_that_somebody_uses_is_not_offered() {
         // it is written while the machine is answered
         let written = async {
             while !declined(&stand) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(BROKEN, written).await.expect("it is stored");
