@@ -61,7 +61,7 @@ pub(crate) struct Apply {
     /// etcd may stand still while one of its one or two members boots again
     #[arg(long)]
     accept_downtime: bool,
-    /// where it remembers how far it is [default: ichord/apply-<SITE>.json in $XDG_STATE_HOME or ~/.local/state]
+    /// where it remembers how far it is [default: ichord/apply-SITE.json in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }

@@ -49,8 +49,17 @@ struct Counts {
 struct Work {
     hands: Hands,
     token: String,
-    webhook: Option<JoinHandle<()>>,
+    webhook: Option<Webhook>,
+    /// whoever asks the webhook knows its certificate
+    is_trusted: bool,
     counts: Arc<Counts>,
+}
+
+/// A webhook that answers, and its certificate and key (PEM).
+struct Webhook {
+    certificate: String,
+    key: String,
+    _task: JoinHandle<()>,
 }
 
 impl Operators {
@@ -58,7 +67,13 @@ impl Operators {
     /// answers.
     pub fn start(hands: Hands, token: &str, warming: usize) -> Operators {
         let counts = Arc::new(Counts { warming: warming.into(), ..Counts::default() });
-        let mut work = Work { hands, token: token.to_owned(), webhook: None, counts: Arc::clone(&counts) };
+        let mut work = Work {
+            hands,
+            token: token.to_owned(),
+            webhook: None,
+            is_trusted: false,
+            counts: Arc::clone(&counts),
+        };
         let task = tokio::spawn(async move {
             loop {
                 // a cluster that is not there, or not that far: the next look will see
@@ -109,21 +124,19 @@ impl Work {
         Ok(is(&self.hands.get(&path).await?, "Available"))
     }
 
-    /// The cert-controller: a certificate for the webhook, and whoever asks it is told to trust that.
+    /// The cert-controller: a certificate for the webhook, and whoever asks it is told to trust that. What it is told
+    /// through may come after the controller, so this is tried until all of it is done.
     async fn certificates(&mut self) -> Result<()> {
-        if self.webhook.is_some() || !self.available(ESO, "external-secrets-cert-controller").await? {
+        if self.is_trusted || !self.available(ESO, "external-secrets-cert-controller").await? {
             return Ok(());
         }
-        let host = format!("external-secrets-webhook.{ESO}.svc");
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![host])?.self_signed(&key)?.pem();
-        let (pem, secret) = (certificate.clone(), key.serialize_pem());
-        let counts = Arc::clone(&self.counts);
-        let answer = move |request| admit(request, Arc::clone(&counts));
-        let identity = Identity { certificates: &pem, key: &secret };
-        self.webhook = Some(tls::serve(WEBHOOK, identity, answer).await?.1);
+        if self.webhook.is_none() {
+            self.webhook = Some(self.serve().await?);
+        }
+        let Some(Webhook { certificate, key, .. }) = &self.webhook else { return Ok(()) };
         let base64 = |text: &str| BASE64_STANDARD.encode(text);
-        let data = json!({ "data": { "ca.crt": base64(&pem), "tls.crt": base64(&pem), "tls.key": base64(&secret) } });
+        let bundle = base64(certificate);
+        let data = json!({ "data": { "ca.crt": bundle, "tls.crt": bundle, "tls.key": base64(key) } });
         self.hands
             .merge(&format!("/api/v1/namespaces/{ESO}/secrets/external-secrets-webhook"), &data)
             .await?;
@@ -133,11 +146,25 @@ impl Work {
             let mut config = self.hands.get(&path).await?;
             let webhooks = config["webhooks"].as_array_mut().context("it has webhooks")?;
             for webhook in webhooks.iter_mut() {
-                webhook["clientConfig"]["caBundle"] = json!(base64(&pem));
+                webhook["clientConfig"]["caBundle"] = json!(bundle);
             }
             self.hands.merge(&path, &json!({ "webhooks": webhooks })).await?;
         }
+        self.is_trusted = true;
         Ok(())
+    }
+
+    /// The webhook, with a new certificate.
+    async fn serve(&self) -> Result<Webhook> {
+        let host = format!("external-secrets-webhook.{ESO}.svc");
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec![host])?.self_signed(&key)?.pem();
+        let key = key.serialize_pem();
+        let counts = Arc::clone(&self.counts);
+        let answer = move |request| admit(request, Arc::clone(&counts));
+        let identity = Identity { certificates: &certificate, key: &key };
+        let task = tls::serve(WEBHOOK, identity, answer).await?.1;
+        Ok(Webhook { certificate, key, _task: task })
     }
 
     /// The controller of stores: it logs in to Connect with the token that the store names.

@@ -3,7 +3,7 @@
 //! On the road this comes after the hand-over: the command line reads the configs that the nodes run with and asks here
 //! what the site's new ones would do to them, before anybody is asked to take one.
 //!
-//! * [`plan`]: the changes of one node, each with its class and its phase;
+//! * [`mod@plan`]: the changes of one node, each with its class and its phase;
 //! * `rules`: what each place in a config asks for before it is another one;
 //! * `essentials`: what makes a node that node and a cluster that cluster, wherever a config says it;
 //! * [`order`]: which node is next, and what is done with it;
