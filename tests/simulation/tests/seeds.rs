@@ -61,7 +61,7 @@ fn every_seed_keeps_every_promise() {
 }
 
 /// Worlds that broke a promise once, and what happened in them.
-const ONCE_BROKEN: [(u64, &str); 32] = [
+const ONCE_BROKEN: [(u64, &str); 33] = [
     (2737, "an old store came back after cp-2 was asked to found the cluster, and cp-1 was asked"),
     (5783, "the same with a store that was lost"),
     (34930, "the members that the only control plane told of were forgotten when it was released"),
@@ -94,6 +94,7 @@ const ONCE_BROKEN: [(u64, &str); 32] = [
     (96927, "the same"),
     (58231, "a machine was taken out in the second before it was switched on"),
     (32455, "the same"),
+    (49485, "the same"),
 ];
 
 #[test]
