@@ -11,6 +11,8 @@ use handover::{
 use serde_json::{Map, Value};
 use site::{Files, HandoverStep, Site};
 
+use super::values;
+
 /// The port of KubePrism where a machine config does not say another.
 const KUBE_PRISM: u16 = 7445;
 
@@ -43,7 +45,7 @@ pub(super) fn complete(
         storage: release.storage_namespace.clone(),
     };
     let values = match &release.values {
-        Some(path) => values(path, files, findings)?,
+        Some(path) => values_of(path, files, findings)?,
         None => Map::new(),
     };
     if let Some(path) = &release.git {
@@ -95,7 +97,7 @@ fn documents(path: &Path, files: &dyn Files, findings: &mut Findings) -> Option<
     }
 }
 
-fn values(path: &Path, files: &dyn Files, findings: &mut Findings) -> Option<Map<String, Value>> {
+fn values_of(path: &Path, files: &dyn Files, findings: &mut Findings) -> Option<Map<String, Value>> {
     let documents = documents(path, files, findings)?;
     match documents.as_slice() {
         [] => Some(Map::new()),
@@ -158,9 +160,19 @@ fn git(
         let finding = place.key("spec").warning("release-version", message);
         findings.push(finding.fix("install what Git pins, so that the adoption changes nothing"));
     }
-    let empty = Value::Object(Map::new());
-    let of_git = object["spec"].get("values").unwrap_or(&empty);
-    let different = kubernetes::differences(&Value::Object(values.clone()), of_git);
+    let objects: Vec<Value> = documents.iter().map(|document| document.root().to_json()).collect();
+    let mut unknown = Findings::new();
+    let Some(of_git) = values::of(place, &object, &objects, &mut unknown) else {
+        let message = "values that come from other files are not compared with those of the hand-over";
+        let place = place.key("spec").key("valuesFrom");
+        findings.push(
+            place
+                .warning("release-values", message)
+                .fix("put them into the file of the HelmRelease, or render with `helm:`"),
+        );
+        return;
+    };
+    let different = kubernetes::differences(&Value::Object(values.clone()), &Value::Object(of_git.merged));
     if !different.is_empty() {
         let message = format!("the values of Git are others: {}", different.join(", "));
         let finding = place.key("spec").key("values").warning("release-values", message);

@@ -10,7 +10,7 @@ use handover::{
     Pack, Step, StepRelease,
     helm::{self, ChartRef, Identity},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use site::{Files, HandoverStep, Site, Source, Sync};
 
 use super::values::{self, Values};
@@ -36,6 +36,8 @@ pub(super) struct Brought {
     pub(super) definitions: Vec<(String, String)>,
     /// the release that a chart or pack stands for
     pub(super) release: Option<StepRelease>,
+    /// whether values of Secrets went into it
+    pub(super) has_secret_values: bool,
 }
 
 /// Reads all sources of a step; `None` when one cannot be had.
@@ -54,7 +56,7 @@ pub(super) fn read(
                 // the site's own check has told it at its place
                 Err(_) => findings.push(unreadable(step, &source.shown(), "it cannot be read")),
             },
-            Source::Folder(path) => folder(path, step, files, findings, &mut brought),
+            Source::Folder(path) => brought.texts.extend(folder(path, step, files, findings)),
             Source::Url { url, sha256 } => {
                 let path = format!("{url}#sha256={sha256}");
                 match files.read(Path::new(&path)) {
@@ -102,24 +104,28 @@ fn unreadable(step: &HandoverStep, name: &str, reason: &str) -> Finding {
     step.error("manifest", format!("{name}: {reason}")).fix("correct it, or take it out of the step")
 }
 
+/// The files of a folder, or what `kubectl kustomize` makes of it, by the names a person knows them by.
 fn folder(
     path: &Path,
     step: &HandoverStep,
     files: &dyn Files,
     findings: &mut Findings,
-    brought: &mut Brought,
-) {
+) -> Vec<(String, String)> {
     let shown = path.display().to_string();
+    let mut texts = Vec::new();
     let names = match files.read(&path.join(LIST)) {
         Ok(names) => names,
-        Err(error) => return findings.push(unreadable(step, &shown, &error.to_string())),
+        Err(error) => {
+            findings.push(unreadable(step, &shown, &error.to_string()));
+            return texts;
+        }
     };
     if names.lines().any(|name| KUSTOMIZATIONS.contains(&name)) {
         match files.read(Path::new(&format!("{KUSTOMIZE}{shown}"))) {
-            Ok(text) => brought.texts.push((shown, text)),
+            Ok(text) => texts.push((shown, text)),
             Err(error) => findings.push(unreadable(step, &shown, &error.to_string())),
         }
-        return;
+        return texts;
     }
     if names.is_empty() {
         findings.push(unreadable(step, &shown, "there is no YAML file in it"));
@@ -127,10 +133,11 @@ fn folder(
     for name in names.lines() {
         let path = path.join(name);
         match files.read(&path) {
-            Ok(text) => brought.texts.push((path.display().to_string(), text)),
+            Ok(text) => texts.push((path.display().to_string(), text)),
             Err(error) => findings.push(unreadable(step, &path.display().to_string(), &error.to_string())),
         }
     }
+    texts
 }
 
 /// A chart and the HelmRelease by which Flux will find it.
@@ -176,14 +183,12 @@ impl Chart<'_> {
                 }
             },
         };
-        let Some(Values { merged: values, texts }) = values::of(place, &object, &others, findings) else {
-            return;
-        };
+        let Some(values) = values::of(place, &object, &others, findings) else { return };
         let Some(description) = self.helm("chart", &chart, None, findings) else { return };
         let Some(defaults) = self.helm("values", &chart, None, findings) else { return };
         let (description, defaults) = (mapping(&description), mapping(&defaults));
         let mut unknown = helm::unknown_values(place.key("spec").key("values"), &defaults, &description);
-        for text in &texts {
+        for text in &values.texts {
             unknown.extend(helm::unknown_values(text.place(), &defaults, &description).iter().cloned());
         }
         let wrong = !unknown.is_empty();
@@ -199,18 +204,42 @@ impl Chart<'_> {
         if !definitions.trim().is_empty() {
             brought.definitions.push((name, definitions));
         }
-        brought.release = Some(StepRelease { identity, chart: helm::Chart::described(&description), values });
+        brought.has_secret_values |= values.are_secret();
+        let chart = helm::Chart::described(&description);
+        brought.release = Some(StepRelease { identity, chart, values: values.merged });
     }
 
+    /// The documents of a file, or of a folder as Flux reads it.
     fn documents(&self, path: &Path, findings: &mut Findings) -> Option<Vec<Document>> {
         let name = path.display().to_string();
-        match self.files.read(path) {
-            Ok(text) => Document::parse_stream(&name, &text).map_err(|finding| findings.push(finding)).ok(),
-            Err(error) => {
-                findings.push(unreadable(self.step, &name, &error.to_string()));
-                None
+        let texts = match name.ends_with('/') {
+            true => {
+                let before = findings.errors();
+                let texts = folder(path, self.step, self.files, findings);
+                if findings.errors() > before {
+                    return None;
+                }
+                texts
+            }
+            false => match self.files.read(path) {
+                Ok(text) => vec![(name, text)],
+                Err(error) => {
+                    findings.push(unreadable(self.step, &name, &error.to_string()));
+                    return None;
+                }
+            },
+        };
+        let mut all = Vec::new();
+        for (name, text) in &texts {
+            match Document::parse_stream(name, text) {
+                Ok(documents) => all.extend(documents),
+                Err(finding) => {
+                    findings.push(finding);
+                    return None;
+                }
             }
         }
+        Some(all)
     }
 
     /// What helm prints: of a chart (`chart`, `values`, `crds`), or as the release (`template`).
@@ -218,7 +247,7 @@ impl Chart<'_> {
         &self,
         what: &str,
         chart: &ChartRef,
-        rendered: Option<(&Identity, &Map<String, Value>)>,
+        rendered: Option<(&Identity, &Values)>,
         findings: &mut Findings,
     ) -> Option<String> {
         let mut arguments = match rendered {
@@ -241,11 +270,14 @@ impl Chart<'_> {
             arguments.extend(value.iter().flat_map(|value| [option.to_owned(), value.clone()]));
         }
         let values = rendered.map(|(_, values)| values);
-        let path = format!("{HELM}{}", json!({ "arguments": arguments, "values": values }));
+        let merged = values.map(|values| &values.merged);
+        let path = format!("{HELM}{}", json!({ "arguments": arguments, "values": merged }));
         match self.files.read(Path::new(&path)) {
             Ok(text) => Some(text),
             Err(error) => {
                 let what = format!("{}: {}", self.release.display(), error);
+                // a template may quote what it was given
+                let what = values.map_or_else(|| what.clone(), |values| values.redacted(&what));
                 findings.push(self.step.error("release-helm", what).fix(
                     "see that `helm` of 3.17 or later is installed and reaches the chart, or freeze it with `ichord pack build`",
                 ));
@@ -302,6 +334,11 @@ pub(crate) fn frozen(
         return Err(Finding::about_file(site.directory().display().to_string(), "step-needs", message).into());
     };
     let Some(brought) = read(site, wanted, files, &mut findings) else { return Err(findings) };
+    if brought.has_secret_values {
+        let message = "values of its chart come from a Secret, and a pack is for everybody";
+        let fix = "leave it to `helm:`, or let the chart refer to a Secret of the cluster instead";
+        return Err(wanted.error("pack-secret", message).fix(fix).into());
+    }
     let texts: Vec<_> = brought.texts.into_iter().chain(brought.definitions).collect();
     let mut step = Step::parse(name, &texts)?;
     for (object, file, line) in brought.objects {

@@ -129,7 +129,7 @@ async fn values_from_config_maps_come_before_the_releases_own() {
     assert_eq!(code, Some(2), "{text}");
     assert!(
         text.contains(
-            "apps/demo.yaml:7:16: error[release-values]: there is no ConfigMap demo with the key values.yaml"
+            "apps/demo.yaml:7:16: error[release-values]: there is no ConfigMap demo among the files of this chart"
         ),
         "{text}"
     );
@@ -159,11 +159,125 @@ async fn values_from_config_maps_come_before_the_releases_own() {
     let built = site.read("demo.pack").replace([' ', '\n'], "");
     assert!(built.contains("\"replicas\":\"1\""), "{built}");
     assert!(built.contains("\"labels\":{\"from\":\"map\"}"), "{built}");
+}
 
-    site.edit("apps/demo.yaml", "kind: ConfigMap, name: demo", "kind: Secret, name: demo");
+/// A Secret as SOPS leaves it.
+const SEALED: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: demo, namespace: tools}
+stringData: {values.yaml: 'ENC[AES256_GCM,data:x,type:str]', one: 'ENC[AES256_GCM,data:x,type:str]'}
+sops:
+    version: 3.11.0
+";
+
+#[tokio::test]
+async fn values_from_secrets_are_used_and_told_to_nobody() {
+    let opened = format!(
+        "apiVersion: v1\\nkind: Secret\\nmetadata: {{name: demo, namespace: tools}}\\nstringData:\\n  one: '{CANARY}-one'\\n  values.yaml: |\\n    labels: {{from: {CANARY}-file}}\\n    replicas: 7\\n"
+    );
+    let programs = Programs::none().with("sops", &format!("printf \"{opened}\""));
+    let Some(programs) = real(programs, "helm", Tool::HelmClient, "") else { return };
+    let site = with_chart();
+    let references = "[{kind: Secret, name: demo}, {kind: Secret, name: demo, valuesKey: one, targetPath: labels.one}, {kind: Secret, name: none, optional: true}]";
+    site.edit("apps/demo.yaml", "  values:\n", &format!("  valuesFrom: {references}\n  values:\n"));
+    site.edit(
+        "charts/demo/templates/demo.yaml",
+        "mount:",
+        "from: {{ .Values.labels.from | quote }}, one: {{ .Values.labels.one | quote }}, mount:",
+    );
+    let check = async || {
+        let Said { code, text, out } = run(programs.command(&site, &["check"], &[])).await;
+        assert!(!text.contains(CANARY) && !out.contains(CANARY), "{text}{out}");
+        (code, text)
+    };
+    let (code, text) = check().await;
+    assert_eq!(code, Some(2), "{text}");
+    for said in [
+        "apps/demo.yaml:7:16: error[release-values]: there is no Secret demo among the files of this chart",
+        "encrypted with SOPS or not",
+        "External Secrets",
+    ] {
+        assert!(text.contains(said), "{text}");
+    }
+
+    site.edit(
+        "ichord.yaml",
+        "release: apps/demo.yaml",
+        "release: apps/demo.yaml, repositories: [apps/secret.yaml]",
+    );
+    site.write("apps/secret.yaml", SEALED);
+    let (code, text) = check().await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(programs.told("helm").iter().all(|told| !told.contains(CANARY)), "{:?}", programs.told("helm"));
+
+    // it would be for everybody
+    let pack = site.path("demo.pack").display().to_string();
+    let Said { code, text, .. } =
+        run(programs.command(&site, &["pack", "build"], &["demo", "--out", &pack])).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("error[pack-secret]: values of its chart come from a Secret"), "{text}");
+
+    // a chart that quotes what it was given, a key that nobody knows, a path that leads nowhere
+    for (file, from, to, said) in [
+        ("charts/demo/templates/demo.yaml", "mount:", "x: {{ fail .Values.labels.from }}, mount:", "): …"),
+        (
+            "apps/demo.yaml",
+            "targetPath: labels.one",
+            "targetPath: lables.one",
+            "the chart has no value lables",
+        ),
+        (
+            "apps/demo.yaml",
+            "targetPath: labels.one",
+            "targetPath: 'replicas[0]'",
+            "cannot be put at replicas[0]",
+        ),
+        ("apps/demo.yaml", "valuesKey: one", "valuesKey: two", "the Secret demo has no key two"),
+        (
+            "apps/demo.yaml",
+            "valuesKey: one, targetPath: labels.one",
+            "valuesKey: one",
+            "one of the Secret demo is not a mapping",
+        ),
+    ] {
+        let before = site.read(file);
+        site.edit(file, from, to);
+        let (code, text) = check().await;
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(said), "{said}: {text}");
+        site.write(file, &before);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_the_repository_is_read_as_flux_reads_it() {
+    let Some(programs) = real(Programs::none(), "helm", Tool::HelmClient, "") else { return };
+    let Some(programs) = real(programs, "kubectl", Tool::ControlPlane, "kubectl") else { return };
+    let site = with_chart();
+    // as most repositories do: a generator that names the map by its digest, and a rule that follows the name
+    site.edit(
+        "apps/demo.yaml",
+        "  values:\n",
+        "  valuesFrom: [{kind: ConfigMap, name: demo-values}]\n  values:\n",
+    );
+    site.write("apps/kustomization.yaml", "namespace: tools\nresources: [demo.yaml, secret.yaml]\nconfigMapGenerator: [{name: demo-values, files: [values.yaml=file.yaml]}]\nconfigurations: [names.yaml]\n");
+    site.write("apps/names.yaml", "nameReference: [{kind: ConfigMap, version: v1, fieldSpecs: [{path: spec/valuesFrom/name, kind: HelmRelease}]}]\n");
+    site.write("apps/file.yaml", "labels: {from: folder}\n");
+    site.write("apps/secret.yaml", SEALED);
+    site.edit("ichord.yaml", "release: apps/demo.yaml", "release: apps/");
+    let pack = site.path("demo.pack");
+    let words = ["demo", "--out", pack.to_str().unwrap()];
+    let Said { code, text, .. } = run(programs.command(&site, &["pack", "build"], &words)).await;
+    assert_eq!(code, Some(0), "{text}");
+    let built = site.read("demo.pack").replace([' ', '\n'], "");
+    assert!(built.contains("\"labels\":{\"from\":\"folder\"}"), "{built}");
+
+    // kustomize leaves what is encrypted as it is
+    site.edit("apps/demo.yaml", "valuesFrom: [", "valuesFrom: [{kind: Secret, name: demo}, ");
     let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("the values of the Secret demo would stand open"), "{text}");
+    assert!(text.contains("read through a kustomization, which leaves it encrypted"), "{text}");
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub enum Tool {
     Kwok,
     /// Helm's storage and upgrade, asked by lines of JSON.
     Helm,
+    /// How helm-controller puts a release's values together, asked by lines of JSON.
+    Values,
 }
 
 /// Why there is no tool.
@@ -61,7 +63,7 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Talosctl,
         Self::Talhelper,
         Self::ControlPlane,
@@ -71,6 +73,7 @@ impl Tool {
         Self::HelmController,
         Self::HelmClient,
         Self::Kwok,
+        Self::Values,
     ];
 
     /// The name of the program.
@@ -85,6 +88,7 @@ impl Tool {
             Self::HelmController => "helm-controller",
             Self::HelmClient => "helm-client",
             Self::Kwok => "kwok",
+            Self::Values => "values",
         }
     }
 
@@ -95,7 +99,8 @@ impl Tool {
             | Self::KustomizeController
             | Self::HelmController
             | Self::HelmClient
-            | Self::Kwok => "flux",
+            | Self::Kwok
+            | Self::Values => "flux",
             own => own.name(),
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -111,6 +116,7 @@ impl Tool {
             Self::HelmController => "github.com/fluxcd/helm-controller",
             Self::HelmClient => "helm.sh/helm/v4/cmd/helm",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
+            Self::Values => "./values",
         }
     }
 
@@ -126,6 +132,7 @@ impl Tool {
     fn sources(self) -> &'static [&'static str] {
         match self {
             Self::ControlPlane | Self::Helm => &["go.mod", "go.sum", "main.go"],
+            Self::Values => &["go.mod", "go.sum", "values/main.go"],
             _ => &["go.mod", "go.sum"],
         }
     }

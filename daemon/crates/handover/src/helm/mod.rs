@@ -5,13 +5,18 @@
 //! place of a chart leaves the record that Helm itself would have left, under the name that Git will look for.
 
 mod chart;
+mod composed;
 mod names;
+mod path;
 mod record;
 mod stamp;
+mod tree;
 mod values;
 
 pub use chart::ChartRef;
+pub use composed::Composed;
 pub use names::{Difference, Identity, NamesError};
+pub use path::PathError;
 pub use record::{Chart, Record, RecordError, Release, Rendered};
 pub use stamp::{is_stamped, stamp};
 pub use values::unknown_values;
