@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use document::{Document, Finding, Findings};
+use document::{Document, Finding, Findings, Position};
 use handover::{
     Step, StepRelease, cilium,
     helm::{Chart, Identity},
@@ -11,7 +11,7 @@ use handover::{
 use serde_json::{Map, Value};
 use site::{Files, HandoverStep, Site};
 
-use super::values;
+use super::{sources, values};
 
 /// The port of KubePrism where a machine config does not say another.
 const KUBE_PRISM: u16 = 7445;
@@ -56,7 +56,27 @@ pub(super) fn complete(
         version: release.version.clone(),
         app_version: release.app_version.clone(),
     };
-    into_release(step, StepRelease { identity, chart, values }, findings)
+    let step = into_release(step, StepRelease { identity, chart, values }, findings)?;
+    if let (Some(path), Some(chart)) = (&release.git, &release.git_chart) {
+        match sources::rendered(site, wanted, path, chart, files) {
+            Ok(of_git) => fixed(&step, &of_git, findings),
+            Err(faults) => findings.extend(faults.iter().cloned()),
+        }
+    }
+    Some(step)
+}
+
+/// What cannot be changed must be as Git's chart has it: Flux could only fail to make it so.
+fn fixed(step: &Step, of_git: &Step, findings: &mut Findings) {
+    for ours in &step.manifests {
+        let Some(theirs) = of_git.manifests.iter().find(|theirs| theirs.id == ours.id) else { continue };
+        for field in handover::fixed(&ours.object, &theirs.object) {
+            let message = format!("{}: {field} by Git's chart, which cannot be changed later", ours.id);
+            let at = Position { line: ours.line, column: 1 };
+            let finding = Finding::error(ours.file.as_str(), at, "release-fixed", message);
+            findings.push(finding.fix("install what Git's chart renders, or Flux's upgrade fails for ever"));
+        }
+    }
 }
 
 fn into_release(step: Step, release: StepRelease, findings: &mut Findings) -> Option<Step> {

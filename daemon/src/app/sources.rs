@@ -11,7 +11,7 @@ use handover::{
     helm::{self, ChartRef, Identity},
 };
 use serde_json::{Value, json};
-use site::{Files, HandoverStep, Site, Source, Sync};
+use site::{Files, GitChart, HandoverStep, Site, Source, Sync};
 
 use super::values::{self, Values};
 
@@ -291,6 +291,25 @@ impl Chart<'_> {
 fn mapping(text: &str) -> Value {
     let documents = Document::parse_stream("helm", text).unwrap_or_default();
     documents.first().map_or_else(|| json!({}), |document| document.root().to_json())
+}
+
+/// What Git's HelmRelease in a file renders to, with the chart that it pins or one on disk.
+pub(super) fn rendered(
+    site: &Site,
+    step: &HandoverStep,
+    release: &Path,
+    chart: &GitChart,
+    files: &dyn Files,
+) -> Result<Step, Findings> {
+    let mut findings = Findings::new();
+    let chart = match chart {
+        GitChart::Pinned => None,
+        GitChart::File(path) => Some(path.as_path()),
+    };
+    let mut brought = Brought::default();
+    Chart { site, step, files, release, repositories: &[], chart }.read(&mut findings, &mut brought);
+    let Some(release) = brought.release else { return Err(findings) };
+    Step::parse(&step.name, &brought.texts).and_then(|step| step.into_release(release))
 }
 
 /// A clone of the repository that Flux will read may bring another Flux than the hand-over does.

@@ -281,6 +281,29 @@ async fn a_folder_of_the_repository_is_read_as_flux_reads_it() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_changed_is_compared_with_gits_chart() {
+    let Some(programs) = real(Programs::none(), "helm", Tool::HelmClient, "") else { return };
+    let site = with_chart();
+    let workload = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: demo, namespace: tools}\nspec: {selector: {matchLabels: {app: INSTANCE}}, template: {metadata: {labels: {app: INSTANCE}}, spec: {containers: [{name: a, image: b}]}}}\n";
+    site.write("charts/demo/templates/work.yaml", &workload.replace("INSTANCE", "{{ .Release.Name }}"));
+    site.write("handover/work.yaml", &workload.replace("INSTANCE", "demo"));
+    let release = "release: {name: demo, namespace: tools, chart: demo, version: 1.2.3, values: handover/values.yaml, git: apps/demo.yaml, git-chart: charts/demo}";
+    site.write("handover/values.yaml", "replicas: 1\ncgroup: {autoMount: {enabled: false}}\n");
+    site.edit(
+        "ichord.yaml",
+        "helm: {release: apps/demo.yaml, chart: charts/demo}",
+        &format!("manifests: [handover/work.yaml]\n    {release}"),
+    );
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(0), "{text}");
+    site.write("handover/work.yaml", &workload.replace("INSTANCE", "other"));
+    let Said { code, text, .. } = run(programs.command(&site, &["check"], &[])).await;
+    assert_eq!(code, Some(2), "{text}");
+    let said = r#"handover/work.yaml:1:1: error[release-fixed]: Deployment tools/demo: .spec.selector is {"matchLabels":{"app":"other"}}, and {"matchLabels":{"app":"demo"}} is wanted by Git's chart"#;
+    assert!(text.contains(said), "{text}");
+}
+
+#[tokio::test]
 async fn two_packs_are_compared_by_hand() {
     let site = Site::without_secrets();
     let build = async |name: &str| {

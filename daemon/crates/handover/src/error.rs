@@ -11,7 +11,7 @@ use std::{
 
 use kubernetes::{ApplyError, ObjectId, RequestError, WaitError};
 
-use crate::{diagnosis::Diagnosis, git::GitOwner, helm::RecordError};
+use crate::{diagnosis::Diagnosis, fixed::FixedField, git::GitOwner, helm::RecordError};
 
 /// A step did not come to its end. What it wrote so far stays, and the next run goes on from there.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub enum Cause {
     Apply(ApplyError),
     /// It was applied and did not become ready.
     Wait(WaitError),
+    /// It is there, and differs in what nobody can change.
+    Fixed(Vec<FixedField>),
     /// We are to own it, and Flux does.
     TwoOwners(GitOwner),
     /// Everything is ready, and Helm's record of it cannot be written.
@@ -79,7 +81,7 @@ impl Fault {
         match &self.cause {
             Cause::Apply(error) => error.transient(),
             Cause::Wait(error) => error.transient(),
-            Cause::Record(_) | Cause::TwoOwners(_) => false,
+            Cause::Record(_) | Cause::TwoOwners(_) | Cause::Fixed(_) => false,
         }
     }
 
@@ -92,6 +94,12 @@ impl Fault {
         let code = match &self.cause {
             Cause::Apply(error) | Cause::Wait(WaitError::Ask(error)) => refused(error),
             Cause::Record(_) => return None,
+            Cause::Fixed(_) => {
+                return Some(
+                    "render it as it is there (names, labels, the chart's version), or let a person delete it when that may be an outage"
+                        .to_owned(),
+                );
+            }
             Cause::TwoOwners(_) => {
                 return Some("take it out of the repository, or write `owner: git` for this step".to_owned());
             }
@@ -122,6 +130,10 @@ impl Fault {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause: &dyn Error = match self {
+            Cause::Fixed(fields) => {
+                let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+                return write!(f, "what cannot be changed differs: {}", fields.join("; "));
+            }
             Cause::TwoOwners(owner) => {
                 return write!(f, "the step's owner is ichord, and {owner} manages it as well");
             }

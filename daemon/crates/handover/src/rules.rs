@@ -19,6 +19,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "pack-target", about: "a pack's parameters set what is in it" },
     Rule { id: "pack-values", about: "a pack knows the values that are chosen for it" },
     Rule { id: "release-chart", about: "a HelmRelease's chart can be found" },
+    Rule { id: "release-fixed", about: "what nobody can change later is as Git's chart renders it" },
     Rule { id: "release-helm", about: "helm renders the chart" },
     Rule { id: "release-value-unknown", about: "a chart knows the values that it is given" },
     Rule { id: "secret-connect", about: "the credentials of 1Password Connect are whole and of version 2" },

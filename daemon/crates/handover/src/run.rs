@@ -79,7 +79,8 @@ impl fmt::Display for ObjectOutcome {
 /// Makes the cluster what the step says, and waits until all of it is ready.
 ///
 /// Every object of a phase is looked at before the first is written: a conflict or a refusal anywhere leaves
-/// the phase untouched, and all of them are reported together.
+/// the phase untouched, and all of them are reported together. What would have to change and cannot leaves the
+/// whole step untouched.
 ///
 /// What stops it is told with what the cluster says about it, and with the cause where that is known.
 pub async fn run_step(client: &Client, step: &Step) -> Result<StepOutcome, StepError> {
@@ -105,6 +106,7 @@ async fn explained(client: &Client, mut error: StepError) -> StepError {
 async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError> {
     let end = Instant::now() + step.pace.timeout;
     let mut objects = Vec::new();
+    fixed::refuse(client, step).await?;
     for phase in Phase::ALL {
         let manifests: Vec<&Manifest> =
             step.manifests.iter().filter(|manifest| Phase::of(&manifest.id) == phase).collect();

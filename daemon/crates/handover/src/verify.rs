@@ -7,6 +7,7 @@ use kubernetes::{ApplyError, Client, ObjectId, Outcome, WaitError};
 use crate::{
     checks,
     error::{Cause, Fault},
+    fixed::{self, FixedField},
     git,
     manifest::{Manifest, Owner, Step},
     run::ObjectOutcome,
@@ -47,7 +48,8 @@ pub async fn verify(client: &Client, step: &Step) -> Verified {
             cause,
         };
         match look(client, manifest).await {
-            Ok(found) => {
+            Ok(Looked::Fixed(fields)) => verified.faults.push(fault(Cause::Fixed(fields))),
+            Ok(Looked::Found(found)) => {
                 adopted |= found.owner.is_some();
                 if let (Owner::Us, Some(owner)) = (step.owner, &found.owner) {
                     verified.faults.push(fault(Cause::TwoOwners(owner.clone())));
@@ -106,15 +108,28 @@ pub async fn verify(client: &Client, step: &Step) -> Verified {
     verified
 }
 
-async fn look(client: &Client, manifest: &Manifest) -> Result<ObjectOutcome, ApplyError> {
-    let found = |outcome, owner| ObjectOutcome { object: manifest.id.clone(), outcome, owner };
-    match client.object(&manifest.id).await {
+/// What was found out about an object.
+enum Looked {
+    Found(ObjectOutcome),
+    /// It differs in what cannot be changed.
+    Fixed(Vec<FixedField>),
+}
+
+async fn look(client: &Client, manifest: &Manifest) -> Result<Looked, ApplyError> {
+    let found =
+        |outcome, owner| Ok(Looked::Found(ObjectOutcome { object: manifest.id.clone(), outcome, owner }));
+    let live = match client.object(&manifest.id).await {
         // Its namespace or its kind may not be there either, and then a dry run could not tell more.
-        Ok(None) | Err(ApplyError::UnknownKind { .. }) => Ok(found(Outcome::Created, None)),
-        Ok(Some(live)) => match git::owner(&live) {
-            Some(owner) => Ok(found(Outcome::Unchanged, Some(owner))),
-            None => Ok(found(client.apply(&manifest.object, true).await?.outcome, None)),
-        },
-        Err(error) => Err(error),
+        Ok(None) | Err(ApplyError::UnknownKind { .. }) => return found(Outcome::Created, None),
+        Ok(Some(live)) => live,
+        Err(error) => return Err(error),
+    };
+    if let Some(owner) = git::owner(&live) {
+        return found(Outcome::Unchanged, Some(owner));
     }
+    let fields = fixed::of(client, &live, manifest).await?;
+    if !fields.is_empty() {
+        return Ok(Looked::Fixed(fields));
+    }
+    found(client.apply_over(Some(&live), &manifest.object, true).await?.outcome, None)
 }

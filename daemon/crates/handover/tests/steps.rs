@@ -472,3 +472,51 @@ async fn a_wait_that_runs_out_tells_the_cause_and_a_remedy() {
         assert!(shown.contains(diagnosis.cause) && shown.contains(diagnosis.remedy), "{shown}");
     }
 }
+
+/// As Talos brings its own CoreDNS before a chart of that name comes.
+const DNS: &str = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: coredns, namespace: kube-system}
+spec:
+  selector: {matchLabels: {k8s-app: kube-dns}}
+  template:
+    metadata: {labels: {k8s-app: kube-dns}}
+    spec: {containers: [{name: coredns, image: 'example.org/coredns:1'}]}
+";
+
+#[tokio::test]
+async fn what_nobody_can_change_is_refused_with_both_values_before_anything_is_written() {
+    let server = server_with_node().await;
+    let client = server.client();
+    run_step(&client, &step(&format!("{DNS}---\n{OPERATOR}"))).await.unwrap();
+    let before = (versions(&server), server.state.counters().mutations());
+
+    // the chart's own selector; and in an earlier phase and in the same one there is something to write
+    let new = DNS.replace("k8s-app: kube-dns", "app.kubernetes.io/instance: coredns");
+    let more = OPERATOR.replace("metadata: {name: widgets}", "metadata: {name: widgets, labels: {a: b}}");
+    let wanted = step(&format!("{new}---\n{}", more.replace("operator:1", "operator:2")));
+    let error = run_step(&client, &wanted).await.unwrap_err();
+    assert!(!error.transient());
+    let told = error.to_string();
+    assert!(
+        told.contains(
+            r#"Deployment kube-system/coredns: what cannot be changed differs: .spec.selector is {"matchLabels":{"k8s-app":"kube-dns"}}, and {"matchLabels":{"app.kubernetes.io/instance":"coredns"}} is wanted; render it as it is there"#
+        ),
+        "{told}"
+    );
+    assert_eq!((versions(&server), server.state.counters().mutations()), before, "nothing was written");
+    let verified = verify(&client, &wanted).await;
+    assert!(
+        verified.faults.iter().any(|fault| matches!(fault.cause, Cause::Fixed(_))),
+        "{:?}",
+        verified.faults
+    );
+
+    // once Flux has it, it is Flux's matter
+    let mut live = server.state.object("Deployment", "kube-system", "coredns").unwrap();
+    live["metadata"]["labels"]["helm.toolkit.fluxcd.io/name"] = json!("coredns");
+    live["metadata"]["labels"]["helm.toolkit.fluxcd.io/namespace"] = json!("kube-system");
+    server.state.put(live);
+    run_step(&client, &step(&new)).await.unwrap();
+}

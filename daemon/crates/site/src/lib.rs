@@ -21,7 +21,7 @@ mod snmp;
 mod wire;
 
 pub use handover::{
-    ConnectFrom, Credentials, FOUNDING, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
+    ConnectFrom, Credentials, FOUNDING, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
     StepRelease, Sync, SyncMode, Wait,
 };
 pub use https::Https;

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use control_plane::ControlPlane;
 use handover::{
-    Pace, Step, StepRelease,
+    Cause, Pace, Step, StepRelease,
     helm::{Chart, Identity, Record},
     run_step, verify,
 };
@@ -207,4 +207,91 @@ async fn helm_goes_on(plane: &ControlPlane, client: &Client) {
     assert_eq!(settings["data"]["revision"], "2");
     // It was in the record's manifest and is not in the new chart: so Helm knew what was there before.
     assert!(client.object(&id("ServiceAccount", "operator", Some("external"))).await.unwrap().is_none());
+}
+
+/// What cannot be changed, of each kind of which the server itself has the last word.
+const FIXED: &str = r"
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once, namespace: fixed}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: 'i:1', resources: {limits: {cpu: 1000m}}}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, namespace: fixed}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: app}}
+  template: {metadata: {labels: {app: app}}, spec: {containers: [{name: a, image: 'i:1'}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless, namespace: fixed}
+spec: {clusterIP: None, selector: {app: app}, ports: [{port: 80}]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: app, namespace: fixed}
+roleRef: {kind: Role, name: one, apiGroup: rbac.authorization.k8s.io}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: fixed}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1024Mi}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: fixed}
+immutable: true
+data: {a: b}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: fixed}
+";
+
+pub(crate) async fn what_nobody_can_change_is_refused_before_anything_is_written(plane: &ControlPlane) {
+    let client = plane.client().unwrap();
+    let step = |text: &str| {
+        let mut step = Step::parse("fixed", &[("fixed.yaml".to_owned(), text.to_owned())]).unwrap();
+        step.pace = Pace { poll: Duration::from_millis(100), timeout: Duration::from_secs(120) };
+        step
+    };
+    let first = step(FIXED);
+    // nothing runs pods here, so that nobody waits for the job: the objects are there, and that is what matters
+    for manifest in &first.manifests {
+        client.apply(&manifest.object, false).await.unwrap();
+    }
+    let before = versions(&client, &first).await;
+    let verified = verify(&client, &first).await;
+    assert_eq!(verified.mutations(), 0, "{verified:?}");
+    assert!(!verified.faults.iter().any(|fault| matches!(fault.cause, Cause::Fixed(_))), "{:?}", verified.faults);
+
+    let other = FIXED
+        .replace("image: 'i:1', resources", "image: 'i:2', resources")
+        .replace("matchLabels: {app: app}", "matchLabels: {app: app, more: x}")
+        .replace("labels: {app: app}}, spec", "labels: {app: app, more: x}}, spec")
+        .replace("clusterIP: None", "clusterIP: 10.96.7.7")
+        .replace("name: one", "name: two")
+        .replace("ReadWriteOnce", "ReadWriteMany")
+        .replace("data: {a: b}", "data: {a: c}")
+        .replace("metadata: {name: fixed}", "metadata: {name: fixed, labels: {new: label}}");
+    let error = run_step(&client, &step(&other)).await.unwrap_err().to_string();
+    for said in [
+        "Job fixed/once: what cannot be changed differs: .spec.template.spec.containers[0]",
+        r#"Deployment fixed/app: what cannot be changed differs: .spec.selector is {"matchLabels":{"app":"app"}}"#,
+        r#"Service fixed/headless: what cannot be changed differs: .spec.clusterIP is "None", and "10.96.7.7" is wanted"#,
+        "RoleBinding fixed/app: what cannot be changed differs: .roleRef is",
+        "PersistentVolumeClaim fixed/data: what cannot be changed differs: .spec.accessModes",
+        "ConfigMap fixed/settings: what cannot be changed differs: .data is another one",
+    ] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    assert_eq!(versions(&client, &first).await, before, "nothing was written");
+
+    // the server would have refused each of them
+    for manifest in step(&other).manifests.iter().filter(|manifest| manifest.id.kind != "Namespace") {
+        let error = client.apply(&manifest.object, true).await.expect_err("it is immutable").to_string();
+        assert!(error.contains("(status 422)"), "{}: {error}", manifest.id);
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use document::{Checked, Document, Findings, Place, TextOr};
 
 use super::{
-    ConnectFrom, Credentials, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source, StepRelease,
+    ConnectFrom, Credentials, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source, StepRelease,
     Sync, SyncMode, Wait,
     order::{self, Written},
     wire,
@@ -244,6 +244,11 @@ impl Reading<'_> {
                 self.findings.push(finding.fix("use lower-case letters, digits and dashes"));
             }
         }
+        if wire.git_chart.is_some() && wire.git.is_none() {
+            let message = "there is no HelmRelease of Git to render this chart with";
+            self.findings
+                .push(place.name("git-chart").error("release-file", message).fix("add `git: FILE`"));
+        }
         StepRelease {
             name: wire.name,
             namespace: wire.namespace,
@@ -253,6 +258,10 @@ impl Reading<'_> {
             version: wire.version,
             values: wire.values.map(|file| self.directory.join(file)),
             git: wire.git.map(|file| self.directory.join(file)),
+            git_chart: wire.git_chart.map(|chart| match chart.as_str() {
+                "pinned" => GitChart::Pinned,
+                file => GitChart::File(self.directory.join(file)),
+            }),
         }
     }
 }

@@ -254,6 +254,17 @@ pub struct StepRelease {
     pub values: Option<PathBuf>,
     /// the file in which Git has the HelmRelease
     pub git: Option<PathBuf>,
+    /// the chart that Git's HelmRelease means, to compare what it renders with what is installed
+    pub git_chart: Option<GitChart>,
+}
+
+/// The chart of a HelmRelease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GitChart {
+    /// as Git pins it, fetched by `helm`
+    Pinned,
+    /// on disk
+    File(PathBuf),
 }
 
 impl HandoverStep {

@@ -134,4 +134,6 @@ pub(crate) struct StepRelease {
     pub values: Option<String>,
     #[serde(default)]
     pub git: Option<String>,
+    #[serde(default)]
+    pub git_chart: Option<String>,
 }
