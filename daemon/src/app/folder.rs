@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use site::{Files, Site};
 use talos_config::secrets::SecretsBundle;
 
-use super::{outside, sealed, steps::steps};
+use super::{certificates, outside, sealed, steps::steps};
 
 /// A checked site with its secrets.
 pub(crate) struct Loaded {
@@ -121,7 +121,7 @@ fn read(
     environment: &BTreeMap<String, String>,
 ) -> Result<(Site, SecretsBundle, Vec<Step>, Findings), LoadError> {
     let (site, findings) = Site::load(directory, files, environment).map_err(LoadError::Faults)?;
-    let (steps, warnings) = steps(&site, files).map_err(LoadError::Faults)?;
+    let (mut steps, warnings) = steps(&site, files).map_err(LoadError::Faults)?;
     let mut findings = findings;
     findings.extend(warnings.iter().cloned());
     let path = site.secrets().to_owned();
@@ -134,6 +134,7 @@ fn read(
     let text = zeroize::Zeroizing::new(text);
     let secrets = SecretsBundle::from_yaml(&text)
         .with_context(|| format!("{} is not a secrets bundle", path.display()))?;
+    certificates::add(&site, &secrets, &mut steps).context("the certificates of Hubble cannot be made")?;
     let site = site.for_cluster(secrets.cluster_id.clone());
     Ok((site, secrets, steps, findings))
 }

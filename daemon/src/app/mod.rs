@@ -6,6 +6,7 @@
 
 mod admin;
 mod authority;
+mod certificates;
 mod fault;
 mod folder;
 mod leases;

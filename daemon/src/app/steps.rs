@@ -10,7 +10,7 @@ use site::{
 };
 use zeroize::Zeroizing;
 
-use super::{release, sources};
+use super::{certificates, release, sources};
 
 /// Where an API server answers.
 const API: u16 = 6443;
@@ -66,6 +66,7 @@ fn step(site: &Site, wanted: &HandoverStep, files: &dyn Files, findings: &mut Fi
     }
     let named = brought.release.take();
     let mut step = release::complete(site, wanted, named, step, files, findings)?;
+    certificates::check(wanted, &step, findings);
     match Step::parse(&wanted.name, &brought.definitions) {
         Ok(definitions) => step.manifests.splice(0..0, definitions.manifests).for_each(drop),
         Err(faults) => findings.extend(faults.iter().cloned()),

@@ -136,3 +136,41 @@ fn a_network_plugin_that_would_not_work_on_these_machines_is_refused() {
         assert!(text.contains(said), "{text}");
     }
 }
+
+#[test]
+fn somebody_makes_the_certificates_of_hubble_and_not_two() {
+    let with = |hubble: bool, wanted: bool, more: &str| {
+        let site = site();
+        if hubble {
+            site.edit(
+                "handover/cilium.yaml",
+                "enable-ipv6: 'false'",
+                "enable-ipv6: 'false', enable-hubble: 'true'",
+            );
+        }
+        if wanted {
+            site.edit(
+                "ichord.yaml",
+                "manifests: [handover/cilium.yaml]",
+                "manifests: [handover/cilium.yaml]\n    certificates: [hubble]",
+            );
+        }
+        site.write("handover/cilium.yaml", &(site.read("handover/cilium.yaml") + more));
+        let (code, text) = check(&site);
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let job = "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: hubble-generate-certs, namespace: kube-system}\nspec: {}\n";
+    for (hubble, wanted, more, said) in [
+        (true, false, "", "warning[cilium-hubble]: Hubble waits for certificates that nobody makes"),
+        (false, true, "", "warning[cilium-hubble]: nothing in the step wants"),
+        (true, true, job, "warning[cilium-hubble]: two make the certificates"),
+    ] {
+        let text = with(hubble, wanted, more);
+        assert!(text.contains(said), "{text}");
+    }
+    for (hubble, wanted, more) in [(true, true, ""), (true, false, job), (false, false, "")] {
+        let text = with(hubble, wanted, more);
+        assert!(!text.contains("cilium-hubble"), "{text}");
+    }
+}

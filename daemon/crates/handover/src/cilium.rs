@@ -85,7 +85,7 @@ pub fn check(objects: &[&Value], machines: &Machines) -> Vec<Problem> {
             problems.error(
                 "cilium-private-key",
                 format!("the Secret {name} has a private key that everybody with these manifests has, too"),
-                "render with hubble.enabled=false, or with hubble.tls.auto.method=cronJob",
+                "render with hubble.tls.auto.enabled=false, and write `certificates: [hubble]` at the step",
             );
         }
         if object["kind"] == "ServiceMonitor" {

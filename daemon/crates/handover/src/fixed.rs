@@ -94,8 +94,8 @@ pub fn fixed(live: &Value, wanted: &Value) -> Vec<FixedField> {
         }
     }
     if IMMUTABLE.contains(&kind) && live["immutable"] == true {
-        let different = |field: &&str| !wanted[**field].is_null() && live[**field] != wanted[**field];
-        let fields = ["data", "binaryData"].into_iter().filter(|field| different(&field));
+        let different = |field: &str| !wanted[field].is_null() && live[field] != wanted[field];
+        let fields = ["data", "binaryData"].into_iter().filter(|field| different(field));
         found.extend(fields.map(|field| FixedField { path: format!(".{field}"), values: None }));
     }
     found
@@ -146,7 +146,7 @@ fn is_fixed(kind: &str) -> bool {
 
 /// Looks at everything of a step that cannot be changed, before any of it is written.
 pub(crate) async fn refuse(client: &Client, step: &Step) -> Result<(), StepError> {
-    let manifests = step.manifests.iter().filter(|manifest| is_fixed(&manifest.id.kind));
+    let manifests = step.manifests.iter().filter(|manifest| !manifest.once && is_fixed(&manifest.id.kind));
     let looks: Vec<_> = manifests.map(|manifest| one(client, step, manifest)).collect();
     let mut looks = stream::iter(looks).buffered(AT_ONCE);
     let mut faults = Vec::new();
@@ -210,9 +210,11 @@ mod tests {
 
     #[test]
     fn a_selector_is_compared_whole_and_the_rest_as_far_as_it_is_wanted() {
-        let workload = |kind: &str, selector: Value| json!({ "kind": kind, "spec": { "selector": selector } });
+        let workload =
+            |kind: &str, selector: Value| json!({ "kind": kind, "spec": { "selector": selector } });
         let old = json!({ "matchLabels": { "k8s-app": "kube-dns" } });
-        let new = json!({ "matchLabels": { "k8s-app": "kube-dns", "app.kubernetes.io/instance": "coredns" } });
+        let new =
+            json!({ "matchLabels": { "k8s-app": "kube-dns", "app.kubernetes.io/instance": "coredns" } });
         for kind in ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"] {
             assert_eq!(
                 told(workload(kind, old.clone()), workload(kind, new.clone())),
@@ -231,7 +233,10 @@ mod tests {
             [r#".spec.clusterIP is "10.96.0.10", and "None" is wanted"#]
         );
         let binding = |name: &str, group: Value| json!({ "kind": "RoleBinding", "roleRef": { "apiGroup": group, "name": name } });
-        let (group, filled_in) = (json!("rbac.authorization.k8s.io"), json!({ "kind": "RoleBinding", "roleRef": { "name": "a" } }));
+        let (group, filled_in) = (
+            json!("rbac.authorization.k8s.io"),
+            json!({ "kind": "RoleBinding", "roleRef": { "name": "a" } }),
+        );
         assert_eq!(told(binding("a", group.clone()), filled_in), [""; 0]);
         assert_eq!(told(binding("a", group.clone()), binding("b", group)).len(), 1);
     }

@@ -6,6 +6,7 @@
 //! else's stays theirs, and nothing is ever deleted.
 
 mod adoption;
+mod certificates;
 mod check;
 mod checks;
 pub mod cilium;
@@ -30,6 +31,7 @@ mod sync;
 mod verify;
 
 pub use adoption::Component;
+pub use certificates::{CERTIFICATE, hubble_wants};
 pub use checks::Check;
 pub use credentials::{ConnectCredentials, CredentialsError, Delivery};
 pub use diagnosis::{Diagnosis, diagnose};

@@ -52,6 +52,8 @@ pub struct Manifest {
     pub line: u32,
     /// Whether it belongs to the step's release.
     pub in_release: bool,
+    /// Whether it is made where it is not there, and never changed afterwards.
+    pub once: bool,
 }
 
 impl fmt::Debug for Manifest {
@@ -148,15 +150,33 @@ impl Step {
             return Err(Finding::error(file, at, "manifest-twice", message).fix("keep one of them"));
         }
         normalise(&id, &mut object);
-        self.manifests.push(Manifest { id, object, file: file.to_owned(), line, in_release: false });
+        self.manifests.push(Manifest {
+            id,
+            object,
+            file: file.to_owned(),
+            line,
+            in_release: false,
+            once: false,
+        });
         self.manifests.sort_by_key(|manifest| order::rank(&manifest.id));
+        Ok(())
+    }
+
+    /// [`add`](Self::add) of an object that is other whenever it is made, and must stay the one that was made first.
+    pub fn add_once(&mut self, object: Value, file: &str, line: u32) -> Result<(), Finding> {
+        let id = ObjectId::try_from(&object);
+        self.add(object, file, line)?;
+        for manifest in self.manifests.iter_mut().filter(|manifest| id.as_ref() == Ok(&manifest.id)) {
+            manifest.once = true;
+        }
         Ok(())
     }
 
     /// A digest of what the step applies (not of comments and layout), for the record of what was handed over.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
-        for manifest in &self.manifests {
+        // what is made once is other in every life
+        for manifest in self.manifests.iter().filter(|manifest| !manifest.once) {
             digest.update(manifest.object.to_string());
             digest.update(b"\n");
         }
@@ -183,7 +203,7 @@ pub(crate) fn manifest(document: &Document, place: Place<'_>, findings: &mut Fin
     check::contents(place, &id, findings);
     normalise(&id, &mut object);
     let (file, line) = (document.file().to_owned(), place.position().line);
-    Some(Manifest { id, object, file, line, in_release: false })
+    Some(Manifest { id, object, file, line, in_release: false, once: false })
 }
 
 fn same(one: &ObjectId, other: &ObjectId) -> bool {

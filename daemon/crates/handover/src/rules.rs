@@ -4,6 +4,7 @@ use document::Rule;
 
 /// In alphabetical order.
 pub const RULES: &[Rule] = &[
+    Rule { id: "cilium-hubble", about: "somebody makes the certificates of Hubble" },
     Rule { id: "flux-version", about: "the repository brings no other Flux than the hand-over" },
     Rule { id: "manifest-base64", about: "the data of a Secret is base64" },
     Rule { id: "manifest-empty", about: "a manifest has an object" },

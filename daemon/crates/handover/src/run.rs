@@ -14,7 +14,7 @@ use crate::{
     checks,
     diagnosis::diagnose,
     error::{Cause, Fault, StepError},
-    evidence, git,
+    evidence, fixed, git,
     git::GitOwner,
     manifest::{Manifest, Owner, Step},
     plan::{Phase, Plan, plan},
@@ -116,6 +116,12 @@ async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError>
         objects.extend(keep.iter().map(|manifest| outcome(manifest, Outcome::Unchanged)));
         objects.extend(of_git);
         for manifest in write {
+            if manifest.once {
+                let created = client.create(&manifest.object).await;
+                let created = created.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
+                objects.push(outcome(manifest, if created { Outcome::Created } else { Outcome::Unchanged }));
+                continue;
+            }
             let applied = warm(client, step, manifest, Apply::Write, end).await;
             let applied = applied.map_err(|error| stopped(step, manifest, Cause::Apply(error)))?;
             tracing::info!(step = step.name, object = %applied.object, outcome = ?applied.outcome, "applied");
@@ -245,6 +251,9 @@ async fn find_out(
     let live = client.object(&manifest.id).await?;
     if let Some(owner) = live.as_ref().and_then(git::owner) {
         return Ok(Observed::OfGit(owner));
+    }
+    if manifest.once && live.is_some() {
+        return Ok(Observed::Ours(Outcome::Unchanged));
     }
     let applied = warm(client, step, manifest, Apply::Dry(live.as_ref()), end).await?;
     Ok(Observed::Ours(applied.outcome))

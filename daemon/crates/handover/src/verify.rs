@@ -127,6 +127,9 @@ async fn look(client: &Client, manifest: &Manifest) -> Result<Looked, ApplyError
     if let Some(owner) = git::owner(&live) {
         return found(Outcome::Unchanged, Some(owner));
     }
+    if manifest.once {
+        return found(Outcome::Unchanged, None);
+    }
     let fields = fixed::of(client, &live, manifest).await?;
     if !fields.is_empty() {
         return Ok(Looked::Fixed(fields));

@@ -517,6 +517,31 @@ async fn what_nobody_can_change_is_refused_with_both_values_before_anything_is_w
     let mut live = server.state.object("Deployment", "kube-system", "coredns").unwrap();
     live["metadata"]["labels"]["helm.toolkit.fluxcd.io/name"] = json!("coredns");
     live["metadata"]["labels"]["helm.toolkit.fluxcd.io/namespace"] = json!("kube-system");
-    server.state.put(live);
+    server.state.put(&live);
     run_step(&client, &step(&new)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_made_once_is_made_where_it_is_missing_and_never_changed() {
+    let server = server_with_node().await;
+    let client = server.client();
+    let made = |value: &str| {
+        let secret = handover::secret(
+            "made",
+            "kube-system",
+            "Opaque",
+            &vec![("tls.key".to_owned(), value.to_owned().into())],
+        );
+        let mut step = step(OPERATOR);
+        step.add_once(secret, "ichord.yaml", 7).unwrap();
+        step
+    };
+    assert_eq!(run_step(&client, &made("first")).await.unwrap().mutations, 6);
+    let before = versions(&server);
+    // another life makes another one, and keeps it to itself
+    let second = run_step(&client, &made("second")).await.unwrap();
+    assert_eq!((second.mutations, second.objects.len()), (0, 6));
+    assert_eq!(verify(&client, &made("third")).await.mutations(), 0);
+    assert_eq!(versions(&server), before);
+    assert_eq!(made("first").digest(), made("second").digest());
 }

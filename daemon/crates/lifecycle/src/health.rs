@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterPlan, EtcdMember, NodeName};
 
-pub use kubernetes::{KubernetesFacts, KubernetesNode, StaticPod, Workload};
+pub use kubernetes::{KubernetesFacts, KubernetesNode, MadeCertificate, StaticPod, Workload};
 
 /// Everything that was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +108,10 @@ pub fn assertions(plan: &ClusterPlan, facts: &HealthFacts) -> Vec<Assertion> {
         ("all k8s nodes to report schedulable", kubernetes::nodes_are_schedulable(plan, facts)),
         ("ext-lldpd to run on each node", machines::lldpd_runs(facts)),
         ("one control plane to have the virtual address", machines::one_has_the_virtual_address(plan, facts)),
+        (
+            "certificates made for the cluster to be valid for a month",
+            kubernetes::certificates_are_valid(facts),
+        ),
     ];
     (1..)
         .zip(verdicts)

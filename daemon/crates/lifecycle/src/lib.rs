@@ -38,8 +38,8 @@ pub use crate::{
     event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome, Watch},
     guards::{Guard, Guards, Strict},
     health::{
-        Assertion, HealthFacts, KubernetesFacts, KubernetesNode, NodeFacts, ServiceFacts, StaticPod, Verdict,
-        Workload, assertions,
+        Assertion, HealthFacts, KubernetesFacts, KubernetesNode, MadeCertificate, NodeFacts, ServiceFacts,
+        StaticPod, Verdict, Workload, assertions,
     },
     ids::{RequestId, Ticket},
     machine::Machine,

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use lifecycle::{
     Assertion, ClusterPlan, DeployPolicy, EtcdMember, HealthFacts, InstallDisk, KubernetesFacts,
-    KubernetesNode, NodeFacts, NodeName, NodePlan, ReplacePolicy, Role, ServiceFacts, StaticPod, Timing,
-    Trust, Verdict, Workload, assertions,
+    KubernetesNode, MadeCertificate, NodeFacts, NodeName, NodePlan, ReplacePolicy, Role, ServiceFacts,
+    StaticPod, Timing, Trust, Verdict, Workload, assertions,
 };
 
 const NODES: [(&str, u8, Role); 4] = [
@@ -90,6 +90,7 @@ fn well() -> HealthFacts {
             static_pods: pods.collect(),
             proxy: ready(),
             dns: ready(),
+            certificates: vec![MadeCertificate { secret: "kube-system/a".into(), days: Some(1_000) }],
         }),
         lldpd: NODES.iter().map(|(name, ..)| NodeName::from(*name)).collect(),
         has_network: true,
@@ -108,9 +109,13 @@ fn of_service<'a>(facts: &'a mut HealthFacts, name: &str, id: &str) -> &'a mut S
     of(facts, name).services.iter_mut().find(|service| service.id == id).unwrap()
 }
 
+fn of_certificate(facts: &mut HealthFacts, days: Option<i64>) {
+    kubernetes(facts).certificates[0].days = days;
+}
+
 fn judged(facts: &HealthFacts) -> BTreeMap<u8, Verdict> {
     let all = assertions(&plan(), facts);
-    assert_eq!(all.len(), 18);
+    assert_eq!(all.len(), 19);
     all.into_iter().map(|Assertion { number, verdict, .. }| (number, verdict)).collect()
 }
 
@@ -242,6 +247,12 @@ fn one_fault_fails_its_assertion_with_a_sentence() {
         (|f| of(f, "cp3").holds_virtual_address = true, &[(18, "several have 10.0.0.10: cp2, cp3")]),
         (|f| of(f, "w1").holds_virtual_address = true, &[(18, "w1 has 10.0.0.10 and is a worker")]),
         (
+            |f| of_certificate(f, Some(29)),
+            &[(19, "the Secret kube-system/a is valid for 29 more days: delete it")],
+        ),
+        (|f| of_certificate(f, Some(-2)), &[(19, "kube-system/a has not been valid for 2 days")]),
+        (|f| of_certificate(f, None), &[(19, "kube-system/a cannot be read")]),
+        (
             |f| f.kubernetes = Err("connection refused".into()),
             &[
                 (10, "the Kubernetes API does not answer: connection refused"),
@@ -251,6 +262,7 @@ fn one_fault_fails_its_assertion_with_a_sentence() {
                 (14, "the Kubernetes API does not answer"),
                 (15, "the Kubernetes API does not answer"),
                 (16, "the Kubernetes API does not answer"),
+                (19, "the Kubernetes API does not answer"),
             ],
         ),
     ];
@@ -274,6 +286,7 @@ fn what_a_cluster_has_not_is_left_out_and_says_so() {
     let mut facts = well();
     (facts.has_network, facts.lldpd) = (false, Vec::new());
     kubernetes(&mut facts).proxy = None;
+    kubernetes(&mut facts).certificates.clear();
     kubernetes(&mut facts).nodes.iter_mut().for_each(|node| node.ready = false);
     let judged = judged(&facts);
     let skipped: Vec<u8> = judged
@@ -281,7 +294,7 @@ fn what_a_cluster_has_not_is_left_out_and_says_so() {
         .filter(|(_, verdict)| matches!(verdict, Verdict::Skipped(_)))
         .map(|(number, _)| *number)
         .collect();
-    assert_eq!(skipped, [13, 14, 15, 17]);
+    assert_eq!(skipped, [13, 14, 15, 17, 19]);
     assert!(judged.values().all(|verdict| !matches!(verdict, Verdict::Not(_))), "{judged:#?}");
     let mut plan = plan();
     plan.virtual_address = None;

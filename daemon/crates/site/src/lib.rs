@@ -21,8 +21,8 @@ mod snmp;
 mod wire;
 
 pub use handover::{
-    ConnectFrom, Credentials, FOUNDING, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
-    StepRelease, Sync, SyncMode, Wait,
+    ConnectFrom, Credentials, FOUNDING, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue,
+    Source, StepRelease, Sync, SyncMode, Wait,
 };
 pub use https::Https;
 pub use load::Files;

@@ -5,6 +5,7 @@
 //! certificates here too, from the same authorities.
 
 pub mod boot;
+pub mod hubble;
 pub mod renew;
 
 use std::net::IpAddr;

@@ -259,13 +259,19 @@ pub(crate) async fn what_nobody_can_change_is_refused_before_anything_is_written
     };
     let first = step(FIXED);
     // nothing runs pods here, so that nobody waits for the job: the objects are there, and that is what matters
-    for manifest in &first.manifests {
+    let (namespaces, rest): (Vec<_>, Vec<_>) =
+        first.manifests.iter().partition(|manifest| manifest.id.kind == "Namespace");
+    for manifest in namespaces.into_iter().chain(rest) {
         client.apply(&manifest.object, false).await.unwrap();
     }
     let before = versions(&client, &first).await;
     let verified = verify(&client, &first).await;
     assert_eq!(verified.mutations(), 0, "{verified:?}");
-    assert!(!verified.faults.iter().any(|fault| matches!(fault.cause, Cause::Fixed(_))), "{:?}", verified.faults);
+    assert!(
+        !verified.faults.iter().any(|fault| matches!(fault.cause, Cause::Fixed(_))),
+        "{:?}",
+        verified.faults
+    );
 
     let other = FIXED
         .replace("image: 'i:1', resources", "image: 'i:2', resources")

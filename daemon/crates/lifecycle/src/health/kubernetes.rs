@@ -19,6 +19,17 @@ pub struct KubernetesFacts {
     pub proxy: Option<Workload>,
     /// CoreDNS, where it is there
     pub dns: Option<Workload>,
+    /// certificates that were made for the cluster
+    pub certificates: Vec<MadeCertificate>,
+}
+
+/// A certificate that the hand-over has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeCertificate {
+    /// the Secret that it is in: `kube-system/hubble-server-certs`
+    pub secret: String,
+    /// how long it is still valid; negative when it is not; `None` where it cannot be read
+    pub days: Option<i64>,
 }
 
 /// A node as Kubernetes knows it.
@@ -53,6 +64,9 @@ pub struct Workload {
     /// what it waits for; `None` when it is ready
     pub waits: Option<String>,
 }
+
+/// How long before its end a certificate is told of.
+const MONTH: i64 = 30;
 
 fn told(facts: &HealthFacts) -> Result<&KubernetesFacts, Verdict> {
     facts
@@ -165,4 +179,25 @@ pub(super) fn dns_is_ready(facts: &HealthFacts) -> Verdict {
     let told =
         |facts| told(facts).map_or_else(|verdict| verdict, |told| workload("coredns", told.dns.as_ref()));
     no_network(facts).unwrap_or_else(|| told(facts))
+}
+
+/// Nothing renews them by itself: whoever uses one reads it when it starts.
+pub(super) fn certificates_are_valid(facts: &HealthFacts) -> Verdict {
+    let told = match told(facts) {
+        Ok(told) => told,
+        Err(verdict) => return verdict,
+    };
+    if told.certificates.is_empty() {
+        return Verdict::Skipped("the hand-over has made none".to_owned());
+    }
+    let wrong = told.certificates.iter().filter_map(|MadeCertificate { secret, days }| {
+        let how = match days {
+            None => "cannot be read".to_owned(),
+            Some(days) if *days < 0 => format!("has not been valid for {} days", -days),
+            Some(days) if *days < MONTH => format!("is valid for {days} more days"),
+            Some(_) => return None,
+        };
+        Some(format!("the Secret {secret} {how}: delete it, and `ichord handover run` makes another one"))
+    });
+    Verdict::of(wrong.collect())
 }

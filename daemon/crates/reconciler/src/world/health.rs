@@ -3,19 +3,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
+use handover::CERTIFICATE;
 use kubernetes::{ApplyError, Readiness, readiness};
 use lifecycle::{
-    Assertion, EtcdMember, HealthFacts, KubernetesFacts, KubernetesNode, NodeFacts, NodeName, NodePlan, Role,
-    ServiceFacts, StaticPod, Workload, assertions,
+    Assertion, EtcdMember, HealthFacts, KubernetesFacts, KubernetesNode, MadeCertificate, NodeFacts,
+    NodeName, NodePlan, Role, ServiceFacts, StaticPod, Workload, assertions,
 };
 use serde_json::Value;
 use talos_api::{CallError, Client, ConnectError, Service, Stage};
+use talos_config::pki::valid_until;
 
 use super::{
     look::LOOK,
     step::api_server,
-    talos::{Cluster, machine_api},
+    talos::{Cluster, machine_api, unix_seconds},
 };
 
 /// The extension whose service must run where it is.
@@ -123,9 +126,11 @@ async fn of_api_server(cluster: &Cluster, address: IpAddr) -> Result<KubernetesF
         let pods = list("v1", "Pod", "tier=control-plane").await?;
         let proxy = list("apps/v1", "DaemonSet", "k8s-app=kube-proxy").await?;
         let dns = list("apps/v1", "Deployment", "k8s-app=kube-dns").await?;
-        Ok::<_, ApplyError>((pods, proxy, dns))
+        let labels = CERTIFICATE.map(|(label, value)| format!("{label}={value}")).join(",");
+        let made = client.list("v1", "Secret", None, &labels).await?;
+        Ok::<_, ApplyError>((pods, proxy, dns, made))
     };
-    let (pods, proxy, dns) = listed.await.map_err(|error| error.to_string())?;
+    let (pods, proxy, dns, made) = listed.await.map_err(|error| error.to_string())?;
     let node = |node: kubernetes::NodeStatus| KubernetesNode {
         name: node.name,
         addresses: node.addresses,
@@ -137,7 +142,28 @@ async fn of_api_server(cluster: &Cluster, address: IpAddr) -> Result<KubernetesF
         static_pods: pods.iter().map(static_pod).collect(),
         proxy: proxy.first().map(workload),
         dns: dns.first().map(workload),
+        certificates: made.iter().flat_map(certificates).collect(),
     })
+}
+
+/// The certificates in a Secret.
+fn certificates(secret: &Value) -> Vec<MadeCertificate> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &secret["metadata"];
+    let name = format!("{}/{}", text(&metadata["namespace"]), text(&metadata["name"]));
+    let days = |packed: &Value| {
+        let bytes = BASE64_STANDARD.decode(packed.as_str()?).ok()?;
+        let until = valid_until(std::str::from_utf8(&bytes).ok()?).ok()?;
+        Some((i64::try_from(until).ok()? - i64::try_from(unix_seconds()).ok()?).div_euclid(24 * 3_600))
+    };
+    // whose key is there is whose certificate it is
+    let pairs = [("tls.key", "tls.crt"), ("ca.key", "ca.crt")];
+    let own = pairs.into_iter().filter(|(key, _)| !secret["data"][key].is_null());
+    own.map(|(_, certificate)| MadeCertificate {
+        secret: name.clone(),
+        days: days(&secret["data"][certificate]),
+    })
+    .collect()
 }
 
 fn static_pod(pod: &Value) -> StaticPod {

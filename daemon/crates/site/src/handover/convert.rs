@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use document::{Checked, Document, Findings, Place, TextOr};
 
 use super::{
-    ConnectFrom, Credentials, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source, StepRelease,
-    Sync, SyncMode, Wait,
+    ConnectFrom, Credentials, GitChart, HandoverStep, Owner, Reference, SecretSource, SecretValue, Source,
+    StepRelease, Sync, SyncMode, Wait,
     order::{self, Written},
     wire,
 };
@@ -107,6 +107,7 @@ impl Reading<'_> {
             secrets,
             sync,
             release,
+            hubble: wire.certificates.0.is_some_and(|list| list.contains(&wire::Certificates::Hubble)),
             file: file.to_owned(),
             at: place.position(),
         }
@@ -246,8 +247,7 @@ impl Reading<'_> {
         }
         if wire.git_chart.is_some() && wire.git.is_none() {
             let message = "there is no HelmRelease of Git to render this chart with";
-            self.findings
-                .push(place.name("git-chart").error("release-file", message).fix("add `git: FILE`"));
+            self.findings.push(place.name("git-chart").error("release-file", message).fix("add `git: FILE`"));
         }
         StepRelease {
             name: wire.name,

@@ -56,6 +56,8 @@ pub struct HandoverStep {
     pub sync: Option<Sync>,
     /// the Helm release that the objects were rendered from, for Git to go on with
     pub release: Option<StepRelease>,
+    /// whether the cluster's certificates for Hubble are made for it
+    pub hubble: bool,
     /// the file that describes it
     pub file: String,
     /// where in it

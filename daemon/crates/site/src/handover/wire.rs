@@ -31,6 +31,8 @@ pub(crate) struct Step {
     pub flux: Checked<Flux>,
     #[serde(default)]
     pub release: Checked<StepRelease>,
+    #[serde(default)]
+    pub certificates: Checked<Vec<Certificates>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -38,6 +40,12 @@ pub(crate) struct Step {
 pub(crate) enum Owner {
     Git,
     Ichord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Certificates {
+    Hubble,
 }
 
 /// A file of another host.
