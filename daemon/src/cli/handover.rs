@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use handover::{Step, StepError};
-use kubernetes::{Access, Client};
+use kubernetes::{Access, Claim, Client};
 use talos_config::pki::kubernetes_admin;
 
-use super::{Failure, print};
+use super::{Failure, print, whoever_asks};
 use crate::app::{self, Loaded};
 
 /// An administrator certificate for the length of one command.
@@ -30,7 +30,8 @@ enum HandoverCommand {
 /// Runs every step, in its order, until one does not come to its end; by hand, as the daemon does it by itself.
 ///
 /// What is in place already is left as it is, so it may be run as often as one likes. The daemon tries again by itself
-/// what may go away; this does not. Exit code 1 when a step stops.
+/// what may go away; this does not. Exit code 1 when a step stops. One `ichord` at a time writes: where the daemon or another
+/// command does, this one says who it is and since when, and writes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ichord handover run profiles/home-ops --step flux")]
 struct Run {
@@ -80,9 +81,16 @@ fn chosen<'a>(loaded: &'a Loaded, only: Option<&str>) -> Result<Vec<&'a Step>, F
 impl Run {
     async fn run(self) -> Result<(), Failure> {
         let loaded = app::load(&self.site).map_err(|error| Failure::of_site(&error))?;
-        let client = client(&loaded)?;
-        for step in chosen(&loaded, self.step.as_deref())? {
-            let outcome = match handover::run_step(&client, step).await {
+        let client = client(&loaded)?.alone(claim("handover run"));
+        let done = self.steps(&loaded, &client).await;
+        // what it owns is as it should be; that it says so later is no failure
+        client.give_back().await.ok();
+        done
+    }
+
+    async fn steps(&self, loaded: &Loaded, client: &Client) -> Result<(), Failure> {
+        for step in chosen(loaded, self.step.as_deref())? {
+            let outcome = match handover::run_step(client, step).await {
                 Ok(outcome) => outcome,
                 Err(error) => return Err(self.stopped(&error)),
             };
@@ -144,6 +152,11 @@ impl Verify {
             }
         }
     }
+}
+
+/// By whom the cluster is written to.
+pub(super) fn claim(command: &str) -> Claim {
+    Claim::of(&format!("`ichord {command}` of {}, process {},", whoever_asks(), std::process::id()))
 }
 
 /// A client of the site's cluster, with a certificate from its own secrets.

@@ -17,6 +17,7 @@ use crate::{
     check, controllers, discovery,
     fields::{Fields, Manager},
     kinds::{self, Kind},
+    patch,
     schema::Cursor,
     state::{Inner, Key, State, Stored},
     status::Status,
@@ -114,6 +115,9 @@ type Answer = Result<(StatusCode, Value), Status>;
 
 impl Inner {
     fn answer(&mut self, request: &Request<'_>) -> Answer {
+        if let ["namespaces", namespace, "pods", name, "eviction"] = request.rest {
+            return self.evict(namespace, name);
+        }
         // `namespaces/NAME` is an object, `namespaces/NAME/PLURAL` what is in it.
         let (namespace, plural, name) = match request.rest {
             ["namespaces", namespace, plural] => (Some(*namespace), *plural, None),
@@ -140,6 +144,9 @@ impl Inner {
             (&Method::POST, None) => self.create(&kind, namespace, request),
             (&Method::PATCH, Some(name)) => {
                 let media_type = request.media_type.split(';').next().unwrap_or_default();
+                if media_type == "application/json-patch+json" {
+                    return self.patch(&kind, namespace, name, request);
+                }
                 if media_type != "application/apply-patch+yaml" {
                     return Err(Status::media_type(media_type));
                 }
@@ -155,9 +162,11 @@ impl Inner {
         if parameters.get("watch").is_some_and(|watch| watch != "false" && watch != "0") {
             return Err(Status::bad_request("this stand-in does not serve watches"));
         }
-        if parameters.contains_key("fieldSelector") {
-            return Err(Status::bad_request("this stand-in does not serve field selectors"));
+        let node = parameters.get("fieldSelector").map(|selector| selector.strip_prefix("spec.nodeName="));
+        if node == Some(None) {
+            return Err(Status::bad_request("this stand-in selects by no field but spec.nodeName"));
         }
+        let node = node.flatten();
         let selector = parameters.get("labelSelector").map_or("", String::as_str);
         let labels: Option<Vec<(&str, &str)>> = (selector.split(',').filter(|part| !part.is_empty()))
             .map(|part| part.split_once('=').filter(|(label, _)| !label.ends_with('!')))
@@ -172,6 +181,7 @@ impl Inner {
                 *group == kind.group
                     && *plural == kind.plural
                     && namespace.is_none_or(|namespace| in_namespace == namespace)
+                    && node.is_none_or(|node| stored.object["spec"]["nodeName"] == node)
                     && labels
                         .iter()
                         .all(|(label, value)| stored.object["metadata"]["labels"][label] == *value)
@@ -195,6 +205,28 @@ impl Inner {
             "items": items,
         });
         Ok((StatusCode::OK, list))
+    }
+
+    /// Changes an object by JSON Patch.
+    fn patch(&mut self, kind: &Kind, namespace: Option<&str>, name: &str, request: &Request<'_>) -> Answer {
+        let key = key(kind, namespace, name);
+        let live = self.objects.get(&key).cloned().ok_or_else(|| Status::not_found(kind, name))?;
+        let object = patch::patched(&live.object, request.body)?;
+        let options = Options::read(request.parameters)?;
+        let stored = Stored { object, ..live };
+        Ok((StatusCode::OK, self.store(key, stored, &options, |counters| &mut counters.changed)))
+    }
+
+    /// Lets a pod go at once, unless a test holds it.
+    fn evict(&mut self, namespace: &str, name: &str) -> Answer {
+        let pod = kinds::built_in().find(|kind| kind.kind == "Pod").ok_or_else(Status::no_resource)?;
+        if self.held.contains(&("Pod".to_owned(), namespace.to_owned(), name.to_owned())) {
+            return Err(Status::budget(name));
+        }
+        match self.objects.remove(&key(&pod, Some(namespace), name)) {
+            Some(_) => Ok(patch::evicted()),
+            None => Err(Status::not_found(&pod, name)),
+        }
     }
 
     /// Makes a new object by POST.
@@ -302,7 +334,10 @@ impl Inner {
             self.counters.dry_runs += 1;
             return stored.shown();
         }
-        *counter(&mut self.counters) += 1;
+        // who may write is the clients' own bookkeeping
+        if stored.kind.kind != "Lease" {
+            *counter(&mut self.counters) += 1;
+        }
         stored.object["metadata"]["resourceVersion"] = json!(self.next());
         let shown = stored.shown();
         self.objects.insert(key, stored);

@@ -44,6 +44,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool, bool)] = &[
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false, true),
     ("apps", "v1", "DaemonSet", "daemonsets", true, true),
     ("apps", "v1", "Deployment", "deployments", true, true),
+    ("coordination.k8s.io", "v1", "Lease", "leases", true, false),
     (RBAC, "v1", "ClusterRole", "clusterroles", false, false),
     (RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", false, false),
     (RBAC, "v1", "Role", "roles", true, false),

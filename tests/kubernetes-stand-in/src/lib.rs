@@ -16,6 +16,7 @@ mod discovery;
 mod fields;
 mod http;
 mod kinds;
+mod patch;
 mod schema;
 mod state;
 mod status;

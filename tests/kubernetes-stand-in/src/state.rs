@@ -194,7 +194,7 @@ impl State {
         self.lock().objects.retain(|(_, plural, _, found), _| plural != "nodes" || found != name);
     }
 
-    /// Keeps a Deployment or DaemonSet from becoming ready, as a broken image does.
+    /// Keeps a Deployment or DaemonSet from becoming ready, as a broken image does, or a Pod from being evicted.
     pub fn hold(&self, kind: &str, namespace: &str, name: &str) {
         self.lock().held.insert((kind.to_owned(), namespace.to_owned(), name.to_owned()));
     }

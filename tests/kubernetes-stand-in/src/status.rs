@@ -35,6 +35,18 @@ impl Status {
         Status::new(StatusCode::BAD_REQUEST, "BadRequest", message, json!({}))
     }
 
+    /// A patch that cannot be made.
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Status::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message, json!({}))
+    }
+
+    /// A pod whose budget does not let it go.
+    pub(crate) fn budget(name: &str) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let cause = json!({ "reason": "DisruptionBudget", "message": format!("The disruption budget {name} needs 1 healthy pods and has 1 currently") });
+        Status::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message, json!({ "causes": [cause] }))
+    }
+
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Status::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message, json!({}))
     }

@@ -84,6 +84,7 @@ impl Client {
     /// Changes an object by a JSON Patch, which may begin with tests of what is there. `false` when a test did not hold
     /// or somebody else was quicker: nothing has changed then.
     pub async fn patch_json(&self, id: &ObjectId, operations: &Value) -> Result<bool, ApplyError> {
+        self.may_write().await?;
         let what = id.to_string();
         let path = self.path(id).await?;
         let request = hyper::Request::patch(format!("{path}?fieldManager={FIELD_MANAGER}"))
@@ -104,6 +105,9 @@ impl Client {
     async fn patch(&self, id: &ObjectId, object: &Value, dry_run: bool) -> Result<Value, ApplyError> {
         let what = id.to_string();
         let unreadable = |detail: String| RequestError::Unreadable { what: what.clone(), detail };
+        if !dry_run {
+            self.may_write().await?;
+        }
         let path = self.path(id).await?;
         // Strict: a misspelt field is an error and not silently dropped.
         let dry = if dry_run { "&dryRun=All" } else { "" };

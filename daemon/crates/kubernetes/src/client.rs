@@ -16,6 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
+    alone::Guard,
     error::{AccessError, ApplyError, RequestError},
     object::ObjectId,
 };
@@ -49,6 +50,8 @@ pub struct Client {
     endpoint: String,
     papers: Arc<Papers>,
     resources: Arc<Mutex<BTreeMap<(String, String), Resource>>>,
+    /// Where it writes only while nobody else does.
+    guard: Option<Arc<Guard>>,
 }
 
 /// What it takes to connect again.
@@ -119,7 +122,15 @@ impl Client {
             key: Zeroizing::new(access.key.to_owned()),
         };
         let (endpoint, papers) = (access.endpoint.to_owned(), Arc::new(papers));
-        Ok(Client { kube, endpoint, papers, resources: Arc::default() })
+        Ok(Client { kube, endpoint, papers, resources: Arc::default(), guard: None })
+    }
+
+    pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
+    }
+
+    pub(crate) fn guarded(&self, guard: Option<Arc<Guard>>) -> Client {
+        Client { guard, ..self.clone() }
     }
 
     /// The same cluster through one of its control planes.

@@ -14,6 +14,7 @@ impl Client {
     /// Creates an object; `false` when there is one of its name, which stays as it is.
     pub async fn create(&self, object: &Value) -> Result<bool, ApplyError> {
         let id = ObjectId::try_from(object)?;
+        self.may_write().await?;
         let path = self.collection(&id).await?;
         let request =
             hyper::Request::post(format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict"))

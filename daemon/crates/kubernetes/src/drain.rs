@@ -164,6 +164,7 @@ impl Client {
 
     /// Asks a pod to go; what keeps it, where it may not now.
     async fn evict(&self, (namespace, name): &PodName) -> Result<Option<String>, DrainError> {
+        self.may_write().await?;
         let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction",
             "metadata": { "namespace": namespace, "name": name } });
         let what = format!("the eviction of {namespace}/{name}");

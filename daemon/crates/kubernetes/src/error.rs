@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::object::{ObjectError, ObjectId};
+use crate::{
+    alone::Holder,
+    object::{ObjectError, ObjectId},
+};
 
 /// The pieces of a kubeconfig do not make a client.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +149,9 @@ pub enum ApplyError {
         /// Which fields, and whose.
         conflicts: Vec<FieldConflict>,
     },
+    /// Somebody else writes.
+    #[error("another ichord writes to this cluster: {0}")]
+    Held(Box<Holder>),
     /// The request failed otherwise.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -154,7 +160,11 @@ pub enum ApplyError {
 impl ApplyError {
     /// Whether trying again later may help.
     pub fn transient(&self) -> bool {
-        matches!(self, ApplyError::Request(error) if error.transient())
+        match self {
+            ApplyError::Request(error) => error.transient(),
+            ApplyError::Held(_) => true,
+            _ => false,
+        }
     }
 }
 

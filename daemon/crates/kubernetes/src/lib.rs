@@ -1,10 +1,11 @@
-//! The Kubernetes API: client, server-side apply, readiness, drain.
+//! The Kubernetes API: client, server-side apply, readiness, drain, and who may write.
 //!
 //! `handover` works through this crate once the machines' etcd has its members; it needs few verbs: is the
 //! API there, what is an object now, make it so (as the field manager `ichord`), is it ready. kube-rs speaks
 //! the protocol; the answers are read here, so that a refusal says whose field it was, and no answer that
 //! carries a Secret is ever logged.
 
+mod alone;
 mod apply;
 mod client;
 mod create;
@@ -17,6 +18,7 @@ mod object;
 mod readiness;
 mod wait;
 
+pub use alone::{Claim, Holder};
 pub use apply::{Applied, FIELD_MANAGER, Outcome};
 pub use client::{Access, Client};
 pub use difference::differences;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use handover::StepError;
-use kubernetes::{Access, Client};
+use kubernetes::{Access, Claim, Client};
 use lifecycle::StepOutcome;
 use talos_config::pki::kubernetes_admin;
 
@@ -37,13 +37,19 @@ pub(super) fn api_server(cluster: &Cluster, address: Option<SocketAddr>) -> Resu
 async fn attempt(cluster: &Cluster, name: &str) -> Result<String, String> {
     let step = cluster.steps.iter().find(|step| step.name == name);
     let step = step.ok_or_else(|| format!("the site has no step {name}"))?;
-    let client = api_server(cluster, None)?;
+    // a daemon that comes back under the same name goes on at once: there is one for a state directory
+    let claim = Claim::of(&format!("ichord serve of {}", cluster.site.name()));
+    let client = api_server(cluster, None)?.alone(claim);
     match client.ready().await {
         Ok(true) => {}
         Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),
         Err(error) => return Err(error.to_string()),
     }
-    let outcome = handover::run_step(&client, step).await.map_err(|error| match bundle(cluster, &error) {
+    let outcome = handover::run_step(&client, step).await;
+    if let Err(error) = client.give_back().await {
+        tracing::debug!(%error, "the claim on the cluster is not given back; it ends by itself");
+    }
+    let outcome = outcome.map_err(|error| match bundle(cluster, &error) {
         Some(path) => format!("{error}\n  more: {}", path.display()),
         None => error.to_string(),
     })?;
