@@ -24,7 +24,7 @@ use talos_config::config::MachineConfig;
 use tokio::task::JoinSet;
 
 use super::{
-    Failure,
+    Failure, cluster,
     credentials::{create, loaded, now},
     print,
     running::{administrator, compared},
@@ -39,12 +39,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 const NODE_STATUSES: Kind = Kind { namespace: "k8s", name: "NodeStatuses.kubernetes.talos.dev" };
 
-/// Brings a changed site to its nodes, one at a time.
+/// Brings a changed site to its nodes, one at a time, and then into the cluster.
 ///
 /// Control planes come before workers and the one that leads etcd comes last of them. Nothing begins before every node
 /// answers and etcd is whole; each node has to be as well as it was before the next one is touched, and the first that does
 /// not come back within a quarter of an hour ends it. When a change cannot be made in place, nothing is changed anywhere. A command that
-/// was killed goes on where it was when it is given again.
+/// was killed goes on where it was when it is given again. After the nodes, what ichord owns in the cluster is written and waited for
+/// (steps of `owner: ichord`, and the Secrets whose values the site names); nothing is removed there, and what Git owns is left alone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit code 0 when every node has what the site wants, 1 when a person has to look, 2 when the site has faults.
@@ -86,7 +87,9 @@ impl Apply {
         record.only.clone_from(&self.node);
         record.accepts_downtime = self.accept_downtime;
         let credentials = administrator(&loaded.secrets)?;
-        go(&loaded, &credentials, &book, record).await
+        go(&loaded, &credentials, &book, record).await?;
+        // one node is one node
+        if self.node.is_some() { Ok(()) } else { cluster::write(&loaded).await }
     }
 }
 

@@ -5,6 +5,7 @@ mod approve;
 mod bootstrap;
 mod cabling;
 mod check;
+mod cluster;
 mod credentials;
 mod deploy;
 mod doctor;

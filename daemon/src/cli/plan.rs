@@ -8,21 +8,26 @@ use rollout::{Class, NEVER_REBOOTS, NodePlan, versions::Minor};
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
+    Failure, cluster,
     credentials::loaded,
     print,
     running::{Running, ask},
 };
 
-/// Shows what a changed site would change on each node, and what that takes.
+/// Under which the changes in the cluster stand beside the nodes.
+const KUBERNETES: &str = "kubernetes";
+
+/// Shows what a changed site would change on each node and in the cluster, and what that takes.
 ///
 /// Every node is asked for the config that it runs with. Each place that would be another one has a class: `live` is taken
 /// while the node runs, `reboot` when it boots again, `reinstall` when Talos's installer runs again, and `refused` cannot be
-/// changed in place. `bootstrap` is ichord's to change, `git` is changed by a commit. Secrets are shown as hashes. Nothing is
-/// changed, and the daemon is not asked.
+/// changed in place. `bootstrap` is ichord's to change, `git` is changed by a commit. In the cluster ichord owns the steps that say
+/// `owner: ichord` and the Secrets whose values the site names. Secrets are shown as hashes. Nothing is changed, and the daemon is
+/// not asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit code 0 when nothing changes, 3 when something does, 1 when a node cannot be asked, 2 when the site has faults.
+Exit code 0 when nothing changes, 3 when something does, 1 when a node or the cluster cannot be asked or a change in the cluster
+cannot be made, 2 when the site has faults.
 
 Examples:
   ichord plan profiles/home-ops
@@ -42,17 +47,31 @@ impl Plan {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let loaded = loaded(&self.site)?;
         let answers = ask(&loaded.site, &loaded.secrets, self.node.as_deref()).await?;
+        let inside = match self.node {
+            None => cluster::ask(&loaded).await?,
+            Some(_) => cluster::Inside::default(),
+        };
         if self.json {
-            print(&format!("{}\n", as_json(&answers)))?;
+            let mut json = as_json(&answers);
+            if self.node.is_none() {
+                json[KUBERNETES] = inside.as_json();
+            }
+            print(&format!("{json}\n"))?;
         } else {
-            print(&text(&answers))?;
+            print(&(text(&answers) + &inside.text()))?;
         }
         let silent: Vec<&str> =
             answers.iter().filter(|(_, it)| it.is_err()).map(|(name, _)| name.as_str()).collect();
         if !silent.is_empty() {
             return Err(anyhow!("{} could not be asked", silent.join(", ")).into());
         }
-        let changes = answers.values().flatten().any(|running| !running.plan.changes.is_empty());
+        if inside.silent.is_some() {
+            return Err(anyhow!("the cluster could not be asked").into());
+        }
+        if inside.faults() > 0 {
+            return Err(anyhow!("what stands there as refused cannot be changed in the cluster").into());
+        }
+        let changes = inside.changes() || answers.values().flatten().any(|running| !running.plan.changes.is_empty());
         if changes { Err(Failure::Changes) } else { Ok(()) }
     }
 }

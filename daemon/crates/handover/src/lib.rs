@@ -7,6 +7,7 @@
 
 mod adoption;
 mod certificates;
+mod changes;
 mod check;
 mod checks;
 pub mod cilium;
@@ -32,6 +33,7 @@ mod verify;
 
 pub use adoption::Component;
 pub use certificates::{CERTIFICATE, hubble_wants};
+pub use changes::{FieldChange, ObjectChange, StepChanges, changes};
 pub use checks::Check;
 pub use credentials::{ConnectCredentials, CredentialsError, Delivery};
 pub use diagnosis::{Diagnosis, diagnose};

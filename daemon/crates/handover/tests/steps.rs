@@ -9,7 +9,7 @@ use std::time::Duration;
 use handover::{
     Cause, Check, Owner, Pace, Step, StepRelease,
     helm::{Chart, Identity, Record},
-    run_step, verify,
+    changes, run_step, verify,
 };
 use kubernetes::{Access, ApplyError, Client, Outcome};
 use kubernetes_stand_in::Node;
@@ -544,4 +544,57 @@ async fn what_is_made_once_is_made_where_it_is_missing_and_never_changed() {
     assert_eq!(verify(&client, &made("third")).await.mutations(), 0);
     assert_eq!(versions(&server), before);
     assert_eq!(made("first").digest(), made("second").digest());
+}
+
+#[tokio::test]
+async fn a_plan_tells_each_field_of_ours_and_an_apply_writes_just_those() {
+    let server = server_with_node().await;
+    let client = server.client();
+    let text = |mode: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings, namespace: kube-system}}\ndata: {{mode: {mode}, same: x}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: other, namespace: kube-system}}\ndata: {{a: b}}\n"
+        )
+    };
+    let ours = |mode: &str, secret: &str| {
+        let mut step = step(&text(mode));
+        step.owner = Owner::Us;
+        step.origin = ("ichord.yaml".to_owned(), 3);
+        let data = vec![("token".to_owned(), secret.to_owned().into())];
+        step.add(handover::secret("token", "kube-system", "Opaque", &data), "ichord.yaml", 5).unwrap();
+        step
+    };
+    run_step(&client, &ours("tunnel", "hunter2")).await.unwrap();
+    let before = versions(&server);
+    assert_eq!(changes(&client, &ours("tunnel", "hunter2"), b"key").await.objects, []);
+
+    let wanted = ours("native", "hunter3");
+    let found = changes(&client, &wanted, b"key").await;
+    assert!(found.faults.is_empty(), "{:?}", found.faults);
+    let told: Vec<String> = found.objects.iter().map(ToString::to_string).collect();
+    assert_eq!(told[0], "bootstrap ConfigMap kube-system/settings\n            .data.mode: \"tunnel\" → \"native\"");
+    assert!(told[1].starts_with("bootstrap Secret kube-system/token\n            .data.token: hash "), "{}", told[1]);
+    assert!(!told[1].contains("hunter") && !told[1].contains("aHVudGVy"), "{}", told[1]);
+    let hashes: Vec<&str> = told[1].split("hash ").skip(1).collect();
+    assert_ne!(hashes[0].trim_end_matches(" → "), hashes[1], "another value has another hash");
+    assert_eq!(versions(&server), before, "a plan writes nothing");
+
+    // as Git owns a step, only the Secret that the site itself names is ours
+    let mut of_git = wanted.clone();
+    of_git.owner = Owner::Git;
+    let kinds: Vec<String> =
+        of_git.owned().unwrap().manifests.iter().map(|manifest| manifest.id.kind.clone()).collect();
+    assert_eq!(kinds, ["Secret"]);
+    assert!(step(OPERATOR).owned().is_none(), "a Secret in a file is the file's");
+    assert_eq!(run_step(&client, &of_git.owned().unwrap()).await.unwrap().mutations, 1);
+    assert_eq!(run_step(&client, &wanted).await.unwrap().mutations, 1);
+    assert_eq!(changes(&client, &wanted, b"key").await.objects, []);
+
+    // what Flux has adopted is shown, and is Git's
+    let mut live = server.state.object("ConfigMap", "kube-system", "settings").unwrap();
+    live["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] = json!("apps");
+    live["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/namespace"] = json!("flux-system");
+    server.state.put(&live);
+    let found = changes(&client, &ours("tunnel", "hunter3"), b"key").await;
+    let told = found.objects[0].to_string();
+    assert!(told.starts_with("git       ConfigMap kube-system/settings (of ") && told.contains("by a commit"), "{told}");
 }

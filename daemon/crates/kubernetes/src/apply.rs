@@ -56,7 +56,7 @@ impl Client {
         let id = ObjectId::try_from(object)?;
         let answer = match live {
             Some(live) => {
-                let proposed = self.patch(&id, object, true).await?;
+                let proposed = self.patch(&id, object, true, false).await?;
                 let fields = differences(live, &proposed);
                 if fields.is_empty() {
                     let resource_version = version(live);
@@ -66,9 +66,9 @@ impl Client {
                     let resource_version = version(live);
                     return Ok(Applied { object: id, outcome: Outcome::Changed(fields), resource_version });
                 }
-                self.patch(&id, object, false).await?
+                self.patch(&id, object, false, false).await?
             }
-            None => self.patch(&id, object, dry_run).await?,
+            None => self.patch(&id, object, dry_run, false).await?,
         };
         let outcome = match live {
             // What really happened: somebody may have been there between the two requests.
@@ -102,7 +102,18 @@ impl Client {
         }
     }
 
-    async fn patch(&self, id: &ObjectId, object: &Value, dry_run: bool) -> Result<Value, ApplyError> {
+    /// What an object would be if it were applied; with `taking` also over what others manage. Nothing is written.
+    pub async fn propose(&self, object: &Value, taking: bool) -> Result<Value, ApplyError> {
+        self.patch(&ObjectId::try_from(object)?, object, true, taking).await
+    }
+
+    async fn patch(
+        &self,
+        id: &ObjectId,
+        object: &Value,
+        dry_run: bool,
+        force: bool,
+    ) -> Result<Value, ApplyError> {
         let what = id.to_string();
         let unreadable = |detail: String| RequestError::Unreadable { what: what.clone(), detail };
         if !dry_run {
@@ -112,7 +123,7 @@ impl Client {
         // Strict: a misspelt field is an error and not silently dropped.
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let request = hyper::Request::patch(format!(
-            "{path}?fieldManager={FIELD_MANAGER}&force=false&fieldValidation=Strict{dry}"
+            "{path}?fieldManager={FIELD_MANAGER}&force={force}&fieldValidation=Strict{dry}"
         ))
         .header(CONTENT_TYPE, "application/apply-patch+yaml")
         .header(ACCEPT, "application/json")

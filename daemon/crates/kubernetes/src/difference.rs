@@ -13,15 +13,28 @@ const SERVER: [&str; 7] = [
     ".status",
 ];
 
+/// What is not there.
+static NOTHING: Value = Value::Null;
+
 /// The paths of the fields that differ, such as `.spec.template.spec.containers[0].image`; never their values.
 /// Where one side has a whole branch that the other has not, the branch is named and not its leaves.
 pub fn differences(one: &Value, other: &Value) -> Vec<String> {
+    compared(one, other).into_iter().map(|(path, ..)| path).collect()
+}
+
+/// The same with both values, null for what is not there. They may be secret.
+pub fn compared<'a>(one: &'a Value, other: &'a Value) -> Vec<(String, &'a Value, &'a Value)> {
     let mut found = Vec::new();
     collect(one, other, &mut String::new(), &mut found);
     found
 }
 
-fn collect(one: &Value, other: &Value, path: &mut String, found: &mut Vec<String>) {
+fn collect<'a>(
+    one: &'a Value,
+    other: &'a Value,
+    path: &mut String,
+    found: &mut Vec<(String, &'a Value, &'a Value)>,
+) {
     if SERVER.contains(&path.as_str()) || one == other {
         return;
     }
@@ -32,7 +45,7 @@ fn collect(one: &Value, other: &Value, path: &mut String, found: &mut Vec<String
             for name in names {
                 path.push('.');
                 path.push_str(name);
-                let null = &Value::Null;
+                let null: &Value = &NOTHING;
                 collect(one.get(name).unwrap_or(null), other.get(name).unwrap_or(null), path, found);
                 path.truncate(length);
             }
@@ -44,7 +57,7 @@ fn collect(one: &Value, other: &Value, path: &mut String, found: &mut Vec<String
                 path.truncate(length);
             }
         }
-        _ => found.push(path.clone()),
+        _ => found.push((path.clone(), one, other)),
     }
 }
 

@@ -21,7 +21,7 @@ mod wait;
 pub use alone::{Claim, Holder};
 pub use apply::{Applied, FIELD_MANAGER, Outcome};
 pub use client::{Access, Client};
-pub use difference::differences;
+pub use difference::{compared, differences};
 pub use drain::{DrainError, Patience, PodName};
 pub use error::{AccessError, ApplyError, FieldConflict, RequestError, WaitError};
 pub use nodes::NodeStatus;
