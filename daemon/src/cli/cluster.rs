@@ -127,7 +127,10 @@ async fn each(steps: &[Step], client: &Client) -> Result<(), Failure> {
     for step in steps {
         let outcome = handover::run_step(client, step).await.map_err(|error| anyhow!("{error}"))?;
         if outcome.mutations > 0 {
-            print(&format!("kubernetes, step {}: {} objects written, all ready\n", step.name, outcome.mutations))?;
+            print(&format!(
+                "kubernetes, step {}: {} objects written, all ready\n",
+                step.name, outcome.mutations
+            ))?;
         }
     }
     Ok(())

@@ -71,7 +71,8 @@ impl Plan {
         if inside.faults() > 0 {
             return Err(anyhow!("what stands there as refused cannot be changed in the cluster").into());
         }
-        let changes = inside.changes() || answers.values().flatten().any(|running| !running.plan.changes.is_empty());
+        let changes =
+            inside.changes() || answers.values().flatten().any(|running| !running.plan.changes.is_empty());
         if changes { Err(Failure::Changes) } else { Ok(()) }
     }
 }

@@ -7,9 +7,9 @@ mod server;
 use std::time::Duration;
 
 use handover::{
-    Cause, Check, Owner, Pace, Step, StepRelease,
+    Cause, Check, Owner, Pace, Step, StepRelease, changes,
     helm::{Chart, Identity, Record},
-    changes, run_step, verify,
+    run_step, verify,
 };
 use kubernetes::{Access, ApplyError, Client, Outcome};
 use kubernetes_stand_in::Node;
@@ -571,8 +571,15 @@ async fn a_plan_tells_each_field_of_ours_and_an_apply_writes_just_those() {
     let found = changes(&client, &wanted, b"key").await;
     assert!(found.faults.is_empty(), "{:?}", found.faults);
     let told: Vec<String> = found.objects.iter().map(ToString::to_string).collect();
-    assert_eq!(told[0], "bootstrap ConfigMap kube-system/settings\n            .data.mode: \"tunnel\" → \"native\"");
-    assert!(told[1].starts_with("bootstrap Secret kube-system/token\n            .data.token: hash "), "{}", told[1]);
+    assert_eq!(
+        told[0],
+        "bootstrap ConfigMap kube-system/settings\n            .data.mode: \"tunnel\" → \"native\""
+    );
+    assert!(
+        told[1].starts_with("bootstrap Secret kube-system/token\n            .data.token: hash "),
+        "{}",
+        told[1]
+    );
     assert!(!told[1].contains("hunter") && !told[1].contains("aHVudGVy"), "{}", told[1]);
     let hashes: Vec<&str> = told[1].split("hash ").skip(1).collect();
     assert_ne!(hashes[0].trim_end_matches(" → "), hashes[1], "another value has another hash");
@@ -596,5 +603,8 @@ async fn a_plan_tells_each_field_of_ours_and_an_apply_writes_just_those() {
     server.state.put(&live);
     let found = changes(&client, &ours("tunnel", "hunter3"), b"key").await;
     let told = found.objects[0].to_string();
-    assert!(told.starts_with("git       ConfigMap kube-system/settings (of ") && told.contains("by a commit"), "{told}");
+    assert!(
+        told.starts_with("git       ConfigMap kube-system/settings (of ") && told.contains("by a commit"),
+        "{told}"
+    );
 }

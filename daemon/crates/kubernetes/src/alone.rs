@@ -41,7 +41,12 @@ impl Claim {
     pub fn of(program: &str) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let holder = format!("{program} on {}", host.trim());
-        Claim { namespace: "kube-system".to_owned(), name: "ichord-bootstrap".to_owned(), holder, lasts: LASTS }
+        Claim {
+            namespace: "kube-system".to_owned(),
+            name: "ichord-bootstrap".to_owned(),
+            holder,
+            lasts: LASTS,
+        }
     }
 
     fn id(&self) -> ObjectId {
@@ -70,7 +75,10 @@ pub struct Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Holder { who, since, heard, lasts } = self;
-        write!(f, "{who}, since {since}, last heard of {heard} s ago; wait until it is done or end it there")?;
+        write!(
+            f,
+            "{who}, since {since}, last heard of {heard} s ago; wait until it is done or end it there"
+        )?;
         write!(f, "; if it has died, its claim ends by itself {lasts} s after its last word")
     }
 }
@@ -114,7 +122,7 @@ impl Client {
         let ours = json!({ "op": "test", "path": "/spec/holderIdentity", "value": guard.claim.holder });
         let released = json!([ours, { "op": "remove", "path": "/spec/holderIdentity" }]);
         // whoever has taken it over meanwhile keeps it
-        self.guarded(None).patch_json(&guard.claim.id(), &released).await.map(|_| ())
+        self.patch_json_at_once(&guard.claim.id(), &released).await.map(|_| ())
     }
 
     /// Returns once nobody else may write; takes the Lease where that is not so yet.
@@ -146,7 +154,7 @@ async fn renew(guard: Weak<Guard>, client: Client, pause: Duration) {
         let began = Instant::now();
         let ours = json!({ "op": "test", "path": "/spec/holderIdentity", "value": guard.claim.holder });
         let renewed = json!([ours, { "op": "replace", "path": "/spec/renewTime", "value": now() }]);
-        match client.patch_json(&guard.claim.id(), &renewed).await {
+        match client.patch_json_at_once(&guard.claim.id(), &renewed).await {
             Ok(true) => held.until = Some(guard.until(began)),
             // the next write finds out who has it
             Ok(false) => held.until = None,
@@ -177,7 +185,7 @@ impl Guard {
                     "apiVersion": id.api_version, "kind": id.kind,
                     "metadata": { "name": name, "namespace": namespace }, "spec": self.spec(&Value::Null),
                 });
-                if client.create(&lease).await? {
+                if client.create_at_once(&lease).await? {
                     return Ok(self.until(began));
                 }
                 continue;
@@ -189,7 +197,10 @@ impl Guard {
                 if let Some(holder) = alive(spec, holder, lasts) {
                     return Err(ApplyError::Held(Box::new(holder)));
                 }
-                tracing::info!(holder, "its claim on the cluster seems to have ended; watching whether it has");
+                tracing::info!(
+                    holder,
+                    "its claim on the cluster seems to have ended; watching whether it has"
+                );
                 self.watched(client, &live, Duration::from_secs(lasts)).await?;
             }
             let version = &live["metadata"]["resourceVersion"];
@@ -198,7 +209,7 @@ impl Guard {
                 { "op": "add", "path": "/spec", "value": self.spec(spec) },
             ]);
             let began = Instant::now();
-            if client.patch_json(&id, &taken).await? {
+            if client.patch_json_at_once(&id, &taken).await? {
                 return Ok(self.until(began));
             }
         }
@@ -210,7 +221,8 @@ impl Guard {
         while Instant::now() < end {
             sleep(lasts / 10).await;
             let now = client.object(&id).await?;
-            if now.is_none_or(|now| now["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]) {
+            if now.is_none_or(|now| now["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"])
+            {
                 break;
             }
         }

@@ -85,6 +85,15 @@ impl Client {
     /// or somebody else was quicker: nothing has changed then.
     pub async fn patch_json(&self, id: &ObjectId, operations: &Value) -> Result<bool, ApplyError> {
         self.may_write().await?;
+        self.patch_json_at_once(id, operations).await
+    }
+
+    /// The same without asking who may write.
+    pub(crate) async fn patch_json_at_once(
+        &self,
+        id: &ObjectId,
+        operations: &Value,
+    ) -> Result<bool, ApplyError> {
         let what = id.to_string();
         let path = self.path(id).await?;
         let request = hyper::Request::patch(format!("{path}?fieldManager={FIELD_MANAGER}"))

@@ -13,8 +13,13 @@ use crate::{
 impl Client {
     /// Creates an object; `false` when there is one of its name, which stays as it is.
     pub async fn create(&self, object: &Value) -> Result<bool, ApplyError> {
-        let id = ObjectId::try_from(object)?;
         self.may_write().await?;
+        self.create_at_once(object).await
+    }
+
+    /// The same without asking who may write.
+    pub(crate) async fn create_at_once(&self, object: &Value) -> Result<bool, ApplyError> {
+        let id = ObjectId::try_from(object)?;
         let path = self.collection(&id).await?;
         let request =
             hyper::Request::post(format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict"))

@@ -44,7 +44,10 @@ async fn the_second_is_told_who_writes_until_the_first_gives_back() {
     assert_eq!((&spec["holderIdentity"], &spec["leaseDurationSeconds"]), (&json!("daemon"), &json!(600)));
     let told = refused(second.apply(&map("2"), false).await);
     let since = spec["acquireTime"].as_str().unwrap();
-    assert!(told.contains(&format!("another ichord writes to this cluster: daemon, since {since}")), "{told}");
+    assert!(
+        told.contains(&format!("another ichord writes to this cluster: daemon, since {since}")),
+        "{told}"
+    );
     assert!(told.contains("wait until it is done or end it there"), "{told}");
     assert!(second.create(&map("2")).await.is_err() && second.cordon("n", true).await.is_err());
     second.apply(&map("2"), true).await.unwrap();

@@ -13,7 +13,7 @@ use handover::{
     helm::{Chart, Identity, Record},
     run_step, verify,
 };
-use kubernetes::{Client, ObjectId};
+use kubernetes::{ApplyError, Claim, Client, ObjectId};
 use oracles::Tool;
 use serde_json::{Map, Value, json};
 
@@ -300,4 +300,31 @@ pub(crate) async fn what_nobody_can_change_is_refused_before_anything_is_written
         let error = client.apply(&manifest.object, true).await.expect_err("it is immutable").to_string();
         assert!(error.contains("(status 422)"), "{}: {error}", manifest.id);
     }
+}
+
+pub(crate) async fn one_writes_at_a_time(plane: &ControlPlane) {
+    let claim = |holder: &str, seconds| Claim {
+        holder: holder.to_owned(),
+        lasts: Duration::from_secs(seconds),
+        ..Claim::of("test")
+    };
+    let map = |value: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "written", "namespace": "default" }, "data": { "by": value } });
+    let client = plane.client().unwrap();
+    let (first, second) = (client.alone(claim("first", 600)), client.alone(claim("second", 600)));
+    first.apply(&map("first"), false).await.unwrap();
+    let error = second.apply(&map("second"), false).await.expect_err("the first one writes").to_string();
+    assert!(error.contains("another ichord writes to this cluster: first, since 20"), "{error}");
+    first.give_back().await.unwrap();
+    second.apply(&map("second"), false).await.unwrap();
+    second.give_back().await.unwrap();
+
+    // one that dies with the claim in its hand
+    let dying = client.alone(claim("dying", 1));
+    dying.apply(&map("dying"), false).await.unwrap();
+    drop(dying);
+    while let Err(error) = first.apply(&map("heir"), false).await {
+        assert!(matches!(error, ApplyError::Held(_)), "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    first.give_back().await.unwrap();
 }

@@ -25,6 +25,7 @@ async fn the_real_api_server_answers_as_recorded_and_takes_a_hand_over() {
     answers_as_recorded(&plane, record).await;
     handover::a_step_arrives_stays_and_goes_on_to_helm(&mut plane).await;
     handover::what_nobody_can_change_is_refused_before_anything_is_written(&plane).await;
+    handover::one_writes_at_a_time(&plane).await;
     interrupted::a_step_killed_after_any_request_goes_on_and_writes_everything_once(&plane).await;
     if !Flux::is_built(&adoption::CONTROLLERS).unwrap() {
         eprintln!("skipped: Flux's controllers are not built; tests/run handover builds them");
