@@ -57,6 +57,11 @@ impl Controllers {
         })
     }
 
+    /// An error with the last words of one that has ended.
+    pub fn alive(&mut self) -> Result<()> {
+        self.parts.iter_mut().try_for_each(Process::alive)
+    }
+
     /// Waits until `look` gives something; tells what is wrong when a part ends, or it takes too long.
     pub async fn until<T>(&mut self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
         let end = Instant::now() + PATIENCE;
@@ -64,9 +69,7 @@ impl Controllers {
             if let Some(found) = look().await {
                 return Ok(found);
             }
-            for part in &mut self.parts {
-                part.alive()?;
-            }
+            self.alive()?;
             if Instant::now() > end {
                 let logs: Vec<String> = self.parts.iter().map(Process::last_words).collect();
                 anyhow::bail!("{what} did not come in {} s:\n{}", PATIENCE.as_secs(), logs.join("\n"));

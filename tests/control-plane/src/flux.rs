@@ -85,6 +85,11 @@ impl Flux {
         self.controllers.iter().map(Process::last_words).collect::<Vec<_>>().join("\n")
     }
 
+    /// An error with the last words of one that has ended.
+    pub fn alive(&mut self) -> Result<()> {
+        self.controllers.iter_mut().try_for_each(Process::alive)
+    }
+
     /// Waits until `look` gives something; tells what is wrong when a controller ends, or it takes too long.
     pub async fn until<T>(&mut self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
         let end = Instant::now() + PATIENCE;
@@ -92,9 +97,7 @@ impl Flux {
             if let Some(found) = look().await {
                 return Ok(found);
             }
-            for controller in &mut self.controllers {
-                controller.alive()?;
-            }
+            self.alive()?;
             if Instant::now() > end {
                 bail!("{what} did not come in {} s:\n{}", PATIENCE.as_secs(), self.last_words());
             }

@@ -7,6 +7,7 @@ mod authority;
 mod charts;
 mod controllers;
 mod flux;
+pub mod founding;
 mod git;
 mod operators;
 pub mod packs;

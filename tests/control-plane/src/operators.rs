@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,8 @@ struct Counts {
     warming: AtomicUsize,
     asked: AtomicUsize,
     refused: AtomicUsize,
+    /// the agents have not brought a network yet
+    held: AtomicBool,
 }
 
 /// What is still to be done once.
@@ -86,6 +88,11 @@ impl Operators {
         Operators { task, counts }
     }
 
+    /// Whether the agents of the network plugin take their time: they run, and their nodes have no network yet.
+    pub fn hold_networks(&self, held: bool) {
+        self.counts.held.store(held, Ordering::SeqCst);
+    }
+
     /// How often the webhook answered, and how often it failed before that.
     pub fn asked(&self) -> (usize, usize) {
         (self.counts.asked.load(Ordering::SeqCst), self.counts.refused.load(Ordering::SeqCst))
@@ -104,17 +111,25 @@ fn is(object: &Value, condition: &str) -> bool {
 }
 
 impl Work {
-    /// A node has a network as soon as the agent there is ready.
+    /// A node has a network as soon as the agent there is ready, and loses it when its machine boots again.
     async fn agent(&self) -> Result<()> {
         let pods =
             self.hands.get("/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dcilium").await?;
         for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| is(pod, "Ready")) {
             let path = format!("/api/v1/nodes/{}", pod["spec"]["nodeName"].as_str().unwrap_or_default());
             let node = self.hands.get(&path).await?;
-            if node["metadata"]["annotations"]["test/network"].is_null() {
-                let up = json!({ "metadata": { "annotations": { "test/network": "up" } } });
-                self.hands.merge(&path, &up).await?;
-            }
+            let annotations = &node["metadata"]["annotations"];
+            let boot = node["status"]["nodeInfo"]["bootID"].as_str().unwrap_or_default();
+            let (is_up, is_held) =
+                (annotations["test/network"] == "up", self.counts.held.load(Ordering::SeqCst));
+            let state = match is_up {
+                true if annotations["test/boot"] != boot => "down",
+                false if !is_held => "up",
+                _ => continue,
+            };
+            let change =
+                json!({ "metadata": { "annotations": { "test/network": state, "test/boot": boot } } });
+            self.hands.merge(&path, &change).await?;
         }
         Ok(())
     }

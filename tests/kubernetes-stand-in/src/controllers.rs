@@ -65,6 +65,12 @@ fn needs_no_network(object: &Value) -> bool {
     pods["hostNetwork"] == true && tolerations.into_iter().any(everything)
 }
 
+/// Whether the pods put a network's configuration where the node's container runtime looks for it.
+pub(crate) fn brings_network(object: &Value) -> bool {
+    let mut volumes = object["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten();
+    volumes.any(|volume| volume["hostPath"]["path"] == "/etc/cni/net.d") && needs_no_network(object)
+}
+
 fn crd(object: &Value) -> Value {
     let stored: Vec<_> = (object["spec"]["versions"].as_array().into_iter().flatten())
         .filter(|version| version["storage"] == true)

@@ -189,6 +189,16 @@ impl State {
         }
     }
 
+    /// Whether there is a network on the nodes: something that brings one to its node runs there.
+    pub fn has_network(&self) -> bool {
+        let mut inner = self.lock();
+        controllers::settle(&mut inner);
+        inner.objects.values().any(|stored| {
+            let runs = stored.object["status"]["numberReady"].as_u64().unwrap_or_default() > 0;
+            stored.kind.kind == "DaemonSet" && runs && controllers::brings_network(&stored.object)
+        })
+    }
+
     /// Forgets a node.
     pub fn remove_node(&self, name: &str) {
         self.lock().objects.retain(|(_, plural, _, found), _| plural != "nodes" || found != name);

@@ -382,3 +382,31 @@ async fn a_body_may_be_yaml_and_string_data_becomes_data() {
     assert_eq!(code, StatusCode::CREATED, "{secret}");
     assert_eq!((&secret["data"], &secret["stringData"]), (&json!({ "user": "YWRtaW4=" }), &Value::Null));
 }
+
+#[tokio::test]
+async fn there_is_a_network_when_what_brings_one_runs() {
+    let state = State::new();
+    let agent = |volume: &str| {
+        json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "agent", "namespace": "kube-system" },
+            "spec": { "selector": { "matchLabels": { "app": "agent" } }, "template": {
+                "metadata": { "labels": { "app": "agent" } }, "spec": { "hostNetwork": true,
+                "tolerations": [{ "operator": "Exists" }], "containers": [{ "name": "agent", "image": "agent" }],
+                "volumes": [{ "name": "v", "hostPath": { "path": volume } }] } } } })
+    };
+    state.apply_as("test", &agent("/run/proxy")).unwrap();
+    let node = |name: &str| Node {
+        name: name.to_owned(),
+        addresses: vec![[10, 0, 0, 1].into()],
+        control_plane: false,
+        ready: false,
+    };
+    state.register_node(&node("a"));
+    assert!(!state.has_network(), "a proxy brings none");
+    state.apply_as("test", &agent("/etc/cni/net.d")).unwrap();
+    assert!(state.has_network());
+    state.hold("DaemonSet", "kube-system", "agent");
+    assert!(!state.has_network(), "its pods do not run");
+    state.release("DaemonSet", "kube-system", "agent");
+    state.remove_node("a");
+    assert!(!state.has_network(), "there is nowhere to run");
+}

@@ -96,13 +96,21 @@ pub(crate) struct Up {
     /// with those of a dnsmasq on the same wire
     #[arg(long, value_name = "HOW", conflicts_with = "qemu")]
     pub(crate) iso: Option<Iso>,
+    /// The real control plane behind the simulated machines, with the whole founding order to the real Flux; needs what
+    /// `cargo run -p oracles` builds
+    #[arg(long, conflicts_with_all = ["qemu", "iso"])]
+    pub(crate) kubernetes: bool,
+    /// With `--kubernetes`: in the middle of the hand-over the API server dies twice, and nodes are switched off and on
+    #[arg(long, requires = "kubernetes", conflicts_with = "kill")]
+    pub(crate) outages: bool,
     /// Kill the daemon: `points` (once before and after every commit and effect) or `random:N`
     #[arg(long, value_name = "HOW")]
     pub(crate) kill: Option<Kill>,
     /// Run the daemon as its systemd unit does, under a systemd of its own (needs root)
     #[arg(long, conflicts_with = "kill")]
     pub(crate) unit: bool,
-    /// Give up after so many seconds without the end of the road (default: 180; 600 with --kill, 900 with --qemu)
+    /// Give up after so many seconds without the end of the road (default: 180; 600 with --kill, 900 with --qemu and
+    /// --kubernetes)
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
@@ -129,7 +137,7 @@ pub(crate) struct Identity {
 impl Up {
     /// After how long the lab gives up.
     pub(crate) fn patience(&self) -> Duration {
-        Duration::from_secs(self.timeout.unwrap_or(match (self.qemu, self.kill) {
+        Duration::from_secs(self.timeout.unwrap_or(match (self.qemu || self.kubernetes, self.kill) {
             (true, _) => 900,
             (false, None) => 180,
             (false, Some(_)) => 600,

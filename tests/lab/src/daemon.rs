@@ -74,8 +74,23 @@ impl Daemon {
 
     /// `ichord secrets new` and `ichord check`, as a user does before the first start.
     pub(crate) async fn prepare(&self) -> Result<()> {
-        self.command(&["secrets", "new"]).await?;
+        self.secrets().await?;
+        self.check().await
+    }
+
+    /// `ichord secrets new`.
+    pub(crate) async fn secrets(&self) -> Result<()> {
+        self.command(&["secrets", "new"]).await
+    }
+
+    /// `ichord check`.
+    pub(crate) async fn check(&self) -> Result<()> {
         self.command(&["check"]).await
+    }
+
+    /// `ichord gitops`: everything that Git brings is ready.
+    pub(crate) async fn git_is_well(&self) -> Result<()> {
+        self.command(&["gitops", "--wait-healthy"]).await
     }
 
     /// `ichord handover verify`: after the hand-over nothing is left to write, and everything is ready.

@@ -16,6 +16,7 @@ mod firmware;
 mod folder;
 mod identity;
 mod kill;
+mod kubernetes;
 mod machines;
 mod neighbours;
 mod others;

@@ -8,7 +8,8 @@ use hardware::LocalBoot;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::args::Iso;
+use crate::args::{Iso, Up};
+use crate::kubernetes;
 use crate::machines::Machines;
 use crate::plan::{FirmwareKind, Machine};
 use crate::programs::Programs;
@@ -27,9 +28,9 @@ pub(crate) async fn simulated(
     wires: &Wires,
     site: &Path,
     disks: &Path,
-    iso: Option<Iso>,
+    up: &Up,
 ) -> Result<()> {
-    let dhcp = match iso {
+    let dhcp = match up.iso {
         None => Dhcp::Ours,
         Some(Iso::Authoritative) => Dhcp::OursForAny,
         Some(Iso::Proxy) => Dhcp::Theirs,
@@ -40,8 +41,11 @@ pub(crate) async fn simulated(
         let network = machines.hold_network(&machine.name).await?;
         wires.plug(&machine.interface, machine.mac, network.pid).await?;
         let mut command = command(machine, programs, disks);
-        if iso.is_some() {
+        if up.iso.is_some() {
             command.extend(["--iso", site::TALOS].map(str::to_owned));
+        }
+        if up.kubernetes {
+            command.extend(kubernetes::of_machine());
         }
         machines.add(&machine.name, command, Some(network));
     }

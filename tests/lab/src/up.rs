@@ -3,6 +3,8 @@
 //! One task, one loop ([`Lab::follow`]): what the machines say, what the daemon says, the daemon's deaths, Ctrl-C.
 //! The children end with the lab in any case; in an orderly end each is asked first.
 
+mod outages;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
@@ -21,6 +23,7 @@ use crate::args::{Iso, Kill, Up};
 use crate::daemon::{self, Daemon, Form};
 use crate::folder::Folder;
 use crate::kill::Killer;
+use crate::kubernetes::{self, Kubernetes, Parts};
 use crate::machines::{self, Machines};
 use crate::plan;
 use crate::process::{Launcher, last_lines};
@@ -33,8 +36,6 @@ use crate::{others, rack, space, switch};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(200);
-/// The assertion that no cluster of the lab fulfils: nothing runs the network plugin's pods, so no kubelet is ready.
-const NODES_READY: u64 = 13;
 /// How many lines of each log a failure shows.
 const LAST_LINES: usize = 15;
 
@@ -46,8 +47,9 @@ pub(crate) fn run(up: &Up) -> Result<bool> {
     let programs = if up.no_build { Programs::already_built()? } else { Programs::build()? };
     // downloads, so before the network is left behind
     let kit = up.qemu.then(|| kit(&programs)).transpose()?;
+    let parts = up.kubernetes.then(Parts::built).transpose()?;
     space::leave_the_machine()?;
-    space::runtime()?.block_on(begin(up, &programs, kit.as_ref()))
+    space::runtime()?.block_on(begin(up, &programs, kit.as_ref(), parts.as_ref()))
 }
 
 fn kit(programs: &Programs) -> Result<Kit> {
@@ -55,7 +57,7 @@ fn kit(programs: &Programs) -> Result<Kit> {
     qemu::assemble(&programs.machine, scratch.path())
 }
 
-async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> {
+async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>, parts: Option<&Parts>) -> Result<bool> {
     let mut folder = Folder::make(&env::temp_dir())?;
     let place = |name| space::place(folder.path(), name);
     let (site, state, logs) = (place("site")?, place("state")?, place("logs")?);
@@ -80,7 +82,7 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
                 rack::boot_locally_by(way, &site)?;
             }
         }
-        None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks, up.iso).await?,
+        None => rack::simulated(&mut rack, &plan, programs, &wires, &site, &disks, up).await?,
     }
     let _other = match up.iso {
         Some(Iso::Proxy) => Some(others::dnsmasq(&launcher, &wires, folder.path(), 0).await?),
@@ -99,8 +101,25 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
         (false, true) => Form::Plain { state, ledger: Some(folder.path().join("ledger")) },
         (false, false) => Form::Plain { state, ledger: None },
     };
+    let daemon = Daemon::new(launcher.clone(), programs.ichord.clone(), site.clone(), form);
+    daemon.secrets().await?;
+    let kubernetes = match parts {
+        Some(parts) => {
+            let own = kubernetes::Site::write(parts, programs, &site).await?;
+            daemon.check().await?;
+            let kubernetes = Kubernetes::start(parts, own, &site, &plan, up.outages).await?;
+            report.tell(&Event::Lab { what: "the real control plane is ready".to_owned() });
+            Some(kubernetes)
+        }
+        None => {
+            daemon.check().await?;
+            None
+        }
+    };
     let mut lab = Lab {
-        daemon: Daemon::new(launcher.clone(), programs.ichord.clone(), site, form),
+        kubernetes,
+        outages: up.outages,
+        daemon,
         daemon_dies_at: None,
         killer: Killer::new(up.kill, up.seed),
         points,
@@ -131,6 +150,9 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
         faults.extend(lab.summary.netbooted());
     }
     faults.extend(lab.daemon.faults());
+    if let Some(kubernetes) = &lab.kubernetes {
+        faults.extend(kubernetes.faults().await?);
+    }
     lab.summary.checkpoints = lab.daemon.checkpoints();
     if !faults.is_empty() {
         lab.show_logs(&launcher);
@@ -149,6 +171,10 @@ async fn begin(up: &Up, programs: &Programs, kit: Option<&Kit>) -> Result<bool> 
 
 /// A running lab.
 struct Lab {
+    /// the real control plane, which ends before everything else here
+    kubernetes: Option<Kubernetes>,
+    /// whether parts of it go away in the middle
+    outages: bool,
     daemon: Daemon,
     /// when the lab kills the daemon that runs now
     daemon_dies_at: Option<Instant>,
@@ -170,7 +196,6 @@ struct Lab {
 impl Lab {
     /// The whole road, and power cycles at its end. Returns who was power-cycled, with what each had counted before.
     async fn road(&mut self) -> Result<BTreeMap<String, Counted>> {
-        self.daemon.prepare().await?;
         self.start_daemon()?;
         if self.daemon_dies_at.is_none() && !self.points {
             self.daemon.ready().await?;
@@ -178,6 +203,9 @@ impl Lab {
         }
         for name in self.machines.names() {
             self.machines.power_on(&name)?;
+        }
+        if self.outages {
+            self.go_through_outages().await?;
         }
         self.follow("the cluster to be handed over", |lab| {
             let over = lab.summary.state() == Some(HANDED_OVER) && lab.daemon_dies_at.is_none();
@@ -202,17 +230,16 @@ impl Lab {
             });
         }
 
+        if self.kubernetes.is_some() {
+            self.daemon.git_is_well().await?;
+            self.report.tell(&Event::Lab {
+                what: "everything that Git brings is ready, by `ichord gitops`".to_owned(),
+            });
+        }
+
         let mut cycled = BTreeMap::new();
         for name in self.cycle.clone() {
-            self.report.tell(&Event::Lab { what: format!("switching {name} off and on") });
-            cycled.insert(name.clone(), self.summary.machine(&name).counted);
-            self.machines.power_off(&name).await?;
-            // nothing it said before may count as coming back
-            while let Ok((machine, line)) = self.said.try_recv() {
-                self.machine_said(&machine, &line);
-            }
-            self.summary.machine(&name).is("off", self.report.elapsed());
-            self.machines.power_on(&name)?;
+            cycled.insert(name.clone(), self.power_cycle(&name).await?);
         }
         let before = cycled.clone();
         self.follow("the machines to come back from their own disks", move |lab| {
@@ -225,11 +252,25 @@ impl Lab {
         Ok(cycled)
     }
 
-    /// Every assertion about the cluster but one comes true.
+    /// Switches a machine off and on; what it had counted before.
+    async fn power_cycle(&mut self, name: &str) -> Result<Counted> {
+        self.report.tell(&Event::Lab { what: format!("switching {name} off and on") });
+        let before = self.summary.machine(name).counted;
+        self.machines.power_off(name).await?;
+        // nothing it said before may count as coming back
+        while let Ok((machine, line)) = self.said.try_recv() {
+            self.machine_said(&machine, &line);
+        }
+        self.summary.machine(name).is("off", self.report.elapsed());
+        self.machines.power_on(name)?;
+        Ok(before)
+    }
+
+    /// Every assertion about the cluster comes true.
     async fn is_well(&mut self) -> Result<()> {
         loop {
             let not_so = self.daemon.not_so().await?;
-            if not_so.keys().eq([&NODES_READY]) {
+            if not_so.is_empty() {
                 return Ok(());
             }
             if Instant::now() > self.deadline {
@@ -273,6 +314,9 @@ impl Lab {
                 _ = look.tick() => {
                     self.machines.none_ended()?;
                     self.look_at_daemon().await;
+                    if let Some(kubernetes) = &mut self.kubernetes {
+                        kubernetes.look().await?;
+                    }
                 }
                 ended = self.daemon.process()?.ended() => self.daemon_ended(&ended?.to_string())?,
                 () = killing => self.kill_daemon().await?,
@@ -348,6 +392,9 @@ impl Lab {
             for line in last_lines(&launcher.log(&name), LAST_LINES) {
                 self.report.aside(&line);
             }
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            self.report.aside(&format!("--- the last lines of Flux:\n{}", kubernetes.words()));
         }
     }
 

@@ -6,12 +6,9 @@ mod gitops;
 mod road;
 mod site;
 
-use control_plane::{Controllers, Flux, program};
+use control_plane::{Controllers, Flux, founding::FLUX, program};
 use net::namespace;
 use oracles::Tool;
-
-/// What takes over.
-const FLUX: [Tool; 3] = [Tool::SourceController, Tool::KustomizeController, Tool::HelmController];
 
 #[test]
 fn an_empty_cluster_is_handed_over_and_a_second_run_writes_nothing() {

@@ -6,8 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use document::Document;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const TALCONFIG: &str = "\
@@ -116,10 +115,10 @@ impl Site {
     }
 
     /// Writes the hand-over.
-    pub(crate) fn hand_over(&self, steps: &str) {
+    pub(crate) fn hand_over(&self, steps: &Value) {
         let head = self.read("ichord.yaml");
         let head = head.split("handover:\n").next().unwrap();
-        self.write("ichord.yaml", &format!("{head}handover:\n{steps}"));
+        self.write("ichord.yaml", &format!("{head}handover:\n  {steps}\n"));
     }
 
     /// `ichord WORDS SITE MORE`, with Helm on its path.
@@ -145,16 +144,5 @@ impl Site {
     pub(crate) async fn ask(&self, words: &[&str], more: &[&str]) -> Said {
         let mut command = tokio::process::Command::from(self.command(words, more));
         command.kill_on_drop(true).output().await.unwrap().into()
-    }
-
-    /// Certificate and key of the Kubernetes authority.
-    pub(crate) fn authority(&self) -> (String, String) {
-        let document = Document::parse("talsecret.yaml", &self.read("talsecret.yaml")).unwrap();
-        let secrets = document.root().to_json();
-        let pem = |field: &str| {
-            let text = secrets["certs"]["k8s"][field].as_str().unwrap();
-            String::from_utf8(BASE64_STANDARD.decode(text).unwrap()).unwrap()
-        };
-        (pem("crt"), pem("key"))
     }
 }

@@ -117,7 +117,7 @@ fn talconfig(machines: &[Machine], flavour: &Flavour) -> Value {
         "endpoint": format!("https://{VIRTUAL_ADDRESS}:6443"),
         "allowSchedulingOnControlPlanes": true,
         "clusterPodNets": ["10.244.0.0/16", "fd00:10:244::/56"],
-        "clusterSvcNets": ["10.96.0.0/12", "fd00:10:96::/112"],
+        "clusterSvcNets": ["10.96.0.0/16", "fd00:96::/112"],
         "cniConfig": { "name": "none" },
         // as on the reference site: Cilium takes kube-proxy's place
         "patches": ["cluster: { proxy: { disabled: true } }"],
@@ -162,6 +162,7 @@ fn ichord(machines: &[Machine], flavour: &Flavour) -> Value {
                 "manifests": ["handover/cilium.yaml"],
                 "release": { "name": "cilium", "namespace": "kube-system", "chart": "cilium", "version": "1.20.0" },
             },
+            "nodes",
             { "name": "namespaces", "manifests": ["handover/namespaces.yaml"] },
         ],
         "timing": { "observe": "1s", "bootstrap-grace": "20s" },

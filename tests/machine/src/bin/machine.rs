@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -56,6 +57,9 @@ struct Arguments {
     /// A schematic of the image factory and its extensions: ID=siderolabs/lldpd,siderolabs/iscsi-tools
     #[arg(long, value_parser = schematic)]
     schematic: Vec<(String, BTreeSet<String>)>,
+    /// The real API server to stand in front of as a control plane, instead of imitating one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api_server: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -126,6 +130,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         start: Start::Firmware,
         second,
         lldp_every,
+        api_server: arguments.api_server,
     })
 }
 

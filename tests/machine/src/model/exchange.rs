@@ -56,6 +56,8 @@ pub struct NodeReport {
     pub name: String,
     /// its addresses
     pub addresses: Vec<IpAddr>,
+    /// the boot of the machine that it is about
+    pub boot_id: String,
     /// whether it is one
     pub control_plane: bool,
     /// the Ready condition as far as the kubelet knows
@@ -110,7 +112,10 @@ pub enum PeerAnswer {
     /// the certificate was signed
     Certificate,
     /// the node was reported
-    Reported,
+    Reported {
+        /// whether the network plugin runs on it
+        network: bool,
+    },
 }
 
 /// Why another machine did not do it.

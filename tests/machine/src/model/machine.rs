@@ -217,6 +217,8 @@ pub struct Machine {
     tickets: u64,
     pub(crate) happenings: Vec<Happening>,
     pub(crate) neighbors: Vec<Heard>,
+    /// the nodes on which the network plugin runs, as far as the API server here knows
+    pub(crate) networks: BTreeSet<String>,
 }
 
 impl Machine {
@@ -239,6 +241,7 @@ impl Machine {
             tickets: 0,
             happenings: Vec::new(),
             neighbors: Vec::new(),
+            networks: BTreeSet::new(),
         }
     }
 

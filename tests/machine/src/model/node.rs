@@ -310,13 +310,20 @@ impl Machine {
         let report = NodeReport {
             name: node.hostname.clone(),
             addresses: vec![address],
+            boot_id: node.os.boot_id.clone(),
             control_plane: node.config.role == Role::ControlPlane,
             ready: node.node_ready,
         };
         let here =
             node.api_server && (!node.held.is_empty() || node.config.endpoint_host == address.to_string());
         match self.control_plane_addresses().first() {
-            _ if here => self.say(Happening::NodeReported(report)),
+            _ if here => {
+                let network = self.networks.contains(&report.name);
+                self.say(Happening::NodeReported(report));
+                if network {
+                    self.cni_installed(now);
+                }
+            }
             Some(&to) => self.ask(to, PeerCall::Node(report), Pending::Report),
             None => {}
         }
@@ -384,6 +391,15 @@ impl Machine {
             self.say(Happening::ApiServer(true));
         } else {
             node.api_server_starts = false;
+        }
+    }
+
+    /// The API server here knows of a node whether the network plugin runs on it; who reports that node is told.
+    pub fn network_of(&mut self, node: &str, runs: bool) {
+        if runs {
+            self.networks.insert(node.to_owned());
+        } else {
+            self.networks.remove(node);
         }
     }
 

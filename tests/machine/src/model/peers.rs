@@ -42,8 +42,9 @@ impl Machine {
         let answer = match call {
             PeerCall::Certificate { token } => self.trustd(&token),
             PeerCall::Node(report) if self.has_api_server() => {
+                let network = self.networks.contains(&report.name);
                 self.say(Happening::NodeReported(report));
-                Ok(PeerAnswer::Reported)
+                Ok(PeerAnswer::Reported { network })
             }
             PeerCall::Node(_) => Err(PeerRefusal::Unreachable),
             call => self.etcd_call(call, now),
@@ -188,6 +189,7 @@ impl Machine {
                 Pending::Promote { .. } | Pending::Campaign | Pending::Removal,
                 Ok(PeerAnswer::Cluster(view)),
             ) => self.adopt(view),
+            (Pending::Report, Ok(PeerAnswer::Reported { network: true })) => self.cni_installed(now),
             // promotion, campaign and report are tried again by their timers; who asked for a removal looks again
             _ => {}
         }

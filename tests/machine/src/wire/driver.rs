@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -20,6 +20,7 @@ use super::{
     events::Events,
     firmware::{self, Firm, Second},
     install::Installer,
+    kubelet::Kubelets,
     kubernetes,
     link::Link,
     peers,
@@ -52,6 +53,8 @@ pub struct Options {
     pub second: Duration,
     /// between two LLDP frames of lldpd
     pub lldp_every: Duration,
+    /// the API server behind its port while it is a control plane; without one it is the stand-in in this process
+    pub api_server: Option<SocketAddr>,
 }
 
 /// Where the machine's life begins, and what a reboot is.
@@ -106,6 +109,7 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
         link.clone(),
         options.lldp_every,
         Arc::clone(&worker),
+        options.api_server.map(Kubelets::new),
     );
     let mut driver = Driver {
         world: Arc::clone(&world),
@@ -213,16 +217,38 @@ impl Driver {
             }
             Happening::VirtualAddress { address, held: true } => self.link.take(address).await?,
             Happening::VirtualAddress { address, held: false } => self.link.release(address).await,
-            // only news: every registration is a write that others see
-            Happening::NodeReported(report) if self.reported.get(&report.name) != Some(&report) => {
-                kubernetes::register(&self.servers.cluster, &report);
-                self.reported.insert(report.name.clone(), report);
-            }
+            Happening::NodeReported(report) => self.node_reported(report),
             Happening::ApiServer(false) => self.reported.clear(),
             Happening::Peer { ticket, to, call } => self.ask(ticket, to, call),
             _ => {}
         }
         Ok(())
+    }
+
+    /// A kubelet's word for the API server here, which knows whether there is a network on that node.
+    fn node_reported(&mut self, report: NodeReport) {
+        if let Some(kubelets) = self.servers.real.clone() {
+            let (world, events) = (Arc::clone(&self.world), self.events.clone());
+            let own = world.look(|machine| machine.config()?.kubernetes_ca.clone().zip(machine.address()));
+            let Some((ca, own)) = own else { return };
+            self.tasks.spawn(async move {
+                match kubelets.report(&ca, own, &report).await {
+                    Ok(ready) => world.turn(|machine, _| machine.network_of(&report.name, ready)),
+                    // the next report will do
+                    Err(error) => {
+                        events.say("node-not-registered", json!({ "reason": format!("{error:#}") }))
+                    }
+                }
+            });
+            return;
+        }
+        let runs = self.servers.cluster.has_network();
+        self.world.turn(|machine, _| machine.network_of(&report.name, runs));
+        // only news: every registration is a write that others see
+        if self.reported.get(&report.name) != Some(&report) {
+            kubernetes::register(&self.servers.cluster, &report);
+            self.reported.insert(report.name.clone(), report);
+        }
     }
 
     fn stop_before_boot(&mut self) {

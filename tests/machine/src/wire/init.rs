@@ -102,6 +102,7 @@ fn prepare() -> anyhow::Result<Options> {
         start: Start::Kernel { image, cmdline, from_network, installer: INSTALLER.into() },
         second: Duration::from_secs(1),
         lldp_every: Duration::from_secs(2),
+        api_server: None,
     })
 }
 

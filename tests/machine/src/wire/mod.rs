@@ -20,6 +20,7 @@ mod health;
 mod http;
 pub mod init;
 mod install;
+mod kubelet;
 mod kubernetes;
 mod link;
 mod lldp;

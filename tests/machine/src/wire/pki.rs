@@ -115,6 +115,16 @@ pub(super) fn kubernetes_server(ca: &Authority, names: &[String]) -> anyhow::Res
     Ok(identity(vec![signed.der().clone()], &key))
 }
 
+/// With which a control plane speaks for the kubelets. Its name is an administrator's: which nodes a kubelet may touch is
+/// not simulated.
+pub(super) fn kubelets(ca: &Authority) -> anyhow::Result<Identity> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let subject = [(DnType::OrganizationName, "system:masters"), (DnType::CommonName, "kubelets")];
+    let params = parameters(&[], &subject, ExtendedKeyUsagePurpose::ClientAuth);
+    let signed = params.signed_by(&key, &issuer(ca)?)?;
+    Ok(identity(vec![signed.der().clone()], &key))
+}
+
 /// A worker's request to trustd: its key stays with it.
 pub(super) fn request(names: &[String]) -> anyhow::Result<(KeyPair, String)> {
     let key = KeyPair::generate_for(&PKCS_ED25519)?;

@@ -21,6 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{
     apid,
     events::Events,
+    kubelet::{self, Kubelets},
     kubernetes,
     link::Link,
     lldp,
@@ -55,6 +56,8 @@ pub(super) struct Servers {
     api_server: Option<Server>,
     /// what the API server knows; lost with the process
     pub(super) cluster: kubernetes_stand_in::State,
+    /// the real API server, where one stands behind this machine instead
+    pub(super) real: Option<Kubelets>,
     /// the etcd cluster it belongs to
     cluster_id: Option<u64>,
     lldp: Option<Server>,
@@ -110,6 +113,7 @@ impl Servers {
         link: Link,
         lldp_every: Duration,
         worker: WorkerIdentity,
+        real: Option<Kubelets>,
     ) -> Self {
         Self {
             world,
@@ -122,6 +126,7 @@ impl Servers {
             peers: Vec::new(),
             api_server: None,
             cluster: kubernetes_stand_in::State::new(),
+            real,
             cluster_id: None,
             lldp: None,
             hears: None,
@@ -150,7 +155,9 @@ impl Servers {
             match (self.api_server.take(), &wanted.config, wanted.address) {
                 (Some(server), ..) => server.stop().await,
                 (None, Some(config), Some(address)) => {
-                    if let Some(ca) = &config.kubernetes_ca {
+                    if let Some(real) = &self.real {
+                        self.api_server = Some(kubelet::pass_on(config.endpoint_port, real.server()).await?);
+                    } else if let Some(ca) = &config.kubernetes_ca {
                         // it is in etcd: a reboot keeps it, another cluster does not have it
                         if self.cluster_id != wanted.cluster {
                             self.cluster = kubernetes_stand_in::State::new();

@@ -242,6 +242,30 @@ fn s9_7_running_is_reached_without_a_cni_but_ready_is_not() {
 }
 
 #[test]
+fn s2_5_a_node_whose_network_the_api_server_knows_of_is_ready_until_it_boots_again() {
+    let mut world = control_planes(1);
+    world.rack.machines.insert("m9".into(), machine(9));
+    world.power_cycle("m9");
+    world.configure("m9", &Config::worker("worker1"));
+    world.until("running", |world| ["m1", "m9"].iter().all(|name| world.machine(name).is_running()));
+    world.pass(60_000);
+    let ready = |world: &World| world.count(|one| *one == Happening::Ready);
+    assert_eq!(ready(&world), 0, "the API server knows of no network");
+    world.machine("m1").network_of("worker1", true);
+    world.until("the worker", |world| ready(world) == 1);
+    world.pass(60_000);
+    assert_eq!(ready(&world), 1, "the other one still has none");
+    world.machine("m1").network_of("mini01", true);
+    world.until("both", |world| ready(world) == 2);
+
+    world.machine("m1").network_of("worker1", false);
+    world.power_cycle("m9");
+    world.until("the worker runs again", |world| world.machine("m9").is_running());
+    world.pass(60_000);
+    assert_eq!(ready(&world), 2, "another boot, another network");
+}
+
+#[test]
 fn s9_5_a_kubeconfig_is_to_be_had_before_bootstrap() {
     let mut world = control_plane();
     assert!(matches!(world.admin("m1", Request::Kubeconfig), Ok(Response::Kubeconfig)));

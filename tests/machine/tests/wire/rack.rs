@@ -47,6 +47,7 @@ impl Powered {
                 start: Start::Firmware,
                 second: Duration::from_millis(100),
                 lldp_every: Duration::from_millis(200),
+                api_server: None,
             };
             run(options, async { off.await.unwrap_or_default() }).await.unwrap();
         });
