@@ -2,6 +2,7 @@
 
 mod apply;
 mod approve;
+mod book;
 mod bootstrap;
 mod cabling;
 mod check;
@@ -16,11 +17,13 @@ mod handover;
 mod health;
 mod images;
 mod kubeconfig;
+mod maintain;
 mod pack;
 mod plan;
 mod ports;
 mod reload;
 mod render;
+mod rolling;
 mod running;
 mod secrets;
 mod serve;
@@ -62,7 +65,9 @@ Examples:
   ichord doctor                            what is wrong on the network
   ichord health                            whether the cluster is well
   ichord plan profiles/home-ops            what a changed site would change on each node
-  ichord apply profiles/home-ops           the same done, one node at a time";
+  ichord apply profiles/home-ops           the same done, one node at a time
+  ichord maintain profiles/home-ops mini03 -- reboot
+                                           one node emptied, booted again, and back at work";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -90,6 +95,7 @@ enum Command {
     Gitops(gitops::Gitops),
     Plan(plan::Plan),
     Apply(apply::Apply),
+    Maintain(maintain::Maintain),
 }
 
 /// How the commands find the running daemon.
@@ -165,6 +171,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Gitops(command) => block_on(command.run()),
         Command::Plan(command) => block_on(command.run()),
         Command::Apply(command) => block_on(command.run()),
+        Command::Maintain(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

@@ -2,10 +2,13 @@
 //! nothing more after the first one that does not come back.
 //!
 //! ```text
-//!  (none) ──Begin──► current: Apply ──► comes up with the config ──► boots again ──► as well as before ──Finished──► (none)
-//!    │                    │
-//!    └──► Done, Stop      └──► Stop: not back in time, or it runs with another config
+//!  (none) ──Begin──► current: Drain ──► Apply ──► comes up with the config ──► boots again ──► as well as before
+//!    │                    │                                                                   │
+//!    └──► Done, Stop      └──► Stop: not back in time, or another config   (none) ◄──Finished── Uncordon, volumes healthy
 //! ```
+//!
+//! A node that boots is emptied before where Kubernetes answers, and let pods on again afterwards unless a person had kept them
+//! off it. [`Task::Reboot`] and [`Task::Shutdown`] go the same way with one node and without a config.
 //!
 //! The [`Record`] is stored before anything is done that it tells of, so that whoever was killed goes on from it: what was
 //! asked and not seen to happen is asked again, which a node takes twice as well as once.
@@ -26,8 +29,46 @@ const AGAIN: u64 = 10_000;
 /// The same of a boot: a node moves its pods elsewhere before it goes down, and answers meanwhile.
 const BOOT_AGAIN: u64 = 5 * 60 * 1000;
 
+/// Replicas of a volume that are written anew take as long as there is data in them.
+const REBUILD: u64 = 12 * 60 * 60 * 1000;
+
 /// A config that is taken and never in force is not offered for ever.
 const TRIES: u8 = 3;
+
+/// What a node is touched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// it gets what the site wants
+    #[default]
+    Apply,
+    /// it boots again
+    Reboot,
+    /// it is switched off, and a person switches it on again
+    Shutdown,
+}
+
+/// Whether pods are moved away from a node before it goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emptied {
+    /// nothing goes down, nobody is there who could, or a person wants it so
+    #[default]
+    Not,
+    /// before anything else
+    Wanted,
+    /// they are elsewhere, and new ones are kept off
+    Done,
+}
+
+/// What Kubernetes tells about the work on the nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Work {
+    /// the nodes that it knows, and whether pods may come to them; none while it does not answer
+    pub nodes: Option<BTreeMap<String, bool>>,
+    /// volumes of Longhorn that have fewer replicas than they should, by name
+    pub unwell: Vec<String>,
+}
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +83,12 @@ pub struct Record {
     pub done: Vec<String>,
     /// the one that is being changed
     pub current: Option<Current>,
+    /// what is done with them
+    #[serde(default)]
+    pub task: Task,
+    /// a person has said that nodes go down with everything that runs on them
+    #[serde(default)]
+    pub keeps_pods: bool,
 }
 
 /// The node that is being changed.
@@ -61,6 +108,12 @@ pub struct Current {
     pub tries: u8,
     /// when it was last asked for something
     pub asked: Option<u64>,
+    /// whether its pods are elsewhere
+    #[serde(default)]
+    pub emptied: Emptied,
+    /// nobody had kept pods off it, so they are let on it again
+    #[serde(default)]
+    pub was_open: bool,
 }
 
 /// One look at one node.
@@ -111,8 +164,14 @@ pub enum Next {
     Begin(Current),
     /// give the node its config
     Apply(String),
+    /// keep new pods off the node and move the others elsewhere
+    Drain(String),
     /// let the node boot again
     Reboot(String),
+    /// switch the node off
+    Shutdown(String),
+    /// let pods on the node again
+    Uncordon(String),
     /// nothing yet, and why
     Wait(String),
     /// the node is back: to be stored, then ask again
@@ -126,7 +185,32 @@ pub enum Next {
 impl Record {
     /// At the beginning.
     pub fn new(only: Option<String>, accepts_downtime: bool, now: u64) -> Self {
-        Self { only, accepts_downtime, since: now, done: Vec::new(), current: None }
+        let (done, task, keeps_pods) = (Vec::new(), Task::Apply, false);
+        Self { only, accepts_downtime, since: now, done, current: None, task, keeps_pods }
+    }
+
+    /// One node that boots again or is switched off.
+    pub fn of_task(task: Task, node: String, accepts_downtime: bool, now: u64) -> Self {
+        Self { task, ..Self::new(Some(node), accepts_downtime, now) }
+    }
+
+    /// A person has decided that nodes go down with everything that runs on them.
+    pub fn keep_pods(&mut self, keeps: bool) {
+        self.keeps_pods = keeps;
+        if let (true, Some(current)) = (keeps, &mut self.current)
+            && current.emptied == Emptied::Wanted
+        {
+            // what the drain has begun is undone at the end
+            current.emptied = Emptied::Done;
+        }
+    }
+
+    /// Nothing is left on the node that belongs elsewhere.
+    pub fn emptied(&mut self, now: u64) {
+        if let Some(current) = &mut self.current {
+            current.emptied = Emptied::Done;
+            self.since = now;
+        }
     }
 
     /// A node begins.
@@ -150,23 +234,32 @@ impl Record {
 }
 
 /// What to do next, by what was stored and what is seen.
-pub fn next(record: &Record, looks: &BTreeMap<String, Look>, now: u64) -> Next {
+pub fn next(record: &Record, looks: &BTreeMap<String, Look>, work: &Work, now: u64) -> Next {
     let next = match &record.current {
-        None => begin(record, looks),
-        Some(current) => go_on(current, looks, now),
+        None => begin(record, looks, work).into(),
+        Some(current) => go_on(record.task, current, looks, work, now),
     };
     match next {
-        Next::Wait(reason) if now.saturating_sub(record.since) > PATIENCE => {
-            let minutes = PATIENCE / 60_000;
+        Turn(Next::Wait(reason), Some(patience)) if now.saturating_sub(record.since) > patience => {
+            let minutes = patience / 60_000;
             Next::Stop(format!(
                 "{reason}, for {minutes} minutes now; nothing more is changed until you have looked at it"
             ))
         }
-        next => next,
+        Turn(next, _) => next,
     }
 }
 
-fn begin(record: &Record, looks: &BTreeMap<String, Look>) -> Next {
+/// What to do, and for how long it may be to wait.
+struct Turn(Next, Option<u64>);
+
+impl From<Next> for Turn {
+    fn from(next: Next) -> Self {
+        Turn(next, Some(PATIENCE))
+    }
+}
+
+fn begin(record: &Record, looks: &BTreeMap<String, Look>, work: &Work) -> Next {
     let in_scope = |name: &str| record.only.as_deref().is_none_or(|only| only == name);
     let silent =
         looks.iter().find(|(name, look)| look.told.is_none() && (look.control_plane || in_scope(name)));
@@ -176,10 +269,17 @@ fn begin(record: &Record, looks: &BTreeMap<String, Look>) -> Next {
     let told = looks.iter().filter(|(name, _)| in_scope(name));
     let told: Vec<(&String, &Look, &Told)> =
         told.filter_map(|(name, look)| Some((name, look, look.told.as_ref()?))).collect();
-    if let Some((name, _, told)) = told.iter().find(|(_, _, told)| told.class >= Some(Class::Reinstall)) {
+    let configs = record.task == Task::Apply;
+    let refused = told.iter().find(|(_, _, told)| configs && told.class >= Some(Class::Reinstall));
+    if let Some((name, _, told)) = refused {
         return Next::Stop(not_in_place(name, told.class));
     }
-    let mut pending: Vec<_> = told.into_iter().filter(|(_, _, told)| told.class.is_some()).collect();
+    let is_pending = |name: &String, told: &Told| match configs {
+        true => told.class.is_some(),
+        false => !record.done.contains(name),
+    };
+    let mut pending: Vec<_> =
+        told.into_iter().filter(|(name, _, told)| is_pending(name, told)).collect();
     // Kubernetes wants its control planes to be newer than its workers; who leads goes last, so that the lead moves once
     pending.sort_by_key(|(name, look, told)| {
         let leads = told.etcd.as_ref().is_some_and(|etcd| etcd.leader == etcd.member);
@@ -190,14 +290,25 @@ fn begin(record: &Record, looks: &BTreeMap<String, Look>) -> Next {
         Ok(voters) => voters,
         Err(reason) => return Next::Wait(reason),
     };
-    let must_boot = told.class == Some(Class::Reboot);
+    let must_boot = !configs || told.class == Some(Class::Reboot);
     if look.control_plane && must_boot && !record.accepts_downtime && voters - 1 < voters / 2 + 1 {
+        let goes = if record.task == Task::Shutdown { "goes down" } else { "has to boot again" };
         return Next::Stop(format!(
-            "{name} has to boot again, and etcd stands still meanwhile, because it has {voters} of the 3 voting members that \
+            "{name} {goes}, and etcd stands still meanwhile, because it has {voters} of the 3 voting members that \
              outlast one; say --accept-downtime if it may"
         ));
     }
+    if must_boot && !work.unwell.is_empty() {
+        return Next::Wait(unwell(work, "and their last good replica may be on the node that goes down"));
+    }
+    let open = work.nodes.as_ref().and_then(|nodes| nodes.get(*name)).copied();
+    let emptied = match (must_boot && !record.keeps_pods, open) {
+        (true, Some(_)) => Emptied::Wanted,
+        _ => Emptied::Not,
+    };
     Next::Begin(Current {
+        emptied,
+        was_open: open == Some(true),
         node: (*name).clone(),
         boot: told.boot.clone(),
         must_boot,
@@ -208,48 +319,99 @@ fn begin(record: &Record, looks: &BTreeMap<String, Look>) -> Next {
     })
 }
 
-fn go_on(current: &Current, looks: &BTreeMap<String, Look>, now: u64) -> Next {
-    let Current { node, must_boot, was_settled, was_ready, tries, asked, .. } = current;
+fn unwell(work: &Work, why: &str) -> String {
+    format!("volumes of Longhorn lack replicas ({}), {why}", work.unwell.join(", "))
+}
+
+fn go_on(
+    task: Task,
+    current: &Current,
+    looks: &BTreeMap<String, Look>,
+    work: &Work,
+    now: u64,
+) -> Turn {
+    let node = &current.node;
     let Some(look) = looks.get(node) else {
-        return Next::Stop(format!(
-            "{node} is being changed and is no longer in the site: bring it back there first"
-        ));
+        let message = format!("{node} is being changed and is no longer in the site: bring it back there first");
+        return Next::Stop(message).into();
     };
-    let Some(told) = &look.told else { return Next::Wait(format!("{node} has not come back")) };
+    let Some(told) = &look.told else {
+        return match task {
+            // whoever works on it says when
+            Task::Shutdown => Turn(Next::Wait(format!("{node} is off; switch it on again when it may come back")), None),
+            Task::Apply | Task::Reboot => Next::Wait(format!("{node} has not come back")).into(),
+        };
+    };
+    match touched(task, current, told, now).or_else(|| back(current, told)) {
+        Some(next) => next.into(),
+        None => settled(current, looks, work),
+    }
+}
+
+/// What the node is still asked for; `None` once it runs as it should.
+fn touched(task: Task, current: &Current, told: &Told, now: u64) -> Option<Next> {
+    let Current { node, must_boot, tries, asked, emptied, .. } = current;
     let has_booted = told.boot.is_some() && told.boot != current.boot;
-    let is_about_to_boot = *must_boot && (told.reboots_itself || told.class.is_none());
+    let is_about_to_boot = *must_boot && (task != Task::Apply || told.reboots_itself || told.class.is_none());
     let again = if is_about_to_boot { BOOT_AGAIN } else { AGAIN };
     let just_asked = asked.is_some_and(|asked| now.saturating_sub(asked) < again);
-    match told.class {
-        Some(Class::Reinstall | Class::Refused) => return Next::Stop(not_in_place(node, told.class)),
-        Some(_) if just_asked => return Next::Wait(format!("{node} was given its config")),
+    if *emptied == Emptied::Wanted && *must_boot && !has_booted && asked.is_none() {
+        return Some(Next::Drain(node.clone()));
+    }
+    match told.class.filter(|_| task == Task::Apply) {
+        Some(Class::Reinstall | Class::Refused) => return Some(Next::Stop(not_in_place(node, told.class))),
+        Some(_) if just_asked => return Some(Next::Wait(format!("{node} was given its config"))),
         Some(_) if *tries >= TRIES => {
-            return Next::Stop(format!(
+            return Some(Next::Stop(format!(
                 "{node} was given its config {tries} times and runs with another one: see `ichord plan` and its own log"
-            ));
+            )));
         }
-        Some(_) => return Next::Apply(node.clone()),
+        Some(_) => return Some(Next::Apply(node.clone())),
         None => {}
     }
-    if *must_boot && !has_booted {
-        return match just_asked {
-            true => Next::Wait(format!("{node} was told to boot again")),
-            false => Next::Reboot(node.clone()),
-        };
-    }
+    (*must_boot && !has_booted).then(|| match (just_asked, task) {
+        (true, Task::Shutdown) => Next::Wait(format!("{node} was told to go down")),
+        (true, _) => Next::Wait(format!("{node} was told to boot again")),
+        (false, Task::Shutdown) => Next::Shutdown(node.clone()),
+        (false, _) => Next::Reboot(node.clone()),
+    })
+}
+
+/// What a node that runs as it should lacks of what it was before.
+fn back(current: &Current, told: &Told) -> Option<Next> {
+    let Current { node, was_settled, was_ready, .. } = current;
     if !told.running {
-        return Next::Wait(format!("{node} has not finished its boot"));
+        return Some(Next::Wait(format!("{node} has not finished its boot")));
     }
     if *was_settled && !told.settled {
-        return Next::Wait(format!("{node} is not as well as it was"));
+        return Some(Next::Wait(format!("{node} is not as well as it was")));
     }
     if *was_ready && told.ready != Some(true) {
-        return Next::Wait(format!("Kubernetes does not call {node} Ready"));
+        return Some(Next::Wait(format!("Kubernetes does not call {node} Ready")));
     }
-    match quorum(looks) {
-        Ok(_) => Next::Finished(node.clone()),
-        Err(reason) => Next::Wait(reason),
+    None
+}
+
+/// What the cluster lacks of what it was before; then the node is finished.
+fn settled(current: &Current, looks: &BTreeMap<String, Look>, work: &Work) -> Turn {
+    let Current { node, must_boot, emptied, was_open, .. } = current;
+    if let Err(reason) = quorum(looks) {
+        return Next::Wait(reason).into();
     }
+    if *emptied != Emptied::Not && *was_open {
+        match work.nodes.as_ref().map(|nodes| nodes.get(node)) {
+            None => {
+                let message = format!("Kubernetes does not answer, and {node} has to be let pods on again");
+                return Next::Wait(message).into();
+            }
+            Some(Some(false)) => return Next::Uncordon(node.clone()).into(),
+            Some(_) => {}
+        }
+    }
+    if *must_boot && !work.unwell.is_empty() {
+        return Turn(Next::Wait(unwell(work, "which are being written anew")), Some(REBUILD));
+    }
+    Next::Finished(node.clone()).into()
 }
 
 fn not_in_place(name: &str, class: Option<Class>) -> String {

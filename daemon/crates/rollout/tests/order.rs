@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rollout::Class;
-use rollout::order::{Etcd, Look, Next, PATIENCE, Record, Told, next};
+use rollout::order::{Etcd, Look, Next, PATIENCE, Record, Task, Told, Work, next};
 
 /// Milliseconds between two looks.
 const TICK: u64 = 5_000;
@@ -39,6 +39,9 @@ struct Node {
     /// how often it was given a config, and told to boot
     given: u32,
     told_to_boot: u32,
+    /// whether pods may come to it, and how many are there
+    open: bool,
+    pods: u32,
 }
 
 impl Node {
@@ -54,6 +57,8 @@ impl Node {
             complains: false,
             given: 0,
             told_to_boot: 0,
+            open: true,
+            pods: 3,
         }
     }
 
@@ -82,12 +87,17 @@ impl Node {
 struct Cluster {
     nodes: BTreeMap<String, Node>,
     now: u64,
+    /// whether Kubernetes answers; then nodes are emptied
+    kubernetes: bool,
+    /// how long replicas are written anew after a boot, and until when they are now
+    rebuild: u64,
+    unwell_until: u64,
 }
 
 impl Cluster {
     fn new(nodes: impl IntoIterator<Item = (&'static str, Node)>) -> Self {
         let nodes = nodes.into_iter().map(|(name, node)| (name.to_owned(), node));
-        Self { nodes: nodes.collect(), now: 1_000_000 }
+        Self { nodes: nodes.collect(), now: 1_000_000, kubernetes: false, rebuild: 0, unwell_until: 0 }
     }
 
     fn of(control_planes: usize, workers: usize, class: Option<Class>) -> Self {
@@ -144,17 +154,49 @@ impl Cluster {
         self.nodes.iter().map(look).collect()
     }
 
+    fn work(&self) -> Work {
+        let nodes = self.nodes.iter().map(|(name, node)| (name.clone(), node.open));
+        let unwell = if self.now < self.unwell_until { vec!["pvc-1".to_owned()] } else { Vec::new() };
+        Work { nodes: (self.kubernetes && self.has_quorum()).then(|| nodes.collect()), unwell }
+    }
+
+    /// A node goes down and comes back.
+    fn boot(&mut self, name: &str) {
+        let (now, rebuild) = (self.now, self.rebuild);
+        let node = self.nodes.get_mut(name).expect("a node");
+        node.told_to_boot += 1;
+        node.boot(now);
+        self.unwell_until = node.well_at.saturating_add(rebuild);
+    }
+
     /// Runs a rollout to its end; `killed` says of each turn whether the driver dies in it, before or after what it does.
     fn roll(&mut self, record: &mut Record, killed: &mut dyn FnMut() -> Option<bool>) -> Next {
         for _ in 0..4_000 {
-            let asked = next(record, &self.looks(), self.now);
+            let asked = next(record, &self.looks(), &self.work(), self.now);
             self.check(record, &asked);
             match &asked {
                 Next::Done | Next::Stop(_) => return asked,
                 Next::Wait(_) => {}
                 Next::Begin(current) => record.begin(current.clone(), self.now),
                 Next::Finished(_) => record.finish(self.now),
-                Next::Apply(name) | Next::Reboot(name) => {
+                Next::Drain(name) => {
+                    let dies = killed();
+                    let node = self.nodes.get_mut(name).expect("a node");
+                    if dies != Some(true) {
+                        // new ones are kept off first, and the others go one by one
+                        node.open = false;
+                        node.pods = node.pods.saturating_sub(if dies.is_none() { 3 } else { 1 });
+                    }
+                    if dies.is_none() {
+                        record.emptied(self.now);
+                    }
+                }
+                Next::Uncordon(name) => {
+                    if killed() != Some(true) {
+                        self.nodes.get_mut(name).expect("a node").open = true;
+                    }
+                }
+                Next::Apply(name) | Next::Reboot(name) | Next::Shutdown(name) => {
                     let config = matches!(asked, Next::Apply(_));
                     // dead before the record is stored: nothing of it happened
                     let dies = killed();
@@ -163,12 +205,11 @@ impl Cluster {
                     }
                     // dead after it was stored and before it was done
                     if dies.is_none() {
-                        let (node, now) = (self.nodes.get_mut(name).expect("a node"), self.now);
                         if config {
-                            node.take_config(now);
+                            let now = self.now;
+                            self.nodes.get_mut(name).expect("a node").take_config(now);
                         } else {
-                            node.told_to_boot += 1;
-                            node.boot(now);
+                            self.boot(name);
                         }
                     }
                 }
@@ -182,7 +223,15 @@ impl Cluster {
 
     /// What must hold whenever something is asked of a node.
     fn check(&self, record: &Record, asked: &Next) {
-        let (Next::Apply(name) | Next::Reboot(name)) = asked else { return };
+        if let Next::Begin(current) = asked {
+            let closed: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.open).map(|(name, _)| name).collect();
+            assert!(closed.is_empty() || !current.must_boot, "{} begins while {closed:?} are closed", current.node);
+            assert!(self.now >= self.unwell_until || !current.must_boot, "{} begins during a rebuild", current.node);
+        }
+        let (Next::Apply(name) | Next::Reboot(name) | Next::Shutdown(name)) = asked else { return };
+        if self.kubernetes && !record.keeps_pods && record.current.as_ref().is_some_and(|it| it.must_boot) {
+            assert_eq!(self.nodes[name].pods, 0, "{name} goes down with its pods");
+        }
         assert_eq!(
             record.current.as_ref().map(|current| &current.node),
             Some(name),
@@ -226,7 +275,7 @@ fn a_node_has_to_be_as_well_as_before_and_not_better() {
 
     let mut cluster = Cluster::of(3, 0, Some(Class::Live));
     let mut record = record(None);
-    let Next::Begin(current) = next(&record, &cluster.looks(), cluster.now) else { panic!("cp1 begins") };
+    let Next::Begin(current) = next(&record, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("cp1 begins") };
     let node = cluster.nodes.get_mut(&current.node).unwrap();
     (node.class, node.complains) = (None, true);
     record.begin(current, cluster.now);
@@ -282,7 +331,7 @@ fn nothing_follows_the_first_that_does_not_come_back() {
     assert_eq!(cluster.nodes["cp3"].given + cluster.nodes["w1"].given + cluster.nodes["w2"].given, 0);
     // and asking again, with the patience renewed, does not go past it either
     record.since = cluster.now;
-    assert!(matches!(next(&record, &cluster.looks(), cluster.now), Next::Wait(_)));
+    assert!(matches!(next(&record, &cluster.looks(), &cluster.work(), cluster.now), Next::Wait(_)));
 }
 
 #[test]
@@ -319,15 +368,113 @@ fn etcd_that_is_not_whole_is_waited_for() {
     for fault in faults {
         let mut looks = cluster.looks();
         fault(looks.get_mut("cp2").unwrap().told.as_mut().unwrap().etcd.as_mut().unwrap());
-        assert!(matches!(next(&record(None), &looks, 1_000_000), Next::Wait(_)));
-        assert!(matches!(next(&record(None), &looks, 1_000_001 + PATIENCE), Next::Stop(_)));
+        assert!(matches!(next(&record(None), &looks, &Work::default(), 1_000_000), Next::Wait(_)));
+        assert!(matches!(next(&record(None), &looks, &Work::default(), 1_000_001 + PATIENCE), Next::Stop(_)));
     }
     // a member that is no control plane of the site
     let mut looks = cluster.looks();
     for look in looks.values_mut() {
         look.told.as_mut().unwrap().etcd.as_mut().unwrap().voters.insert(99);
     }
-    assert!(matches!(next(&record(None), &looks, 1_000_000), Next::Wait(_)));
+    assert!(matches!(next(&record(None), &looks, &Work::default(), 1_000_000), Next::Wait(_)));
+}
+
+#[test]
+fn nodes_that_boot_are_emptied_one_at_a_time_and_opened_when_their_volumes_can_be_written_anew() {
+    let mut cluster = Cluster::of(3, 2, Some(Class::Reboot));
+    // longer than a node may take to come back: replicas take as long as there is data
+    (cluster.kubernetes, cluster.rebuild) = (true, 2 * PATIENCE);
+    let mut rolled = record(None);
+    assert_eq!(cluster.roll(&mut rolled, &mut never()), Next::Done);
+    assert_eq!(rolled.done, ["cp1", "cp2", "cp3", "w1", "w2"]);
+    assert!(cluster.nodes.values().all(|node| node.open && node.pods == 0 && node.boots == 2));
+
+    // what takes no boot moves nobody
+    let mut cluster = Cluster::of(3, 2, Some(Class::Live));
+    cluster.kubernetes = true;
+    assert_eq!(cluster.roll(&mut record(None), &mut never()), Next::Done);
+    assert!(cluster.nodes.values().all(|node| node.open && node.pods == 3));
+}
+
+#[test]
+fn what_a_person_had_closed_stays_closed_and_what_they_decided_is_done() {
+    let mut cluster = Cluster::of(3, 1, None);
+    cluster.kubernetes = true;
+    let worker = cluster.nodes.get_mut("w1").unwrap();
+    (worker.class, worker.open) = (Some(Class::Reboot), false);
+    // the check of `roll` is about nodes that we have closed
+    let mut rolled = record(Some("w1"));
+    let Next::Begin(current) = next(&rolled, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    rolled.begin(current, cluster.now);
+    assert_eq!(cluster.roll(&mut rolled, &mut never()), Next::Done);
+    assert!(!cluster.nodes["w1"].open && cluster.nodes["w1"].pods == 0);
+
+    let mut cluster = Cluster::of(3, 1, Some(Class::Reboot));
+    cluster.kubernetes = true;
+    let mut keeps = Record { keeps_pods: true, ..record(None) };
+    assert_eq!(cluster.roll(&mut keeps, &mut never()), Next::Done);
+    assert!(cluster.nodes.values().all(|node| node.open && node.pods == 3));
+
+    // decided in the middle of a drain that does not end: it boots, and is opened afterwards
+    let mut cluster = Cluster::of(3, 1, Some(Class::Reboot));
+    cluster.kubernetes = true;
+    let mut stuck = record(Some("w1"));
+    let Next::Begin(current) = next(&stuck, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    stuck.begin(current, cluster.now);
+    assert!(matches!(next(&stuck, &cluster.looks(), &cluster.work(), cluster.now), Next::Drain(_)));
+    cluster.nodes.get_mut("w1").unwrap().open = false;
+    stuck.keep_pods(true);
+    assert_eq!(cluster.roll(&mut stuck, &mut never()), Next::Done);
+    assert!(cluster.nodes["w1"].open && cluster.nodes["w1"].boots == 2);
+}
+
+#[test]
+fn no_node_goes_down_while_volumes_lack_replicas() {
+    let mut cluster = Cluster::of(3, 1, Some(Class::Reboot));
+    (cluster.kubernetes, cluster.unwell_until) = (true, u64::MAX);
+    let ended = cluster.roll(&mut record(None), &mut never());
+    assert!(matches!(&ended, Next::Stop(reason) if reason.contains("(pvc-1)")), "{ended:?}");
+    assert!(cluster.nodes.values().all(|node| node.boots == 1 && node.open));
+}
+
+#[test]
+fn one_node_is_maintained_and_keeps_the_quorum() {
+    for task in [Task::Reboot, Task::Shutdown] {
+        for (control_planes, name, accepts) in [(3, "cp2", false), (1, "w1", false), (1, "cp1", true)] {
+            let mut cluster = Cluster::of(control_planes, 2, Some(Class::Live));
+            cluster.kubernetes = true;
+            let mut record = Record::of_task(task, name.to_owned(), accepts, cluster.now);
+            assert_eq!(cluster.roll(&mut record, &mut never()), Next::Done, "{task:?} of {name}");
+            assert_eq!((record.done, cluster.nodes[name].boots), (vec![name.to_owned()], 2));
+            assert_eq!(cluster.nodes.values().map(|node| node.boots + node.given).sum::<u32>(), cluster.nodes.len() as u32 + 1);
+            assert!(cluster.nodes[name].open && cluster.nodes[name].pods == 0);
+        }
+        let mut cluster = Cluster::of(2, 1, None);
+        let mut record = Record::of_task(task, "cp1".to_owned(), false, cluster.now);
+        let ended = cluster.roll(&mut record, &mut never());
+        assert!(matches!(&ended, Next::Stop(reason) if reason.contains("--accept-downtime")), "{ended:?}");
+        assert_eq!(cluster.nodes["cp1"].boots, 1);
+    }
+    // whoever works on a machine says when it is back
+    let mut cluster = Cluster::of(3, 1, None);
+    let mut off = Record::of_task(Task::Shutdown, "w1".to_owned(), false, cluster.now);
+    let Next::Begin(current) = next(&off, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    off.begin(current, cluster.now);
+    off.ask(false, cluster.now);
+    cluster.nodes.get_mut("w1").unwrap().down_until = u64::MAX;
+    let later = cluster.now + 100 * PATIENCE;
+    let told = next(&off, &cluster.looks(), &cluster.work(), later);
+    assert!(matches!(&told, Next::Wait(reason) if reason.contains("switch it on again")), "{told:?}");
+    // a boot that does not end is another matter
+    off.task = Task::Reboot;
+    assert!(matches!(next(&off, &cluster.looks(), &cluster.work(), later), Next::Stop(_)));
+}
+
+#[test]
+fn a_record_of_before_is_read() {
+    let old = r#"{"only":null,"accepts_downtime":false,"since":1,"done":["a"],"current":{"node":"b","boot":"1","must_boot":true,"was_settled":true,"was_ready":true,"tries":1,"asked":2}}"#;
+    let record: Record = serde_json::from_str(old).unwrap();
+    assert_eq!((record.task, record.keeps_pods), (Task::Apply, false));
 }
 
 prop_compose! {
@@ -346,8 +493,10 @@ proptest! {
         control_planes in prop::sample::select(vec![3_usize, 5]),
         nodes in prop::collection::vec(any_node(), 10),
         deaths in prop::collection::vec(prop::option::weighted(0.4, any::<bool>()), 0..6),
+        kubernetes in any::<bool>(),
     ) {
         let mut cluster = Cluster::of(control_planes, 3, None);
+        (cluster.kubernetes, cluster.rebuild) = (kubernetes, 30_000);
         for (node, (class, luck, reboots_itself)) in cluster.nodes.values_mut().zip(&nodes) {
             (node.class, node.luck, node.reboots_itself) = (*class, *luck, *reboots_itself);
         }
@@ -365,6 +514,7 @@ proptest! {
                 prop_assert_eq!((node.given, node.boots), (0, 1), "{} was touched for nothing", name);
             }
             if ended == Next::Done {
+                prop_assert!(node.open, "{name} is left closed");
                 prop_assert_eq!(node.class, None, "{} has not got it", &name);
                 let boots = if class == Some(Class::Reboot) { 2 } else { 1 };
                 prop_assert_eq!(node.boots, boots, "{} with {:?}", name, luck);

@@ -1,0 +1,86 @@
+//! `ichord maintain`: one node is emptied, boots again or is switched off, and is let work again when it is back.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use rollout::order::{Record, Task};
+
+use super::{
+    Failure,
+    book::{Book, place},
+    credentials::loaded,
+    rolling::{go, now_ms},
+    running::administrator,
+};
+
+/// Empties a node, lets it boot again or switches it off, waits until it is back and Ready, and lets pods on it again.
+///
+/// etcd has to be whole and keep its quorum without the node, and no volume of Longhorn may lack a replica. Pods are moved away as their
+/// disruption budgets allow; a drain that does not end is told, and a person decides. A node that was switched off is waited for until
+/// somebody switches it on again. A command that was killed goes on where it was when it is given again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 0 when the node is back, 1 when a person has to look, 2 when the site has faults.
+
+Examples:
+  ichord maintain profiles/home-ops mini03 -- reboot
+  ichord maintain profiles/home-ops mini03 -- shutdown       to put memory in, for instance
+  ichord maintain profiles/home-ops mini01 --accept-downtime -- reboot")]
+pub(crate) struct Maintain {
+    /// the site's folder
+    site: PathBuf,
+    /// the node
+    node: String,
+    /// etcd may stand still while one of its one or two members is away
+    #[arg(long)]
+    accept_downtime: bool,
+    /// it goes down with everything that runs on it, and nothing is moved elsewhere before
+    #[arg(long)]
+    without_drain: bool,
+    /// where it remembers how far it is [default: ichord/maintain-SITE-NODE.json in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(subcommand)]
+    task: MaintainTask,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum MaintainTask {
+    /// it boots again
+    Reboot,
+    /// it is switched off, and you switch it on again
+    Shutdown,
+}
+
+impl Maintain {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let loaded = loaded(&self.site)?;
+        let (site, node) = (loaded.site.name(), &self.node);
+        if !loaded.site.plan().nodes.keys().any(|known| known.0 == *node) {
+            return Err(anyhow!("{node} is not in the site").into());
+        }
+        let path = match &self.record {
+            Some(path) => path.clone(),
+            None => place(&format!("maintain-{site}-{node}"))?,
+        };
+        let task = match self.task {
+            MaintainTask::Reboot => Task::Reboot,
+            MaintainTask::Shutdown => Task::Shutdown,
+        };
+        let book = Book::open(path)?;
+        let fresh = || Record::of_task(task, node.clone(), self.accept_downtime, now_ms());
+        let mut record = book.read()?.unwrap_or_else(fresh);
+        if record.task != task && record.current.is_some() {
+            let former = if record.task == Task::Shutdown { "shutdown" } else { "reboot" };
+            return Err(anyhow!("{node} is in the middle of a {former}: let `ichord maintain … -- {former}` end first").into());
+        }
+        record.task = task;
+        // whoever gives the command again has looked
+        record.since = now_ms();
+        record.accepts_downtime = self.accept_downtime;
+        record.keep_pods(self.without_drain);
+        let credentials = administrator(&loaded.secrets)?;
+        go(&loaded, &credentials, &book, record, "maintain").await
+    }
+}
