@@ -149,7 +149,7 @@ impl State {
         self.lock().ready = ready;
     }
 
-    /// Adds a node or sets it anew.
+    /// Adds a node or sets it anew, but for its specification.
     pub fn register_node(&self, node: &Node) {
         let (status, reason) =
             if node.ready { ("True", "KubeletReady") } else { ("False", "KubeletNotReady") };
@@ -161,16 +161,20 @@ impl State {
         if node.control_plane {
             labels["node-role.kubernetes.io/control-plane"] = json!("");
         }
+        let mut inner = self.lock();
+        // a kubelet that comes back leaves what others have said of the node: whether pods may come, for instance
+        let former = inner.objects.iter().find(|((_, plural, _, name), _)| plural == "nodes" && *name == node.name);
+        let spec = former.map_or_else(|| json!({}), |(_, stored)| stored.object["spec"].clone());
         let object = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": { "name": node.name, "labels": labels },
-            "spec": {},
+            "spec": spec,
             "status": {
                 "addresses": addresses,
                 "conditions": [{ "type": "Ready", "status": status, "reason": reason }],
             },
         });
-        self.lock().add("Node", &object);
+        inner.add("Node", &object);
     }
 
     /// The mirrors that a kubelet makes of a control plane's static pods, running and ready.
