@@ -135,3 +135,43 @@ async fn each(steps: &[Step], client: &Client) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use handover::FieldChange;
+    use kubernetes::ObjectId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ours_and_what_is_gits_are_told_apart() {
+        let object = ObjectId {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some("kube-system".to_owned()),
+            name: "cilium-config".to_owned(),
+        };
+        let field = |old: &str, new: &str| FieldChange {
+            path: ".data.mtu".to_owned(),
+            old: old.to_owned(),
+            new: new.to_owned(),
+        };
+        let changed = ObjectChange { object, fields: vec![field("\"1500\"", "\"9000\"")], owner: None };
+        let step = |name: &str, objects: Vec<ObjectChange>| StepChanges {
+            step: name.to_owned(),
+            objects,
+            faults: Vec::new(),
+        };
+        let inside =
+            Inside { ours: vec![step("cilium", vec![changed]), step("secrets", Vec::new())], ..Inside::default() };
+        assert_eq!(
+            inside.text(),
+            "kubernetes, step cilium: 1 object changes\n  bootstrap ConfigMap kube-system/cilium-config\n              .data.mtu: \"1500\" → \"9000\"\n"
+        );
+        assert!(inside.changes());
+        assert_eq!(inside.as_json()["steps"][0]["changes"][0]["phase"], "bootstrap");
+        let silent = Inside { silent: Some("nobody answers".to_owned()), ..Inside::default() };
+        assert_eq!(silent.text(), "kubernetes: cannot be asked: nobody answers\n");
+        assert!(!silent.changes());
+    }
+}

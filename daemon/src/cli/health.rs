@@ -9,8 +9,9 @@ use super::{Failure, Socket, print};
 
 /// Asks every node and the Kubernetes API whether the cluster is well.
 ///
-/// The assertions of `talosctl health`, judged once and all of them, and two more: the LLDP daemon runs where it is part
-/// of the image, and one control plane has the virtual address. The exit code is 1 when something is not so.
+/// The assertions of `talosctl health`, judged once and all of them, and three more: the LLDP daemon runs where it is part
+/// of the image, one control plane has the virtual address, and the certificates that the hand-over has made are valid for
+/// another month. The exit code is 1 when something is not so.
 #[derive(Debug, Args)]
 pub(crate) struct Health {
     /// as JSON

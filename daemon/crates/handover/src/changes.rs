@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures_util::{StreamExt as _, stream};
 use kubernetes::{ApplyError, Client, ObjectId, compared};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -12,6 +13,9 @@ use crate::{
     git::{self, GitOwner},
     manifest::{Manifest, Owner, Step},
 };
+
+/// How many objects are asked about at the same time.
+const AT_ONCE: usize = 8;
 
 /// How many characters of a value are shown.
 const SHOWN: usize = 120;
@@ -92,8 +96,10 @@ impl Step {
 /// Holds every object of a step against the cluster. Values of Secrets are shown as hashes with `key` in them.
 pub async fn changes(client: &Client, step: &Step, key: &[u8]) -> StepChanges {
     let mut found = StepChanges { step: step.name.clone(), objects: Vec::new(), faults: Vec::new() };
-    for manifest in &step.manifests {
-        match look(client, manifest, key).await {
+    let looks: Vec<_> = step.manifests.iter().map(|manifest| one(client, manifest, key)).collect();
+    let mut looks = stream::iter(looks).buffered(AT_ONCE);
+    while let Some((manifest, looked)) = looks.next().await {
+        match looked {
             Ok(change) => found.objects.extend(change),
             Err(cause) => {
                 let (object, file) = (manifest.id.clone(), manifest.file.clone());
@@ -102,6 +108,14 @@ pub async fn changes(client: &Client, step: &Step, key: &[u8]) -> StepChanges {
         }
     }
     found
+}
+
+async fn one<'a>(
+    client: &Client,
+    manifest: &'a Manifest,
+    key: &[u8],
+) -> (&'a Manifest, Result<Option<ObjectChange>, Cause>) {
+    (manifest, look(client, manifest, key).await)
 }
 
 async fn look(client: &Client, manifest: &Manifest, key: &[u8]) -> Result<Option<ObjectChange>, Cause> {
