@@ -11,6 +11,7 @@ use rollout::{
     versions::Minor,
 };
 use serde::Deserialize;
+use serde_json::Value;
 use talos_api::{ApplyMode, Client, Credentials, Kind, PORT, RebootMode, ShutdownMode, Stage};
 use talos_config::config::MachineConfig;
 use tokio::task::JoinSet;
@@ -235,16 +236,21 @@ async fn tell_work(loaded: &Loaded) -> Option<Work> {
         Err(ApplyError::UnknownKind { .. }) => Vec::new(),
         volumes => volumes.ok()?,
     };
-    let unwell = volumes.iter().filter(|volume| {
-        // of one that nobody uses nothing is known
-        let status = &volume["status"];
-        status["state"] == "attached" && (status["robustness"] == "degraded" || status["robustness"] == "faulted")
-    });
-    let name = |volume: &serde_json::Value| volume["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     Some(Work {
-        unwell: unwell.map(name).collect(),
+        unwell: unwell(&volumes),
         nodes: Some(nodes.into_iter().map(|node| (node.name, node.schedulable)).collect()),
     })
+}
+
+/// The volumes of Longhorn that lack replicas, as it says itself.
+fn unwell(volumes: &[Value]) -> Vec<String> {
+    let lacks = |volume: &&Value| {
+        let status = &volume["status"];
+        // of one that nobody uses nothing is known
+        status["state"] == "attached" && ["degraded", "faulted"].iter().any(|word| status["robustness"] == *word)
+    };
+    let name = |volume: &Value| volume["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    volumes.iter().filter(lacks).map(name).collect()
 }
 
 /// Keeps new pods off the node and moves the others elsewhere.
@@ -293,3 +299,35 @@ pub(crate) fn now_ms() -> u64 {
     now() * 1000
 }
 
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn volumes_that_lack_replicas_are_those_in_use() {
+        let volume = |name: &str, state: &str, robustness: &str| json!({ "metadata": { "name": name }, "status": { "state": state, "robustness": robustness } });
+        let volumes = [
+            volume("a", "attached", "healthy"),
+            volume("b", "attached", "degraded"),
+            volume("c", "attached", "faulted"),
+            volume("d", "detached", "unknown"),
+            volume("e", "detached", "degraded"),
+            json!({ "metadata": { "name": "new" } }),
+        ];
+        assert_eq!(unwell(&volumes), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_drain_that_does_not_end_says_what_a_person_can_do() {
+        let error = DrainError::Unmanaged { node: "mini03".to_owned(), pods: vec![("a".to_owned(), "b".to_owned())] };
+        assert!(!transient(&error));
+        let Failure::Other(told) = undecided("mini03", &error, "maintain") else { panic!("it is a failure") };
+        let told = told.to_string();
+        for said in ["a/b", "`ichord maintain` again", "--without-drain", "kubectl uncordon mini03"] {
+            assert!(told.contains(said), "{told}");
+        }
+    }
+}
