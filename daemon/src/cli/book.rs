@@ -26,9 +26,7 @@ impl Book {
         let alone = File::create(&lock).with_context(|| format!("{} cannot be written", lock.display()))?;
         match alone.try_lock() {
             Ok(()) => Ok(Self { path, _alone: alone }),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(anyhow!("another `ichord` is at this already"))
-            }
+            Err(fs::TryLockError::WouldBlock) => Err(anyhow!("another `ichord` is at this already")),
             Err(fs::TryLockError::Error(error)) => {
                 Err(anyhow!(error).context(format!("{} cannot be locked", lock.display())))
             }

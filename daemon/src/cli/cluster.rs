@@ -162,8 +162,10 @@ mod tests {
             objects,
             faults: Vec::new(),
         };
-        let inside =
-            Inside { ours: vec![step("cilium", vec![changed]), step("secrets", Vec::new())], ..Inside::default() };
+        let inside = Inside {
+            ours: vec![step("cilium", vec![changed]), step("secrets", Vec::new())],
+            ..Inside::default()
+        };
         assert_eq!(
             inside.text(),
             "kubernetes, step cilium: 1 object changes\n  bootstrap ConfigMap kube-system/cilium-config\n              .data.mtu: \"1500\" → \"9000\"\n"

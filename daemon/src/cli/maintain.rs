@@ -73,7 +73,10 @@ impl Maintain {
         let mut record = book.read()?.unwrap_or_else(fresh);
         if record.task != task && record.current.is_some() {
             let former = if record.task == Task::Shutdown { "shutdown" } else { "reboot" };
-            return Err(anyhow!("{node} is in the middle of a {former}: let `ichord maintain … -- {former}` end first").into());
+            return Err(anyhow!(
+                "{node} is in the middle of a {former}: let `ichord maintain … -- {former}` end first"
+            )
+            .into());
         }
         record.task = task;
         // whoever gives the command again has looked

@@ -247,7 +247,8 @@ fn unwell(volumes: &[Value]) -> Vec<String> {
     let lacks = |volume: &&Value| {
         let status = &volume["status"];
         // of one that nobody uses nothing is known
-        status["state"] == "attached" && ["degraded", "faulted"].iter().any(|word| status["robustness"] == *word)
+        status["state"] == "attached"
+            && ["degraded", "faulted"].iter().any(|word| status["robustness"] == *word)
     };
     let name = |volume: &Value| volume["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     volumes.iter().filter(lacks).map(name).collect()
@@ -272,7 +273,8 @@ async fn open(loaded: &Loaded, node: &str, command: &str) -> Result<(), DrainErr
 /// The client with which something is written while nobody else does.
 fn own_client(loaded: &Loaded, command: &str) -> Result<kubernetes::Client, DrainError> {
     let endpoint = loaded.site.cluster().endpoint.clone();
-    let unusable = |_| RequestError::Unreachable { endpoint, detail: "no client can be made for it".to_owned() };
+    let unusable =
+        |_| RequestError::Unreachable { endpoint, detail: "no client can be made for it".to_owned() };
     Ok(client(loaded).map_err(unusable)?.alone(claim(command)))
 }
 
@@ -299,7 +301,6 @@ pub(crate) fn now_ms() -> u64 {
     now() * 1000
 }
 
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -322,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_drain_that_does_not_end_says_what_a_person_can_do() {
-        let error = DrainError::Unmanaged { node: "mini03".to_owned(), pods: vec![("a".to_owned(), "b".to_owned())] };
+        let error =
+            DrainError::Unmanaged { node: "mini03".to_owned(), pods: vec![("a".to_owned(), "b".to_owned())] };
         assert!(!transient(&error));
         let Failure::Other(told) = undecided("mini03", &error, "maintain") else { panic!("it is a failure") };
         let told = told.to_string();

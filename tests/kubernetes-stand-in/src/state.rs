@@ -163,7 +163,8 @@ impl State {
         }
         let mut inner = self.lock();
         // a kubelet that comes back leaves what others have said of the node: whether pods may come, for instance
-        let former = inner.objects.iter().find(|((_, plural, _, name), _)| plural == "nodes" && *name == node.name);
+        let former =
+            inner.objects.iter().find(|((_, plural, _, name), _)| plural == "nodes" && *name == node.name);
         let spec = former.map_or_else(|| json!({}), |(_, stored)| stored.object["spec"].clone());
         let object = json!({
             "apiVersion": "v1", "kind": "Node",

@@ -157,8 +157,9 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
-        while let Some(line) =
-            timeout(APPLIED, lines.next_line()).await.with_context(|| format!("`ichord {command}` says nothing more"))??
+        while let Some(line) = timeout(APPLIED, lines.next_line())
+            .await
+            .with_context(|| format!("`ichord {command}` says nothing more"))??
         {
             if kill(&line) {
                 child.kill().await.with_context(|| format!("`ichord {command}` cannot be killed"))?;

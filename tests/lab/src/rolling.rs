@@ -118,7 +118,9 @@ async fn maintained(story: &mut Story, folder: &Path) -> Result<()> {
     let chapter = "two nodes are maintained";
     story.begin(chapter).await?;
     let names: Vec<String> = story.ports.plan.iter().map(|machine| machine.name.clone()).collect();
-    let (Some(first), Some(last)) = (names.first(), names.last()) else { anyhow::bail!("there are no nodes") };
+    let (Some(first), Some(last)) = (names.first(), names.last()) else {
+        anyhow::bail!("there are no nodes")
+    };
     for name in [first, last] {
         let record = folder.join(format!("maintain-{name}.json"));
         let booted = |boxes: &Boxes| boxes.record(name).calls.iter().filter(|call| *call == "Reboot").count();
@@ -142,14 +144,16 @@ async fn maintained(story: &mut Story, folder: &Path) -> Result<()> {
                 ended => anyhow::bail!("`ichord maintain` did not go on after {steps:?}: {ended:?}"),
             }
         }
-        let mut expected =
-            vec!["begins", "its pods are moved elsewhere", "is told to boot again", "is back"];
+        let mut expected = vec!["begins", "its pods are moved elsewhere", "is told to boot again", "is back"];
         // simulated control planes have a Kubernetes each, and the shared address moves while the one that has it boots
         if !name.contains("-cp-") {
             expected.push("pods may come to it again");
         }
         for said in expected {
-            ensure!(steps.iter().any(|step| *step == format!("{name}: {said}")), "{said} is not among {steps:?}");
+            ensure!(
+                steps.iter().any(|step| *step == format!("{name}: {said}")),
+                "{said} is not among {steps:?}"
+            );
         }
         ensure!(!record.exists(), "the record is still there");
         let times = booted(&story.boxes) - before;

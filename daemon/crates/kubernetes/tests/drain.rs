@@ -57,7 +57,12 @@ async fn a_node_is_emptied_but_for_its_own_pods_and_opened_again() {
     assert!(!open(&server, "one") && open(&server, "two"));
     // a kubelet that comes back leaves it closed, and twice is once
     let addresses = vec!["10.0.0.1".parse().unwrap()];
-    server.state.register_node(&Node { name: "one".to_owned(), addresses, control_plane: false, ready: true });
+    server.state.register_node(&Node {
+        name: "one".to_owned(),
+        addresses,
+        control_plane: false,
+        ready: true,
+    });
     assert!(!open(&server, "one"));
     assert_eq!(client.drain("one", patience).await.unwrap(), 0);
     client.cordon("one", false).await.unwrap();
@@ -87,6 +92,9 @@ async fn pods_that_nobody_would_start_anew_stop_it_before_anything_is_done() {
     server.state.put(&pod("lone", "one", None));
     let patience = Patience { poll: POLL, timeout: Duration::from_secs(20) };
     let error = server.client().drain("one", patience).await.unwrap_err();
-    assert!(matches!(&error, DrainError::Unmanaged { .. }) && error.to_string().contains("default/lone"), "{error}");
+    assert!(
+        matches!(&error, DrainError::Unmanaged { .. }) && error.to_string().contains("default/lone"),
+        "{error}"
+    );
     assert!(open(&server, "one") && pods(&server).len() == 5);
 }

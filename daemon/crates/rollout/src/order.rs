@@ -278,8 +278,7 @@ fn begin(record: &Record, looks: &BTreeMap<String, Look>, work: &Work) -> Next {
         true => told.class.is_some(),
         false => !record.done.contains(name),
     };
-    let mut pending: Vec<_> =
-        told.into_iter().filter(|(name, _, told)| is_pending(name, told)).collect();
+    let mut pending: Vec<_> = told.into_iter().filter(|(name, _, told)| is_pending(name, told)).collect();
     // Kubernetes wants its control planes to be newer than its workers; who leads goes last, so that the lead moves once
     pending.sort_by_key(|(name, look, told)| {
         let leads = told.etcd.as_ref().is_some_and(|etcd| etcd.leader == etcd.member);
@@ -323,22 +322,19 @@ fn unwell(work: &Work, why: &str) -> String {
     format!("volumes of Longhorn lack replicas ({}), {why}", work.unwell.join(", "))
 }
 
-fn go_on(
-    task: Task,
-    current: &Current,
-    looks: &BTreeMap<String, Look>,
-    work: &Work,
-    now: u64,
-) -> Turn {
+fn go_on(task: Task, current: &Current, looks: &BTreeMap<String, Look>, work: &Work, now: u64) -> Turn {
     let node = &current.node;
     let Some(look) = looks.get(node) else {
-        let message = format!("{node} is being changed and is no longer in the site: bring it back there first");
+        let message =
+            format!("{node} is being changed and is no longer in the site: bring it back there first");
         return Next::Stop(message).into();
     };
     let Some(told) = &look.told else {
         return match task {
             // whoever works on it says when
-            Task::Shutdown => Turn(Next::Wait(format!("{node} is off; switch it on again when it may come back")), None),
+            Task::Shutdown => {
+                Turn(Next::Wait(format!("{node} is off; switch it on again when it may come back")), None)
+            }
             Task::Apply | Task::Reboot => Next::Wait(format!("{node} has not come back")).into(),
         };
     };

@@ -224,9 +224,18 @@ impl Cluster {
     /// What must hold whenever something is asked of a node.
     fn check(&self, record: &Record, asked: &Next) {
         if let Next::Begin(current) = asked {
-            let closed: Vec<_> = self.nodes.iter().filter(|(_, node)| !node.open).map(|(name, _)| name).collect();
-            assert!(closed.is_empty() || !current.must_boot, "{} begins while {closed:?} are closed", current.node);
-            assert!(self.now >= self.unwell_until || !current.must_boot, "{} begins during a rebuild", current.node);
+            let closed: Vec<_> =
+                self.nodes.iter().filter(|(_, node)| !node.open).map(|(name, _)| name).collect();
+            assert!(
+                closed.is_empty() || !current.must_boot,
+                "{} begins while {closed:?} are closed",
+                current.node
+            );
+            assert!(
+                self.now >= self.unwell_until || !current.must_boot,
+                "{} begins during a rebuild",
+                current.node
+            );
         }
         let (Next::Apply(name) | Next::Reboot(name) | Next::Shutdown(name)) = asked else { return };
         if self.kubernetes && !record.keeps_pods && record.current.as_ref().is_some_and(|it| it.must_boot) {
@@ -275,7 +284,9 @@ fn a_node_has_to_be_as_well_as_before_and_not_better() {
 
     let mut cluster = Cluster::of(3, 0, Some(Class::Live));
     let mut record = record(None);
-    let Next::Begin(current) = next(&record, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("cp1 begins") };
+    let Next::Begin(current) = next(&record, &cluster.looks(), &cluster.work(), cluster.now) else {
+        panic!("cp1 begins")
+    };
     let node = cluster.nodes.get_mut(&current.node).unwrap();
     (node.class, node.complains) = (None, true);
     record.begin(current, cluster.now);
@@ -404,7 +415,9 @@ fn what_a_person_had_closed_stays_closed_and_what_they_decided_is_done() {
     (worker.class, worker.open) = (Some(Class::Reboot), false);
     // the check of `roll` is about nodes that we have closed
     let mut rolled = record(Some("w1"));
-    let Next::Begin(current) = next(&rolled, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    let Next::Begin(current) = next(&rolled, &cluster.looks(), &cluster.work(), cluster.now) else {
+        panic!("w1 begins")
+    };
     rolled.begin(current, cluster.now);
     assert_eq!(cluster.roll(&mut rolled, &mut never()), Next::Done);
     assert!(!cluster.nodes["w1"].open && cluster.nodes["w1"].pods == 0);
@@ -419,7 +432,9 @@ fn what_a_person_had_closed_stays_closed_and_what_they_decided_is_done() {
     let mut cluster = Cluster::of(3, 1, Some(Class::Reboot));
     cluster.kubernetes = true;
     let mut stuck = record(Some("w1"));
-    let Next::Begin(current) = next(&stuck, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    let Next::Begin(current) = next(&stuck, &cluster.looks(), &cluster.work(), cluster.now) else {
+        panic!("w1 begins")
+    };
     stuck.begin(current, cluster.now);
     assert!(matches!(next(&stuck, &cluster.looks(), &cluster.work(), cluster.now), Next::Drain(_)));
     cluster.nodes.get_mut("w1").unwrap().open = false;
@@ -446,7 +461,10 @@ fn one_node_is_maintained_and_keeps_the_quorum() {
             let mut record = Record::of_task(task, name.to_owned(), accepts, cluster.now);
             assert_eq!(cluster.roll(&mut record, &mut never()), Next::Done, "{task:?} of {name}");
             assert_eq!((record.done, cluster.nodes[name].boots), (vec![name.to_owned()], 2));
-            assert_eq!(cluster.nodes.values().map(|node| node.boots + node.given).sum::<u32>(), cluster.nodes.len() as u32 + 1);
+            assert_eq!(
+                cluster.nodes.values().map(|node| node.boots + node.given).sum::<u32>(),
+                cluster.nodes.len() as u32 + 1
+            );
             assert!(cluster.nodes[name].open && cluster.nodes[name].pods == 0);
         }
         let mut cluster = Cluster::of(2, 1, None);
@@ -458,7 +476,9 @@ fn one_node_is_maintained_and_keeps_the_quorum() {
     // whoever works on a machine says when it is back
     let mut cluster = Cluster::of(3, 1, None);
     let mut off = Record::of_task(Task::Shutdown, "w1".to_owned(), false, cluster.now);
-    let Next::Begin(current) = next(&off, &cluster.looks(), &cluster.work(), cluster.now) else { panic!("w1 begins") };
+    let Next::Begin(current) = next(&off, &cluster.looks(), &cluster.work(), cluster.now) else {
+        panic!("w1 begins")
+    };
     off.begin(current, cluster.now);
     off.ask(false, cluster.now);
     cluster.nodes.get_mut("w1").unwrap().down_until = u64::MAX;
