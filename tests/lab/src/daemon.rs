@@ -125,44 +125,22 @@ impl Daemon {
 
     /// `ichord apply`, killed as by a power cut at the first line of its that `kill` says so of.
     pub(crate) async fn apply(&self, record: &Path, kill: &mut dyn FnMut(&str) -> bool) -> Result<Ended> {
-        self.watched("apply", record, &[], kill).await
-    }
-
-    /// `ichord maintain NODE -- reboot`, killed in the same way.
-    pub(crate) async fn maintain(
-        &self,
-        node: &str,
-        record: &Path,
-        kill: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Ended> {
-        self.watched("maintain", record, &[node, "--", "reboot"], kill).await
-    }
-
-    async fn watched(
-        &self,
-        command: &str,
-        record: &Path,
-        more: &[&str],
-        kill: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Ended> {
         let mut child = Command::new(&self.program)
-            .arg(command)
+            .arg("apply")
+            .arg(&self.site)
             .arg("--record")
             .arg(record)
-            .arg(&self.site)
-            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
-        while let Some(line) = timeout(APPLIED, lines.next_line())
-            .await
-            .with_context(|| format!("`ichord {command}` says nothing more"))??
+        while let Some(line) =
+            timeout(APPLIED, lines.next_line()).await.context("`ichord apply` says nothing more")??
         {
             if kill(&line) {
-                child.kill().await.with_context(|| format!("`ichord {command}` cannot be killed"))?;
+                child.kill().await.context("`ichord apply` cannot be killed")?;
                 return Ok(Ended::Killed);
             }
         }

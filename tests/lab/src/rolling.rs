@@ -1,6 +1,5 @@
 //! `lab rolling`: a changed label comes to three control planes and two workers by `ichord apply`, one at a time, with the command
-//! killed after every step and the daemon after every one, too. What cannot be changed in place changes nothing. Then a control plane and a
-//! worker are maintained: emptied, booted, and let pods on again.
+//! killed after every step and the daemon after every one, too. What cannot be changed in place changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,7 +38,6 @@ pub(crate) fn run(arguments: &Rolling) -> Result<bool> {
         let mut story = Story::prepare(&programs, folder, plan, Vec::new(), |_| {}).await?;
         story.restarts = arguments.restarts;
         rolled(&mut story, folder).await?;
-        maintained(&mut story, folder).await?;
         say(&json!({ "event": "summary", "passed": true }));
         Ok(true)
     })
@@ -110,59 +108,6 @@ async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
     }
     story.founded_once()?;
     say(&json!({ "event": "rolled", "steps": steps.len(), "command-killed": kills }));
-    story.end(chapter).await
-}
-
-/// A control plane and a worker are emptied, boot again, and are let pods on again, by a command that is killed at every step.
-async fn maintained(story: &mut Story, folder: &Path) -> Result<()> {
-    let chapter = "two nodes are maintained";
-    story.begin(chapter).await?;
-    let names: Vec<String> = story.ports.plan.iter().map(|machine| machine.name.clone()).collect();
-    let (Some(first), Some(last)) = (names.first(), names.last()) else {
-        anyhow::bail!("there are no nodes")
-    };
-    for name in [first, last] {
-        let record = folder.join(format!("maintain-{name}.json"));
-        let booted = |boxes: &Boxes| boxes.record(name).calls.iter().filter(|call| *call == "Reboot").count();
-        let before = booted(&story.boxes);
-        let (mut steps, mut kills) = (Vec::new(), 0);
-        loop {
-            let mut fresh = |line: &str| {
-                say(&json!({ "event": "maintain", "says": line }));
-                let is_new = !line.starts_with("waiting: ") && !steps.iter().any(|known| known == line);
-                if is_new {
-                    steps.push(line.to_owned());
-                }
-                is_new
-            };
-            match story.daemon()?.maintain(name, &record, &mut fresh).await? {
-                Ended::Killed => {
-                    kills += 1;
-                    story.point(&steps.last().cloned().unwrap_or_default()).await?;
-                }
-                Ended::ByItself { code: Some(0), .. } => break,
-                ended => anyhow::bail!("`ichord maintain` did not go on after {steps:?}: {ended:?}"),
-            }
-        }
-        let mut expected = vec!["begins", "its pods are moved elsewhere", "is told to boot again", "is back"];
-        // simulated control planes have a Kubernetes each, and the shared address moves while the one that has it boots
-        if !name.contains("-cp-") {
-            expected.push("pods may come to it again");
-        }
-        for said in expected {
-            ensure!(
-                steps.iter().any(|step| *step == format!("{name}: {said}")),
-                "{said} is not among {steps:?}"
-            );
-        }
-        ensure!(!record.exists(), "the record is still there");
-        let times = booted(&story.boxes) - before;
-        // a command that died after its word was given gives it again
-        ensure!((1..=2).contains(&times), "{name} was told to boot {times} times");
-        ensure!(story.boxes.record(name).counted.installs == 1, "{name} was installed again");
-        say(&json!({ "event": "maintained", "node": name, "command-killed": kills }));
-    }
-    story.founded_once()?;
     story.end(chapter).await
 }
 
