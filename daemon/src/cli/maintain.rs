@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use rollout::order::{Record, Task};
 
 use super::{
@@ -41,11 +41,12 @@ pub(crate) struct Maintain {
     /// where it remembers how far it is [default: ichord/maintain-SITE-NODE.json in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    #[command(subcommand)]
+    /// what is done with it
+    #[arg(value_enum)]
     task: MaintainTask,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MaintainTask {
     /// it boots again
     Reboot,
@@ -85,5 +86,33 @@ impl Maintain {
         record.keep_pods(self.without_drain);
         let credentials = administrator(&loaded.secrets)?;
         go(&loaded, &credentials, &book, record, "maintain").await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        maintain: Maintain,
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_understood() {
+        for (words, task) in [
+            (&["s", "mini03", "--", "reboot"][..], MaintainTask::Reboot),
+            (&["s", "mini03", "--", "shutdown"], MaintainTask::Shutdown),
+            (&["s", "mini01", "--accept-downtime", "--", "reboot"], MaintainTask::Reboot),
+            (&["s", "mini01", "reboot", "--without-drain"], MaintainTask::Reboot),
+        ] {
+            let words = ["maintain"].iter().chain(words);
+            let command = Command::try_parse_from(words).expect("understood");
+            assert_eq!(command.maintain.task, task);
+        }
+        assert!(Command::try_parse_from(["maintain", "s", "mini03", "--", "explode"]).is_err());
     }
 }
