@@ -97,7 +97,9 @@ impl Admin {
         let (of, state) = (Arc::clone(&site), self.folders.state.clone());
         let catalogue = tokio::task::spawn_blocking(move || catalogue(&of, &state)).await??;
         let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?;
-        let cluster = cluster.with_bundles(self.folders.state.clone());
+        let cluster = cluster
+            .with_bundles(self.folders.state.clone())
+            .with_snapshots(self.folders.state.join("snapshots"));
         self.state.keep(&copy).await?;
         self.cluster.send_replace(Arc::new(cluster));
         self.settings.follow(&site, catalogue);

@@ -70,7 +70,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
 
     let (cluster, in_force) = {
-        let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?.with_bundles(options.state.clone());
+        let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?
+            .with_bundles(options.state.clone())
+            .with_snapshots(options.state.join("snapshots"));
         watch::channel(Arc::new(cluster))
     };
     let checkpoints = match &options.crash_ledger {

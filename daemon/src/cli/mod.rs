@@ -23,6 +23,7 @@ mod plan;
 mod ports;
 mod reload;
 mod render;
+mod reprovision;
 mod rolling;
 mod running;
 mod secrets;
@@ -82,6 +83,8 @@ enum Command {
     Deploy(deploy::Deploy),
     Approve(approve::Approve),
     Slot(slot::Slot),
+    Reprovision(reprovision::Reprovision),
+    Reset(reprovision::Reset),
     Bootstrap(bootstrap::Bootstrap),
     Ports(ports::Ports),
     Explain(explain::Explain),
@@ -160,6 +163,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Ports(command) => block_on(command.run()),
         Command::Explain(command) => block_on(command.run()),
         Command::Slot(command) => block_on(command.run()),
+        Command::Reprovision(command) => block_on(command.run()),
+        Command::Reset(command) => block_on(command.run()),
         Command::Bootstrap(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),

@@ -50,9 +50,10 @@ fn table(status: &api::Status) -> String {
             format!("! {rival} is plugged in where {name} is held: `ichord slot approve {name}` gives it the slot, `ichord \
                      explain {name}` says why it has not got it")
         });
+        let leaving = node.leaving.iter().map(|leaving| format!("! is taken out: {leaving}"));
         let waiting = node.waiting.iter().map(|waiting| format!("└ {waiting}"));
         let hint = node.hint.iter().map(|hint| format!("└ {hint}"));
-        rows.push((cells, warning.chain(rival).chain(waiting).chain(hint).collect()));
+        rows.push((cells, warning.chain(rival).chain(leaving).chain(waiting).chain(hint).collect()));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
@@ -105,6 +106,7 @@ mod tests {
                 netboot: false,
                 permit_expires: None,
                 since: None,
+                leaving: Some("it is installed anew (by ann); its pods go elsewhere".into()),
             },
         );
         let status = api::Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view };
@@ -113,6 +115,7 @@ NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
   ! wrong cable: mini01 (02:…) is plugged into the port of mini02
   ! 02:00:00:00:00:09 is plugged in where mini01 is held: `ichord slot approve mini01` gives it the slot, `ichord explain mini01` says why it has not got it
+  ! is taken out: it is installed anew (by ann); its pods go elsewhere
   └ waits for `ichord deploy mini01`
   └ for more than 30 s: no file request
 

@@ -221,6 +221,8 @@ impl Site {
                 step,
                 outcome: StepOutcome::Done { summary: "in place".to_owned() },
             },
+            // nobody is taken out here
+            Effect::Depart { .. } => return,
         };
         self.events.push_back(event);
     }

@@ -141,6 +141,12 @@ impl Inner {
                 let stored = self.objects.get(&key(&kind, namespace, name));
                 Ok((StatusCode::OK, stored.ok_or_else(|| Status::not_found(&kind, name))?.shown()))
             }
+            (&Method::DELETE, Some(name)) if kind.kind == "Node" => {
+                let gone = self.objects.remove(&key(&kind, namespace, name));
+                let gone = gone.ok_or_else(|| Status::not_found(&kind, name))?;
+                self.counters.changed += 1;
+                Ok((StatusCode::OK, gone.shown()))
+            }
             (&Method::POST, None) => self.create(&kind, namespace, request),
             (&Method::PATCH, Some(name)) => {
                 let media_type = request.media_type.split(';').next().unwrap_or_default();

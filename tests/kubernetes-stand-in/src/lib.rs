@@ -5,7 +5,7 @@
 //! what was really done. What it does, it does by the API server's rules: managed fields, conflicts,
 //! resource versions that move only when something changed, Status objects with the real wording.
 //!
-//! What it does not do: watch, delete, replace by PUT, admission, schemas of built-in
+//! What it does not do: watch, delete (but of nodes), replace by PUT, admission, schemas of built-in
 //! kinds (an unknown field is kept), pods. Controllers are imitated only as far as readiness needs: they act
 //! between two requests, never within one, so a client that does not wait is caught.
 

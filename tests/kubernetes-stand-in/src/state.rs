@@ -62,6 +62,8 @@ pub struct Node {
     pub control_plane: bool,
     /// The condition `Ready`.
     pub ready: bool,
+    /// Which boot of its kernel this is.
+    pub boot_id: String,
 }
 
 /// Group, plural, namespace (empty: none), name.
@@ -173,6 +175,7 @@ impl State {
             "status": {
                 "addresses": addresses,
                 "conditions": [{ "type": "Ready", "status": status, "reason": reason }],
+                "nodeInfo": { "bootID": node.boot_id },
             },
         });
         inner.add("Node", &object);

@@ -244,7 +244,13 @@ async fn workloads_become_ready_after_the_request_and_only_with_nodes() {
     assert_eq!(created["status"], Value::Null);
     assert_eq!(get(&router, DEPLOYMENT).await.1["status"]["conditions"][0]["status"], "False", "no node yet");
     let addresses = vec!["172.29.51.11".parse().unwrap()];
-    let node = Node { name: "mini01".to_owned(), addresses, control_plane: true, ready: true };
+    let node = Node {
+        name: "mini01".to_owned(),
+        addresses,
+        control_plane: true,
+        ready: true,
+        boot_id: "b".to_owned(),
+    };
     state.register_node(&node);
     state.hold("Deployment", "default", "app");
     assert_eq!(get(&router, DEPLOYMENT).await.1["status"]["conditions"][0]["status"], "False", "held");

@@ -12,6 +12,7 @@ use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::firmware::Firmware;
 use crate::neighbours::Neighbours;
+use crate::outage::Outage;
 use crate::racing::Racing;
 use crate::relay::Relay;
 use crate::relay::agent::RelayAgent;
@@ -46,8 +47,11 @@ pub(crate) enum Command {
     Speed(Speed),
     /// Judges that what is on a machine's disk is not touched before a person says so, and then goes away once
     Disks(Disks),
-    /// Judges that another machine in the port of a dead control plane becomes the same node, and etcd keeps its quorum
+    /// Judges that another machine in the port of a dead control plane becomes the same node, hands off, and etcd keeps its
+    /// quorum, again and again
     Replacement(Replacement),
+    /// Judges that a rack comes back when its power does, the daemon last, and nothing is installed
+    Outage(Outage),
     /// Judges that a changed label comes to every node, one at a time, though whoever brings it is killed at each step
     Rolling(Rolling),
     /// Judges that three control planes found one cluster, whether they come at once, late, never or as other machines

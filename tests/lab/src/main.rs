@@ -20,6 +20,7 @@ mod kubernetes;
 mod machines;
 mod neighbours;
 mod others;
+mod outage;
 mod plan;
 mod ports;
 mod process;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Speed(speed) => speed::run(&speed),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),
+        Command::Outage(outage) => outage::run(&outage),
         Command::Rolling(rolling) => rolling::run(&rolling),
         Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),

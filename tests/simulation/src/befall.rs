@@ -88,6 +88,14 @@ impl<G: Guards> Simulation<G> {
                     self.later(at, Due::PowerOn { label: "z-rogue".into() });
                 }
                 Mishap::NeverComes { .. } | Mishap::Late { .. } => {}
+                Mishap::EndlessDrain => self.world.endless_drain = true,
+                Mishap::Dies { .. }
+                | Mishap::OldDisk { .. }
+                | Mishap::Reprovision { .. }
+                | Mishap::Reset { .. } => {
+                    self.outstanding += 1;
+                    self.later(at, Due::Befall(mishap));
+                }
                 Mishap::MovedCable { .. } => {
                     let at = self.random.between(1_000, 30_000);
                     self.later(at, Due::Befall(mishap));
@@ -173,6 +181,7 @@ impl<G: Guards> Simulation<G> {
             }
             Mishap::FullDisk => self.full_until = self.now + FULL,
             Mishap::Replaced { slot } => return self.replace(slot),
+            mishap if mishap.is_of_day_two() => return self.second_day(mishap),
             _ => {}
         }
         Ok(())

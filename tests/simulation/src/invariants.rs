@@ -110,6 +110,29 @@ pub enum Violation {
     },
     /// what the core finds its slots by, or its picture, is not what going through all slots says
     Misfiled,
+    /// a person's order was refused, and something changed by it
+    RefusedAndDone,
+    /// a node was taken out of etcd where there was none to spare
+    QuorumSpent {
+        /// which
+        node: NodeName,
+        /// how many voters there were
+        voters: usize,
+    },
+    /// etcd lost its quorum by what the daemon did
+    BelowQuorum {
+        /// which node was taken out
+        node: NodeName,
+    },
+    /// taking one node out touched another one
+    OtherSlotTouched {
+        /// the node that was taken out
+        node: NodeName,
+        /// who was touched
+        other: String,
+    },
+    /// two nodes were taken out at once
+    TwoDepartures,
     /// the run did not end as it should
     Stuck {
         /// what the core waited for
@@ -140,6 +163,22 @@ pub(crate) fn order(outputs: &[Output]) -> Option<Violation> {
     };
     let sorted = outputs.is_sorted_by_key(rank);
     (!sorted).then(|| Violation::EffectBeforeCommit { effect: format!("{outputs:?}") })
+}
+
+/// Whether two steps decided differently: what they only say does not count.
+pub(crate) fn differ(one: &[Output], other: &[Output]) -> bool {
+    let decided = |outputs: &[Output]| {
+        let (mut writes, mut effects) = (Vec::new(), Vec::new());
+        for output in outputs {
+            match output {
+                Output::Persist { writes: records, .. } => writes.extend(records.clone()),
+                Output::Publish(_) => {}
+                Output::Start(effect) => effects.push(effect.clone()),
+            }
+        }
+        (writes, effects)
+    };
+    decided(one) != decided(other)
 }
 
 /// A way that a journal line tells of is in the picture.

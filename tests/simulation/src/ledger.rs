@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hardware::Inventory;
 use lifecycle::{
-    BootAnswer, Claim, Cluster, ClusterPlan, Effect, InstallDisk, LinkNeed, NodeName, NodeState, Role,
+    BootAnswer, Claim, Cluster, ClusterPlan, Effect, EtcdMember, InstallDisk, LinkNeed, NodeName, NodeState,
+    Role, Task,
 };
 
 use crate::{invariants::Violation, world::World};
@@ -37,6 +38,8 @@ pub(crate) struct Ledger {
     flying: BTreeMap<Option<NodeName>, u32>,
     /// what control planes told of etcd's members last: what the site wants, or what is wrong with them
     pub(crate) told: BTreeMap<NodeName, Result<(), String>>,
+    /// etcd's members, as each control plane told them last
+    pub(crate) members: BTreeMap<NodeName, Vec<EtcdMember>>,
     /// since when the core knows that a bootstrap was lost
     pub(crate) lost_since: Option<u64>,
     /// who was asked to bootstrap, and in which boots
@@ -77,6 +80,7 @@ impl Ledger {
                 None
             }
             Effect::SeekCluster { .. } | Effect::RunStep { .. } => None,
+            Effect::Depart { node, task, .. } => return self.departs(node, task),
         };
         let flying = self.flying.entry(subject.clone()).or_default();
         *flying += 1;
@@ -90,6 +94,7 @@ impl Ledger {
     pub(crate) fn ended(&mut self, effect: &Effect) {
         let subject = match effect {
             Effect::Observe { node, .. } | Effect::Apply { node, .. } => Some(node.clone()),
+            Effect::Depart { .. } => return,
             _ => None,
         };
         self.flying.remove(&subject);
@@ -139,6 +144,22 @@ impl Ledger {
             *wipes += 1;
             if *wipes > self.approved.get(node).copied().unwrap_or_default() {
                 return Err(Violation::WipeWithoutWord { node: node.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Only a voter that etcd can spare is taken out of it, by what the others told last.
+    fn departs(&self, node: &NodeName, task: &Task) -> Result<(), Violation> {
+        if !matches!(task, Task::Remove { .. } | Task::Reset { leaves_etcd: true, .. }) {
+            return Ok(());
+        }
+        for members in self.members.iter().filter(|(witness, _)| *witness != node).map(|(_, members)| members)
+        {
+            let voters = members.iter().filter(|member| !member.learner).count();
+            let votes = members.iter().any(|member| member.name == node.0 && !member.learner);
+            if votes && voters < 3 {
+                return Err(Violation::QuorumSpent { node: node.clone(), voters });
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 mod befall;
 mod config;
 mod death;
+mod departure;
 mod faults;
 mod invariants;
 mod ledger;
@@ -17,6 +18,7 @@ mod person;
 mod random;
 mod run;
 mod scenario;
+mod second_day;
 mod site;
 mod watch;
 mod world;

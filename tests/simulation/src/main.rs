@@ -1,5 +1,5 @@
 //! `simulation SEED` tells the story of one world, `simulation FROM..TO` runs many and names those that break a
-//! promise as they are found.
+//! promise as they are found; with `day-two` before it, worlds whose cluster is handed over and then loses nodes.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is a command
 
 use std::process::ExitCode;
@@ -8,13 +8,18 @@ use simulation::{Scenario, Simulation, many, seeds};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [word] = words.as_slice() else {
-        eprintln!("usage: simulation SEED | FROM..TO");
-        return ExitCode::from(2);
+    let (day_two, word) = match words.as_slice() {
+        [word] => (false, word),
+        [first, word] if first == "day-two" => (true, word),
+        _ => {
+            eprintln!("usage: simulation [day-two] SEED | FROM..TO");
+            return ExitCode::from(2);
+        }
     };
+    let world = |seed| if day_two { Simulation::of_day_two(seed) } else { Simulation::of(seed) };
     if let Ok(seed) = word.parse() {
-        let (story, outcome) = Simulation::of(seed).told();
-        println!("{:?}", Scenario::of(seed));
+        let (story, outcome) = world(seed).told();
+        println!("{:?}", if day_two { Scenario::of_day_two(seed) } else { Scenario::of(seed) });
         story.iter().for_each(|line| println!("{line}"));
         println!("{outcome:?}");
         return if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -28,7 +33,7 @@ fn main() -> ExitCode {
     };
     let all = range.clone().count();
     let broken = many(range, |seed| {
-        let violation = Simulation::of(seed).run().err()?;
+        let violation = world(seed).run().err()?;
         let mut words = format!("{violation:?}");
         words.truncate(300);
         println!("seed {seed}: {words}");

@@ -41,6 +41,7 @@ impl<G: Guards> Simulation<G> {
             }
             self.say_new()?;
             self.take_out_again()?;
+            self.admit_rivals()?;
             self.boot_suspects();
             self.let_learners_join_anew();
             // whose machine has not been seen is switched off and on
@@ -71,7 +72,8 @@ impl<G: Guards> Simulation<G> {
     /// The status speaks of it.
     pub(crate) fn is_named(&self, mishap: Mishap) -> bool {
         let view = self.core.view(Time(self.clock()));
-        let nodes = view.nodes.values().flat_map(|node| [&node.waiting, &node.hint, &node.warning]);
+        let nodes =
+            view.nodes.values().flat_map(|node| [&node.waiting, &node.hint, &node.warning, &node.leaving]);
         let said: Vec<&String> = nodes.chain([&view.cluster.waiting]).flatten().collect();
         let rival = view.nodes.values().any(|node| node.rival.is_some());
         mishap.names().iter().any(|words| said.iter().any(|text| text.contains(words)))
@@ -197,6 +199,8 @@ impl<G: Guards> Simulation<G> {
                 let (label, node) = (self.label(slot), self.name(slot));
                 self.recable(&label, node);
             }
+            Mishap::OldDisk { slot } => return self.wipe_old_disk(slot),
+            Mishap::EndlessDrain => return self.without_drain(),
             Mishap::NeverComes { slot } => {
                 let label = self.label(slot);
                 self.later(1_000, Due::PowerOn { label });

@@ -108,6 +108,8 @@ pub struct Simulation<G = Strict> {
     /// when each mishap was last spoken of
     pub(crate) named: BTreeMap<usize, u64>,
     pub(crate) outcome: Outcome,
+    /// what is still to befall a site that was handed over
+    pub(crate) outstanding: u32,
     /// what happens is written down
     story: Option<Vec<String>>,
 }
@@ -116,6 +118,11 @@ impl Simulation {
     /// A rack of machines and what befalls it, drawn from the seed.
     pub fn of(seed: u64) -> Self {
         Self::new(Scenario::of(seed), Strict, seed)
+    }
+
+    /// The same, and the second day of its cluster.
+    pub fn of_day_two(seed: u64) -> Self {
+        Self::new(Scenario::of_day_two(seed), Strict, seed)
     }
 }
 
@@ -160,6 +167,7 @@ impl<G: Guards> Simulation<G> {
             broken: BTreeSet::new(),
             named: BTreeMap::new(),
             outcome: Outcome::default(),
+            outstanding: 0,
             story: None,
         };
         if simulation.scenario.policy == DeployPolicy::Auto {
@@ -225,6 +233,7 @@ impl<G: Guards> Simulation<G> {
     fn window(&self) -> (u64, u64) {
         let lasts = |mishap: &Mishap| match mishap {
             // and as long again as Talos takes to give its boot up and start over
+            mishap if mishap.is_of_day_two() => 14 * 60_000,
             Mishap::SilentHour { .. } => 80 * 60_000,
             Mishap::Late { .. } | Mishap::Replaced { .. } => 12 * 60_000,
             // what was identified by mistake is forgotten after a while
@@ -239,7 +248,11 @@ impl<G: Guards> Simulation<G> {
     /// Handed over, every node at its end.
     fn finished(&self) -> bool {
         let ready = |name| matches!(self.core.node(name), Some(NodeState::Ready { .. }));
-        matches!(self.core.cluster(), Cluster::HandedOver { .. }) && self.names.iter().all(ready)
+        let leaves = |name: &NodeName| self.core.departure(name).is_some();
+        matches!(self.core.cluster(), Cluster::HandedOver { .. })
+            && self.names.iter().all(ready)
+            && self.outstanding == 0
+            && !self.names.iter().any(leaves)
     }
 
     /// A control plane learns from etcd and has no vote.
@@ -408,7 +421,16 @@ impl<G: Guards> Simulation<G> {
             self.tell(|| format!("a person: {event:?}"));
         }
         let clock = self.clock();
+        let refused = match &event {
+            Event::Ordered { order, .. } => self.core.weigh(order).is_err(),
+            _ => false,
+        };
+        // what would have come without the order
+        let without = refused.then(|| self.core.clone().step(Event::Tick, Time(clock)));
         let outputs = self.core.step(event, Time(clock));
+        if without.is_some_and(|without| invariants::differ(&outputs, &without)) {
+            return Err(Violation::RefusedAndDone);
+        }
         self.deadline = self.core.next_deadline();
         if !self.core.is_filed(Time(clock)) {
             return Err(Violation::Misfiled);

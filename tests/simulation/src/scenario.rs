@@ -94,9 +94,42 @@ pub enum Mishap {
         /// which slot
         slot: usize,
     },
+    /// a node that had arrived breaks, and another machine is plugged into its port
+    Dies {
+        /// which slot
+        slot: usize,
+    },
+    /// the same, and the dead one's disk is put into the new machine
+    OldDisk {
+        /// which slot
+        slot: usize,
+    },
+    /// a person has a node installed anew
+    Reprovision {
+        /// which slot
+        slot: usize,
+    },
+    /// a person has a node reset
+    Reset {
+        /// which slot
+        slot: usize,
+    },
+    /// pods that do not go away are on every node
+    EndlessDrain,
 }
 
 impl Mishap {
+    /// Whose machine it befalls on the second day.
+    fn slot(self) -> Option<usize> {
+        match self {
+            Self::Dies { slot }
+            | Self::OldDisk { slot }
+            | Self::Reprovision { slot }
+            | Self::Reset { slot } => Some(slot),
+            _ => None,
+        }
+    }
+
     /// Words of which one stands in the status while this is not mended.
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -134,6 +167,11 @@ impl Mishap {
                 "no machine has been seen",
                 "switch it off and on",
             ],
+            // where etcd cannot spare it, only the dead one helps
+            Self::Dies { .. } => TOO_FEW,
+            Self::OldDisk { .. } => &["the disk of a node that was taken out", "answers with our CA at"],
+            Self::EndlessDrain => &["--without-drain"],
+            Self::Reprovision { .. } | Self::Reset { .. } => TOO_FEW,
             Self::SilentHour { .. }
             | Self::ClockJump { .. }
             | Self::FullDisk
@@ -146,7 +184,26 @@ impl Mishap {
     pub fn lasts(self) -> bool {
         matches!(
             self,
-            Self::OldStore | Self::EmptyStore | Self::OldData { .. } | Self::StrangerInPlace { .. }
+            Self::OldStore
+                | Self::EmptyStore
+                | Self::OldData { .. }
+                | Self::StrangerInPlace { .. }
+                | Self::Dies { .. }
+                | Self::OldDisk { .. }
+                | Self::Reprovision { .. }
+                | Self::Reset { .. }
+        )
+    }
+
+    /// Whether it comes when the cluster is handed over.
+    pub fn is_of_day_two(self) -> bool {
+        matches!(
+            self,
+            Self::Dies { .. }
+                | Self::OldDisk { .. }
+                | Self::Reprovision { .. }
+                | Self::Reset { .. }
+                | Self::EndlessDrain
         )
     }
 
@@ -155,6 +212,18 @@ impl Mishap {
         self.names().is_empty()
     }
 }
+
+/// What the status says where etcd cannot spare a node.
+const TOO_FEW: &[&str] = &[
+    "etcd's only voter",
+    "one of etcd's two voters",
+    "others are well",
+    "has no leader",
+    "no other control plane tells",
+    "no other one tells etcd's members",
+    "no other node answers",
+    "do not follow one leader",
+];
 
 /// One run's circumstances.
 #[derive(Debug, Clone)]
@@ -171,13 +240,15 @@ pub struct Scenario {
     pub policy: DeployPolicy,
     /// whether a person mends what the status names
     pub mended: bool,
+    /// whether the machine in a dead one's port takes over without a person
+    pub same_port: bool,
 }
 
 impl Scenario {
     /// Nothing happens but what is said.
     pub fn plain(control_planes: u8, workers: u8, faults: Faults) -> Self {
         let policy = DeployPolicy::Ask;
-        Self { control_planes, workers, faults, mishaps: Vec::new(), policy, mended: true }
+        Self { control_planes, workers, faults, mishaps: Vec::new(), policy, mended: true, same_port: false }
     }
 
     /// The circumstances of a seed.
@@ -242,7 +313,52 @@ impl Scenario {
             }
         }
         let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
-        Self { control_planes, workers, faults, mishaps, policy, mended: !random.one_in(3) }
+        let mended = !random.one_in(3);
+        Self { control_planes, workers, faults, mishaps, policy, mended, same_port: false }
+    }
+
+    /// The circumstances of a seed of the second day: what befalls a site that was handed over.
+    pub fn of_day_two(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0xda7_2222);
+        let control_planes = [3, 3, 3, 3, 5, 1, 2][random.below(7)];
+        let workers = [0, 1, 2][random.below(3)];
+        let mut faults = Faults::all();
+        for rate in [
+            &mut faults.crash,
+            &mut faults.lost_reply,
+            &mut faults.doubled_reply,
+            &mut faults.slow_reply,
+            &mut faults.lost_request,
+            &mut faults.late_request,
+        ] {
+            *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
+        }
+        // power comes and goes more seldom than in a rack that is being built
+        (faults.power_loss, faults.worst_moment) = if random.one_in(3) { (40, 8) } else { (0, 0) };
+        faults.swapped_address = 0;
+        faults.until = random.between(120_000, 240_000);
+        let slots = usize::from(control_planes + workers);
+        let mut mishaps: Vec<Mishap> = Vec::new();
+        for _ in 0..[1, 1, 1, 2][random.below(4)] {
+            let slot = random.below(slots);
+            let mishap = match random.below(6) {
+                0 | 1 => Mishap::Dies { slot },
+                2 => Mishap::OldDisk { slot },
+                3 => Mishap::Reset { slot },
+                _ => Mishap::Reprovision { slot },
+            };
+            if !mishaps.iter().any(|other| other.slot() == mishap.slot()) {
+                mishaps.push(mishap);
+            }
+        }
+        if random.one_in(4) {
+            mishaps.push(Mishap::EndlessDrain);
+        }
+        let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
+        let mended = !random.one_in(4);
+        // where nobody is there to say so, the site does
+        let same_port = !mended || !random.one_in(4);
+        Self { control_planes, workers, faults, mishaps, policy, mended, same_port }
     }
 
     /// Whether this befalls the site.

@@ -45,7 +45,11 @@ pub(crate) fn plan(scenario: &Scenario) -> ClusterPlan {
         virtual_address: Some(VIRTUAL_ADDRESS),
         deploy: scenario.policy,
         trust: Trust::Attested,
-        replace: ReplacePolicy::Ask,
+        replace: if scenario.same_port {
+            ReplacePolicy::SamePort { after: Duration::from_secs(10), per_day: 3 }
+        } else {
+            ReplacePolicy::Ask
+        },
         handover: ["namespaces", "network", "flux"].map(str::to_owned).to_vec(),
         timing: Timing {
             observe: Duration::from_secs(1),

@@ -31,6 +31,7 @@ impl<G: Guards> Simulation<G> {
             return;
         }
         if let EtcdObservation::Members { members, .. } = etcd {
+            self.ledger.members.insert(node.clone(), members.clone());
             self.ledger.told.insert(node.clone(), self.as_wanted(members));
         }
         if let Cluster::Bootstrapping(intent) = self.core.cluster()
@@ -120,7 +121,8 @@ impl<G: Guards> Simulation<G> {
             // another machine may stand in the port of the one that arrived
             let Some(NodeState::Ready { claim, .. }) = self.core.node(node) else { continue };
             let Some(machine) = self.world.rack.machines.get(label) else { continue };
-            if is_claimed(claim, machine) {
+            // who is taken out is installed anew
+            if is_claimed(claim, machine) && self.core.departure(node).is_none() {
                 let installs = machine.counters().installs;
                 self.arrived.entry(label.clone()).or_insert(installs);
             }
@@ -138,6 +140,10 @@ impl<G: Guards> Simulation<G> {
                     Ok(())
                 }
             };
+        }
+        let under_way = self.names.iter().filter_map(|name| self.core.departure(name));
+        if under_way.filter(|departure| departure.step < lifecycle::Going::Clear).count() > 1 {
+            return Err(Violation::TwoDepartures);
         }
         let moved = std::mem::take(&mut self.moved);
         let found = [

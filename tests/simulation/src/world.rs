@@ -39,9 +39,13 @@ pub(crate) struct World {
     seed: u64,
     plan: ClusterPlan,
     /// how our CA is named
-    ours: String,
+    pub(crate) ours: String,
     /// machines whose API server answers
-    api_servers: BTreeSet<String>,
+    pub(crate) api_servers: BTreeSet<String>,
+    /// pods that do not go away are on every node
+    pub(crate) endless_drain: bool,
+    /// when a machine lost its power last
+    pub(crate) power_lost: Option<u64>,
 }
 
 impl World {
@@ -59,6 +63,8 @@ impl World {
             plan,
             ours: fingerprint(OUR_CA),
             api_servers: BTreeSet::new(),
+            endless_drain: false,
+            power_lost: None,
         };
         let names: Vec<NodeName> = world.plan.nodes.keys().cloned().collect();
         for (index, name) in (1u8..).zip(names) {
@@ -183,6 +189,7 @@ impl World {
 
     pub(crate) fn power_off(&mut self, label: &str, now: u64) {
         if let Some(machine) = self.rack.machines.get_mut(label) {
+            self.power_lost = Some(now);
             machine.power_off(now);
         }
     }
@@ -203,7 +210,8 @@ impl World {
     fn identity(&self, label: &str, node: NodeName) -> Identity {
         let attested = !self.unwitnessed.contains(label);
         let evidence = vec![format!("the switch sees {label} in {node}'s port")];
-        Identity::Slot { node, port: None, attested, evidence }
+        let port = format!("sw1/{node}").parse().ok();
+        Identity::Slot { node, port, attested, evidence }
     }
 
     /// What the daemon learns of a machine without its asking: the switch tells its port.
@@ -325,10 +333,14 @@ impl World {
                 };
                 Event::StepEnded { ticket, step, outcome }
             }
+            Effect::Depart { node, ticket, task } => {
+                let outcome = self.depart(&node, task, now)?;
+                Event::Departed { node, ticket, outcome }
+            }
         })
     }
 
-    fn call(
+    pub(crate) fn call(
         &mut self,
         address: IpAddr,
         caller: &Caller,

@@ -24,6 +24,6 @@ pub use client::{Access, Client};
 pub use difference::{compared, differences};
 pub use drain::{DrainError, Patience, PodName};
 pub use error::{AccessError, ApplyError, FieldConflict, RequestError, WaitError};
-pub use nodes::NodeStatus;
+pub use nodes::{NodeBoot, NodeStatus};
 pub use object::{ObjectError, ObjectId};
 pub use readiness::{Readiness, readiness};

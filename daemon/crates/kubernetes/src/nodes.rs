@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use hyper::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::{Value, json};
 
-use crate::{client::Client, error::RequestError};
+use crate::{
+    client::{Answer, Client},
+    error::{ApplyError, RequestError},
+    object::ObjectId,
+};
 
 /// A registered node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +26,54 @@ pub struct NodeStatus {
     pub control_plane: bool,
 }
 
+/// Which boot of a machine a node stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeBoot {
+    /// As the kernel names it, if the kubelet has told.
+    pub boot_id: Option<String>,
+    /// Which object of that name it is.
+    pub uid: String,
+    /// Whether nobody keeps new pods off it.
+    pub schedulable: bool,
+}
+
 impl Client {
+    /// The boot that a node stands for; `None` where there is no such node.
+    pub async fn node_boot(&self, name: &str) -> Result<Option<NodeBoot>, ApplyError> {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(self.object(&id(name)).await?.map(|object| NodeBoot {
+            boot_id: text(&object["status"]["nodeInfo"]["bootID"]),
+            uid: text(&object["metadata"]["uid"]).unwrap_or_default(),
+            schedulable: object["spec"]["unschedulable"] != true,
+        }))
+    }
+
+    /// Deletes this very node, and no later one of its name. One that is gone already is no error.
+    pub async fn delete_node(&self, name: &str, uid: &str) -> Result<(), RequestError> {
+        let what = format!("the deletion of the node {name}");
+        let body = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
+        let request = hyper::Request::delete(format!("/api/v1/nodes/{name}"))
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .body(body.to_string().into_bytes())
+            .map_err(|error| RequestError::Unreadable { what: what.clone(), detail: error.to_string() })?;
+        let Answer { code, body } = self.send(request).await?;
+        match code {
+            // another one of its name is there
+            200 | 202 | 404 | 409 => Ok(()),
+            _ => Err(RequestError::refused(what, code, &body, false)),
+        }
+    }
+
     /// Every registered node.
     pub async fn nodes(&self) -> Result<Vec<NodeStatus>, RequestError> {
         let list = self.document("/api/v1/nodes").await?;
         Ok(list["items"].as_array().into_iter().flatten().map(node).collect())
     }
+}
+
+fn id(name: &str) -> ObjectId {
+    ObjectId { api_version: "v1".to_owned(), kind: "Node".to_owned(), namespace: None, name: name.to_owned() }
 }
 
 fn node(object: &Value) -> NodeStatus {

@@ -52,6 +52,7 @@ impl<G: Guards> Core<G> {
                     since: now,
                     told: None,
                     erase: None,
+                    kept: false,
                 };
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
@@ -92,11 +93,20 @@ impl<G: Guards> Core<G> {
             (slot.heard, slot.silent) = (true, None);
         }
         match self.node(name) {
+            // a person said that what fences it may be wiped
+            Some(NodeState::Fenced { claim, .. })
+                if claim.told.is_none() && claim.erase.as_ref().is_some_and(|erase| !erase.wiped) =>
+            {
+                self.deploying_asks(name, machine, from, now)
+            }
             Some(NodeState::Fenced { reason, .. }) => BootAnswer::Refused { reason: reason.clone() },
             Some(state) if state.is_configured() && self.guards.on(Guard::InstalledStays) => {
                 BootAnswer::LocalDisk { reason: format!("{name} is installed") }
             }
             Some(state) if state.is_configured() => BootAnswer::Deploy { node: name.clone() },
+            Some(_) if self.keeps_talos(name) => {
+                BootAnswer::LocalDisk { reason: format!("{name} is reset, and keeps the Talos on its disk") }
+            }
             Some(_) => self.deploying_asks(name, machine, from, now),
             None => BootAnswer::LocalDisk { reason: format!("{name} is vacant") },
         }

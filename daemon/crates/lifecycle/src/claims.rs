@@ -3,17 +3,14 @@
 //! `boot` asks here before a machine gets a slot that is held; the reconciler weighs a person's order here before
 //! it becomes an event. While the first machine answers, no second one gets its config.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootAnswer, Claim, Cluster, Core, EtcdObservation, FencedView, Guards, Machine, NodeName, NodeState,
-    Progress, ReplacePolicy, Role, State, Time, slot::Slot, slots::Key,
+    BootAnswer, Cause, Claim, Cluster, Core, Departure, EtcdObservation, FencedView, Guards, Machine,
+    NodeName, NodeState, Progress, Role, Time, slot::Slot, slots::Key,
 };
-
-/// A day, over which automatic replacements are counted.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Seconds between two questions of a machine that is fenced off: a person comes in minutes, not in seconds.
 const FENCED_PAUSE: u32 = 30;
@@ -60,6 +57,27 @@ pub enum Order {
     },
     /// nothing of this cluster exists yet
     New {},
+    /// a node is taken out, its disk is wiped, and it is installed anew
+    Reprovision {
+        /// which
+        node: NodeName,
+        /// its pods are not waited for
+        #[serde(default)]
+        undrained: bool,
+    },
+    /// a node forgets its config and its data, keeps Talos, and gets its config again
+    Reset {
+        /// which
+        node: NodeName,
+        /// its pods are not waited for
+        #[serde(default)]
+        undrained: bool,
+    },
+    /// a node that is being taken out stays
+    Stay {
+        /// which
+        node: NodeName,
+    },
 }
 
 /// What is remembered of claims that have ended.
@@ -82,6 +100,9 @@ pub struct Ledger {
     /// has lost that
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boots: BTreeMap<NodeName, String>,
+    /// nodes that are taken out, and not back yet
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub departures: BTreeMap<NodeName, Departure>,
 }
 
 /// A machine that was a node once.
@@ -113,14 +134,6 @@ pub struct Approval {
     pub machine: Machine,
     /// who said so
     pub by: String,
-}
-
-/// What allows a machine to take a slot from its holder.
-enum Ground {
-    Person(String),
-    Site,
-    /// the holder's place was never more than its own word
-    Witness,
 }
 
 impl<G: Guards> Core<G> {
@@ -175,6 +188,9 @@ impl<G: Guards> Core<G> {
             }
             Order::Erase { node, disk } => self.may_erase(node, disk),
             Order::New {} => self.may_be_new(),
+            Order::Reprovision { node, undrained } => self.may_depart(node, &Cause::Reprovision, *undrained),
+            Order::Reset { node, undrained } => self.may_depart(node, &Cause::Reset, *undrained),
+            Order::Stay { node } => self.may_stay(node),
         }
     }
 
@@ -203,11 +219,13 @@ impl<G: Guards> Core<G> {
             }
             Order::Release { node } => {
                 self.note(&node.0, "released", words);
+                self.end_departure(&node);
                 self.vacate(&node, by, now);
             }
             Order::Move { from, to } => {
                 let machine = self.node(&from).and_then(|state| state.claim()).map(|it| it.machine.clone());
                 self.note(&from.0, "moved", words);
+                self.end_departure(&from);
                 self.move_node(&from, NodeState::Vacant { permit: None }, Vec::new());
                 self.forget(&from);
                 let permit = self.new_permit(by, now);
@@ -222,6 +240,15 @@ impl<G: Guards> Core<G> {
             }
             Order::Erase { node, disk } => self.erase_approved(&node, disk, by, words),
             Order::New {} => self.newness_confirmed(by, words, now),
+            Order::Reprovision { node, undrained } => {
+                self.note(&node.0, "is to be installed anew", words);
+                self.depart(node, Cause::Reprovision, undrained, by, now);
+            }
+            Order::Reset { node, undrained } => {
+                self.note(&node.0, "is to be reset", words);
+                self.depart(node, Cause::Reset, undrained, by, now);
+            }
+            Order::Stay { node } => self.stay(&node, words),
         }
     }
 
@@ -248,130 +275,8 @@ impl<G: Guards> Core<G> {
         all.min_by_key(|(name, _)| *name)
     }
 
-    /// Another machine is plugged in where a slot is held: it takes the slot, or is told what it waits for.
-    pub(crate) fn contend(&mut self, name: &NodeName, claim: Claim, now: Time) -> Result<BootAnswer, String> {
-        let rival = claim.machine.clone();
-        if let Some(slot) = self.slots.get_mut(name)
-            && slot.rival.as_ref() != Some(&rival)
-        {
-            slot.rival = Some(rival);
-            self.note(
-                &name.0,
-                format!("{} is plugged in where {name} is held", claim.machine),
-                claim.evidence.clone(),
-            );
-        }
-        let (by, automatic) = match self.may_replace(name, &claim, now)? {
-            Ground::Person(by) => (by, false),
-            Ground::Site => ("replace: same-port".to_owned(), true),
-            Ground::Witness => ("a second witness".to_owned(), false),
-        };
-        let holder = self.node(name).and_then(NodeState::claim).map(|held| held.machine.clone());
-        let holder = holder.map(|machine| machine.to_string()).unwrap_or_default();
-        self.note(
-            &name.0,
-            format!("{} takes the place of {holder}", claim.machine),
-            vec![format!("by {by}")],
-        );
-        self.vacate(name, &by, now);
-        if automatic {
-            self.ledger.replacements.retain(|replacement| now.since(replacement.at) < DAY);
-            self.ledger.replacements.push(Replacement { node: name.clone(), at: now });
-            self.write_cluster();
-        }
-        let permit = self.new_permit(&by, now);
-        Ok(self.fill(name, claim, permit, now))
-    }
-
-    fn may_replace(&self, name: &NodeName, claim: &Claim, now: Time) -> Result<Ground, String> {
-        let slot = self.planned(name)?;
-        let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {name}"))?;
-        let held = format!("{name} is held by {}", holder.machine);
-        let tentative = slot.state.state() == State::Firmware || slot.state.state() == State::Kernel;
-        if tentative
-            && holder.told.is_none()
-            && !holder.attested
-            && holder.vouched.is_none()
-            && claim.attested
-        {
-            return Ok(Ground::Witness);
-        }
-        self.is_silent(name, slot, holder)?;
-        self.is_no_member(name)?;
-        if let Some(approval) = slot.approved.as_ref().filter(|it| it.machine.is_same_as(&claim.machine)) {
-            return Ok(Ground::Person(approval.by.clone()));
-        }
-        let ReplacePolicy::SamePort { after, per_day } = self.plan.replace else {
-            return Err(format!(
-                "{held}, which does not answer; `ichord slot approve {name}` gives it to {}",
-                claim.machine
-            ));
-        };
-        if claim.port.is_none() || !claim.attested {
-            return Err(format!(
-                "{held}, and nobody but {} says that it is in the same port: `ichord slot approve {name}`",
-                claim.machine
-            ));
-        }
-        if self.ledger.unsure {
-            return Err(format!(
-                "{held}, as a store knows that was brought back from a backup: `ichord slot approve {name}` if that is \
-                 still so"
-            ));
-        }
-        let silent = slot.silent.map(|since| now.since(since)).unwrap_or_default();
-        if silent < after {
-            return Err(format!(
-                "{held}, which has not answered for {} s; after {} s the machine in its port takes over",
-                silent.as_secs(),
-                after.as_secs()
-            ));
-        }
-        let mut others =
-            self.slots.iter().filter(|(other, slot)| *other != name && slot.state.is_configured());
-        let nobody_answers = others.clone().next().is_some() && others.all(|(_, slot)| slot.silent.is_some());
-        if nobody_answers {
-            return Err(format!("{held}, and no other node answers either: that is the network, not {name}"));
-        }
-        let recent = || self.ledger.replacements.iter().filter(|it| now.since(it.at) < DAY);
-        let running = recent().find(|it| {
-            self.node(&it.node).is_some_and(|state| !matches!(state, NodeState::Ready { .. }))
-                && it.node != *name
-        });
-        if let Some(running) = running {
-            return Err(format!("{held}, and {} is still being replaced: one at a time", running.node));
-        }
-        if recent().count() >= usize::from(per_day) {
-            return Err(format!(
-                "{held}, and {per_day} machines were replaced within a day: `ichord slot approve {name}`"
-            ));
-        }
-        Ok(Ground::Site)
-    }
-
-    /// The holder and the machine that would take its place.
-    fn admissible(&self, node: &NodeName) -> Result<(Machine, Machine), String> {
-        let slot = self.planned(node)?;
-        let holder = slot.state.claim().ok_or_else(|| {
-            format!("nobody holds {node}: `ichord deploy {node}` lets its machine be installed")
-        })?;
-        let rival = slot.rival.clone().ok_or_else(|| {
-            format!("no other machine has asked for {node} yet: plug it into its port and switch it on")
-        })?;
-        self.is_silent(node, slot, holder)?;
-        self.is_no_member(node)?;
-        Ok((holder.machine.clone(), rival))
-    }
-
-    /// What a machine that is plugged in where a dead control plane was waits for, beyond that one's death.
-    pub(crate) fn rival_waits(&self, name: &NodeName) -> Option<String> {
-        let rival = self.slots.get(name)?.rival.as_ref()?;
-        let counted = self.is_no_member(name).err()?;
-        Some(format!("{rival} is plugged in there and waits: {counted}"))
-    }
-
     /// The holder was looked for and did not answer.
-    fn is_silent(&self, name: &NodeName, slot: &Slot, holder: &Claim) -> Result<(), String> {
+    pub(crate) fn is_silent(&self, name: &NodeName, slot: &Slot, holder: &Claim) -> Result<(), String> {
         if slot.silent.is_some() {
             return Ok(());
         }
@@ -384,7 +289,7 @@ impl<G: Guards> Core<G> {
 
     /// etcd does not count on the node: a second member of its name would find no place, and taking one away needs
     /// the others' quorum.
-    fn is_no_member(&self, name: &NodeName) -> Result<(), String> {
+    pub(crate) fn is_no_member(&self, name: &NodeName) -> Result<(), String> {
         let plan = self.plan.nodes.get(name);
         let is_new = matches!(self.cluster, Cluster::Assembling { .. }) && self.ledger.members.is_none();
         if plan.is_none_or(|plan| plan.role == Role::Worker) || is_new {
@@ -411,7 +316,7 @@ impl<G: Guards> Core<G> {
     }
 
     /// Takes the slot from its machine; one that has the node's keys is fenced off.
-    fn vacate(&mut self, name: &NodeName, by: &str, now: Time) {
+    pub(crate) fn vacate(&mut self, name: &NodeName, by: &str, now: Time) {
         let Some(state) = self.node(name).cloned() else { return };
         if let Some(claim) = state.claim()
             && has_keys(&state)
@@ -481,6 +386,7 @@ fn has_keys(state: &NodeState) -> bool {
     let pushed = state.claim().is_some_and(|claim| claim.told.is_some());
     pushed
         || state.is_configured()
+        || matches!(state, NodeState::Leaving { .. })
         || matches!(
             state,
             NodeState::Deploying { progress: Progress::Applying { .. } | Progress::Installing { .. }, .. }

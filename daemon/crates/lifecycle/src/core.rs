@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Cluster, ClusterPlan, Effect, Event, Guard, Guards, Ledger, Machine, NodeName, NodeState, Note, Output,
     Permit, Strict, Ticket, Time, View,
+    departure::DepartureWork,
     ids::Ids,
     restore,
     slots::{Key, Slots},
@@ -24,6 +25,10 @@ pub struct Core<G = Strict> {
     pub(crate) cluster: Cluster,
     pub(crate) slots: Slots,
     pub(crate) work: ClusterWork,
+    /// the node that is being taken out
+    pub(crate) departing: DepartureWork,
+    /// a member of etcd that has not started, and since when it is seen
+    pub(crate) unstarted: Option<(String, Time)>,
     /// claims that have ended
     pub(crate) ledger: Ledger,
     /// fenced machines that were seen in this life
@@ -100,11 +105,13 @@ impl<G: Guards> Core<G> {
             Event::ClusterSought { ticket, owner, nodes } => self.cluster_sought(ticket, owner, &nodes, now),
             Event::BootstrapAnswered { ticket, outcome } => self.bootstrap_answered(ticket, outcome, now),
             Event::StepEnded { ticket, step, outcome } => self.step_ended(ticket, step, outcome, now),
+            Event::Departed { node, ticket, outcome } => self.departed(&node, ticket, outcome, now),
             Event::Tick => {}
         }
         // those of which something is so are named in one order
         self.slots.file();
         self.advance_cluster(now);
+        self.advance_departures(now);
         self.look_where_due(now);
         self.forget_candidates(now);
         self.speak_of_limits(now);
@@ -130,6 +137,11 @@ impl<G: Guards> Core<G> {
     /// The durable state of a slot.
     pub fn node(&self, name: &NodeName) -> Option<&NodeState> {
         self.slots.get(name).map(|slot| &slot.state)
+    }
+
+    /// What is under way where a node is taken out, or not back yet.
+    pub fn departure(&self, name: &NodeName) -> Option<&crate::Departure> {
+        self.ledger.departures.get(name)
     }
 
     /// The slot that a machine holds.
@@ -249,6 +261,7 @@ impl<G: Guards> Core<G> {
             }
         }
         self.work.not_before = self.work.not_before.min(now);
+        self.departing.clock_went_back(now);
         self.note("cluster", "the clock went back", Vec::new());
     }
 

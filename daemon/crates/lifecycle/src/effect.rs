@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::{
-    ApplyOutcome, BootstrapOutcome, Event, NodeName, Observation, RequestId, StepOutcome, Ticket, View,
+    ApplyOutcome, BootstrapOutcome, Event, NodeName, Observation, RequestId, StepOutcome, Task, TaskOutcome,
+    Ticket, View,
 };
 
 /// One output of a step. In every list, what must be durable comes before what leaves the machine.
@@ -101,6 +102,15 @@ pub enum Effect {
         /// which
         step: String,
     },
+    /// one step of a node that is taken out
+    Depart {
+        /// which node
+        node: NodeName,
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// what
+        task: Task,
+    },
 }
 
 impl Effect {
@@ -126,6 +136,9 @@ impl Effect {
             }
             Self::RunStep { ticket, step } => {
                 Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason } }
+            }
+            Self::Depart { node, ticket, .. } => {
+                Event::Departed { node, ticket, outcome: TaskOutcome::Failed { reason } }
             }
         }
     }

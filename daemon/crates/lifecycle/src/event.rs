@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hardware::{MacAddr, SwitchPort};
 
-use crate::{ClusterPlan, Machine, NodeName, Observation, Order, RequestId, Ticket};
+use crate::{ClusterPlan, Machine, NodeName, Observation, Order, RequestId, TaskOutcome, Ticket};
 
 /// Everything that can happen to the core.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +115,15 @@ pub enum Event {
         step: String,
         /// how
         outcome: StepOutcome,
+    },
+    /// a step of a node that is taken out ended
+    Departed {
+        /// which node
+        node: NodeName,
+        /// the effect it answers
+        ticket: Ticket,
+        /// how
+        outcome: TaskOutcome,
     },
     /// the time of [`crate::Core::next_deadline`] has come
     Tick,

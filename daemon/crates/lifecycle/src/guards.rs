@@ -54,13 +54,15 @@ pub enum Guard {
     OwnReply,
     /// the same for the cluster's effects
     OwnClusterReply,
+    /// nothing is taken out of etcd that its quorum needs
+    KeepsQuorum,
     /// a clock that went back has not stopped time
     ClockWentBack,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Permit,
         Self::PermitEnds,
         Self::PermitBoots,
@@ -85,6 +87,7 @@ impl Guard {
         Self::EveryWitness,
         Self::OwnReply,
         Self::OwnClusterReply,
+        Self::KeepsQuorum,
         Self::ClockWentBack,
     ];
 }

@@ -9,12 +9,14 @@ mod bootstrap;
 mod claims;
 mod cluster;
 mod core;
+mod departure;
 mod effect;
 mod event;
 mod guards;
 mod handover;
 mod health;
 mod ids;
+mod loss;
 mod machine;
 mod node;
 mod observation;
@@ -23,6 +25,7 @@ mod outside;
 mod permit;
 mod plan;
 mod quorum;
+mod replacement;
 mod restore;
 mod slot;
 mod slots;
@@ -34,6 +37,7 @@ pub use crate::{
     claims::{Approval, Ledger, Order, Replacement, Retired},
     cluster::{Bootstrapped, Cluster, Intent, Word},
     core::Core,
+    departure::{Cause, Departure, Going, Task, TaskOutcome, Wiped},
     effect::{BootAnswer, Effect, Note, Output, Write},
     event::{ApplyOutcome, BootstrapOutcome, Event, Identity, StepOutcome, Watch},
     guards::{Guard, Guards, Strict},

@@ -84,6 +84,17 @@ pub enum NodeState {
         /// when it arrived
         since: Time,
     },
+    /// it was told to forget what it is, and is waited for as a machine that comes anew
+    Leaving {
+        /// which machine
+        claim: Claim,
+        /// what allows it to be installed anew
+        permit: Permit,
+        /// the boot that was told
+        boot_id: String,
+        /// when
+        since: Time,
+    },
 }
 
 /// How far a deployment is.
@@ -149,6 +160,10 @@ pub struct Claim {
     /// the disk that a person allowed to be overwritten, whatever is on it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase: Option<Erase>,
+    /// Talos was on its disk when it was given its config, or was told to keep it: it goes on without installing, and
+    /// without a boot in between
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// A person's word that what is on a disk may go.
@@ -172,7 +187,8 @@ impl NodeState {
             | Self::Fenced { claim, .. }
             | Self::Configured { claim, .. }
             | Self::Member { claim, .. }
-            | Self::Ready { claim, .. } => Some(claim),
+            | Self::Ready { claim, .. }
+            | Self::Leaving { claim, .. } => Some(claim),
         }
     }
 
@@ -184,7 +200,8 @@ impl NodeState {
             | Self::Fenced { claim, .. }
             | Self::Configured { claim, .. }
             | Self::Member { claim, .. }
-            | Self::Ready { claim, .. } => Some(claim),
+            | Self::Ready { claim, .. }
+            | Self::Leaving { claim, .. } => Some(claim),
         }
     }
 
@@ -192,9 +209,10 @@ impl NodeState {
     pub fn permit(&self) -> Option<&Permit> {
         match self {
             Self::Vacant { permit } => permit.as_ref(),
-            Self::Deploying { permit, .. } | Self::Failed { permit, .. } | Self::Fenced { permit, .. } => {
-                Some(permit)
-            }
+            Self::Deploying { permit, .. }
+            | Self::Failed { permit, .. }
+            | Self::Fenced { permit, .. }
+            | Self::Leaving { permit, .. } => Some(permit),
             Self::Configured { .. } | Self::Member { .. } | Self::Ready { .. } => None,
         }
     }
@@ -202,9 +220,10 @@ impl NodeState {
     pub(crate) fn permit_mut(&mut self) -> Option<&mut Permit> {
         match self {
             Self::Vacant { permit } => permit.as_mut(),
-            Self::Deploying { permit, .. } | Self::Failed { permit, .. } | Self::Fenced { permit, .. } => {
-                Some(permit)
-            }
+            Self::Deploying { permit, .. }
+            | Self::Failed { permit, .. }
+            | Self::Fenced { permit, .. }
+            | Self::Leaving { permit, .. } => Some(permit),
             Self::Configured { .. } | Self::Member { .. } | Self::Ready { .. } => None,
         }
     }
@@ -225,6 +244,7 @@ impl NodeState {
             Self::Configured { .. } => State::Configured,
             Self::Member { .. } => State::Member,
             Self::Ready { .. } => State::Ready,
+            Self::Leaving { .. } => State::Leaving,
         }
     }
 
@@ -243,7 +263,18 @@ impl NodeState {
             | Self::Fenced { since, .. }
             | Self::Configured { since, .. }
             | Self::Member { since, .. }
-            | Self::Ready { since, .. } => Some(*since),
+            | Self::Ready { since, .. }
+            | Self::Leaving { since, .. } => Some(*since),
+        }
+    }
+
+    /// The boot in which a node that has its config was seen last.
+    pub(crate) fn boot_id(&self) -> Option<&str> {
+        match self {
+            Self::Configured { boot_id, .. } | Self::Member { boot_id, .. } | Self::Ready { boot_id, .. } => {
+                Some(boot_id)
+            }
+            _ => None,
         }
     }
 

@@ -173,6 +173,14 @@ impl<G: Guards> Core<G> {
     /// Nobody tells when etcd's members or their votes change, as there is no watch for them: while something is waited for
     /// there, control planes are asked as often as if they told nothing.
     fn look_sooner_at_etcd(&mut self, now: Time) {
+        if let Some(name) = self.looked_at_for_departure() {
+            let soon = now + self.plan.timing.observe;
+            for name in self.slots.control_planes().cloned().chain([name]).collect::<Vec<_>>() {
+                if let Some(slot) = self.slots.get_mut(&name).filter(|slot| slot.next_look > soon) {
+                    slot.next_look = soon;
+                }
+            }
+        }
         let founding = matches!(self.cluster, Cluster::Bootstrapping(_) | Cluster::Joining(_));
         let founded = !matches!(self.cluster, Cluster::Assembling { .. });
         let soon = now + self.plan.timing.observe;

@@ -9,6 +9,7 @@ use crate::{
     Approval, Cluster, ClusterPlan, Core, Guard, Guards, Intent, Ledger, NodeName, NodeState, Note, Progress,
     Strict, Time, Write,
     core::{ClusterWork, Pending},
+    departure::DepartureWork,
     ids::Ids,
     slot::Slot,
     slots::Slots,
@@ -137,6 +138,8 @@ impl<G: Guards> Core<G> {
             cluster,
             slots,
             work: ClusterWork::default(),
+            departing: DepartureWork::default(),
+            unstarted: None,
             ledger,
             came_back: BTreeSet::new(),
             outside: BTreeMap::new(),
@@ -161,6 +164,8 @@ impl<G: Guards> Core<G> {
         let doubt = "the store was brought back from a backup, so that it does not know what was done since";
         self.ledger.unsure = true;
         self.ledger.boots.clear();
+        // what was taken out then may have come back since, or another one gone
+        self.ledger.departures.clear();
         self.write_cluster();
         for name in self.slots.names() {
             let Some(slot) = self.slots.get_mut(&name) else { continue };

@@ -67,6 +67,9 @@ pub struct NodeView {
     pub permit_expires: Option<Time>,
     /// in this state since
     pub since: Option<Time>,
+    /// it is taken out, or not back yet: what for, and how far that is
+    #[serde(default)]
+    pub leaving: Option<String>,
 }
 
 /// A machine that has the keys of a node that is another machine now.
@@ -156,6 +159,7 @@ impl<G: Guards> Core<G> {
             netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),
             permit_expires: open.map(|permit| permit.expires),
             since: slot.state.since(),
+            leaving: self.ledger.departures.get(name).map(|it| it.describe(&self.departing)),
         })
     }
 

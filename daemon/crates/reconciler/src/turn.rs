@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle::{BootAnswer, Effect, Note, Output, Time, View};
+use lifecycle::{BootAnswer, Effect, Note, Output, Task, Time, View};
 use serde_json::Value;
 use store::{LogLine, Transaction};
 
@@ -85,5 +85,15 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
         Effect::SeekCluster { .. } => "seek a cluster".to_owned(),
         Effect::Bootstrap { node, .. } => format!("bootstrap {node}"),
         Effect::RunStep { step, .. } => format!("hand-over step {step}"),
+        Effect::Depart { node, task, .. } => {
+            let what = match task {
+                Task::Snapshot { .. } => "snapshot before",
+                Task::Drain => "drain",
+                Task::Remove { .. } => "remove from etcd",
+                Task::Reset { .. } => "reset",
+                Task::Clear { .. } => "clear the old boot of",
+            };
+            format!("{what} {node}")
+        }
     }
 }

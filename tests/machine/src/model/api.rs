@@ -17,6 +17,9 @@ use super::{
 /// How long a TRY lasts when nobody confirms it (talos.md §1.5), in milliseconds.
 const TRIAL: u64 = 60_000;
 
+/// How often a machine that is to leave etcd looks whether it is out, before it stays.
+const LEAVE_TRIES: u32 = 20;
+
 impl Machine {
     /// A call to the machine API.
     ///
@@ -246,12 +249,14 @@ impl Machine {
         partitions: BTreeSet<String>,
         now: u64,
     ) -> Result<Response, Status> {
+        let mut leaves_etcd = None;
         if graceful && let Ok(data) = self.running_etcd() {
             let me = data.me;
             // the last member cannot leave (§6.9)
             self.remove_member(me, now)?;
+            leaves_etcd = Some(LEAVE_TRIES);
         }
-        self.leave_soon(Leave::Reset { partitions, reboot }, now);
+        self.leave_soon(Leave::Reset { partitions, reboot, leaves_etcd }, now);
         Ok(Response::Accepted)
     }
 
@@ -267,6 +272,9 @@ impl Machine {
         let at = members.get(&leader).map(|member| member.address).filter(|_| leader != data.me);
         match at {
             Some(at) => self.ask(at, PeerCall::Remove { id }, Pending::Removal),
+            None if !self.spares(id, now) => {
+                return Err(Status::new(Code::Unknown, "etcdserver: unhealthy cluster"));
+            }
             None => {
                 let etcd = self.storage.system.as_mut().and_then(|system| system.etcd.as_mut());
                 let removed = etcd.map_or(Ok(()), |data| data.cluster.remove(id));

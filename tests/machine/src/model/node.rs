@@ -75,6 +75,8 @@ pub(crate) enum Leave {
     Reset {
         partitions: BTreeSet<String>,
         reboot: bool,
+        /// its member must be out of etcd first, for which it is waited so many times more
+        leaves_etcd: Option<u32>,
     },
 }
 
@@ -232,7 +234,14 @@ impl Machine {
         match self.node_mut().and_then(|node| node.leaving.take()) {
             Some(Leave::Reboot { through_firmware }) => self.reboot(through_firmware, now),
             Some(Leave::PowerOff) => self.enter(State::Off),
-            Some(Leave::Reset { partitions, reboot }) => {
+            Some(Leave::Reset { partitions, reboot, leaves_etcd: Some(tries) }) if self.is_member() => {
+                // who cannot leave etcd stays as it is (§6.9)
+                if let Some(tries) = tries.checked_sub(1) {
+                    let again = Leave::Reset { partitions, reboot, leaves_etcd: Some(tries) };
+                    self.leave_soon(again, now);
+                }
+            }
+            Some(Leave::Reset { partitions, reboot, .. }) => {
                 self.wipe(&partitions);
                 if reboot {
                     // kexec only when the boot partition is kept (§6.9)
@@ -243,6 +252,11 @@ impl Machine {
             }
             None => {}
         }
+    }
+
+    /// Whether etcd counts this machine, as far as it knows.
+    fn is_member(&self) -> bool {
+        self.data().is_some_and(|data| data.cluster.members.contains_key(&data.me))
     }
 
     fn set(&mut self, change: impl FnOnce(&mut Node)) {
@@ -313,6 +327,7 @@ impl Machine {
             boot_id: node.os.boot_id.clone(),
             control_plane: node.config.role == Role::ControlPlane,
             ready: node.node_ready,
+            boot_id: node.os.boot_id.clone(),
         };
         let here =
             node.api_server && (!node.held.is_empty() || node.config.endpoint_host == address.to_string());

@@ -98,6 +98,11 @@ impl Machine {
             _ => false,
         };
         let in_sync = matches!(call, PeerCall::Promote { id } if heard(id));
+        if let PeerCall::Remove { id } = call
+            && !self.spares(id, now)
+        {
+            return Err(PeerRefusal::Refused("etcdserver: unhealthy cluster".to_owned()));
+        }
         let Some(cluster) = self.cluster_mut() else {
             return Err(PeerRefusal::Unreachable);
         };
@@ -113,6 +118,29 @@ impl Machine {
             PeerCall::Members | PeerCall::Beat { .. } | PeerCall::Certificate { .. } | PeerCall::Node(_) => {}
         }
         Ok(PeerAnswer::Cluster(cluster.clone()))
+    }
+
+    /// Whether more than half of the voters that are left are heard when this one goes, as etcd checks it where that one
+    /// is well itself; taking a silent one away cannot make anything worse.
+    pub(crate) fn spares(&self, id: u64, now: u64) -> bool {
+        let Some(data) = self.data() else { return false };
+        let heartbeat = self.pace.heartbeat;
+        let heard = |id: u64| match self.node().map(|node| &node.etcd) {
+            _ if id == data.me => true,
+            Some(Etcd::Running { heard, .. }) => heard.get(&id).is_some_and(|at| at + 5 * heartbeat >= now),
+            _ => false,
+        };
+        let left: Vec<u64> = data
+            .cluster
+            .members
+            .iter()
+            .filter(|(other, member)| **other != id && !member.learner)
+            .map(|(&id, _)| id)
+            .collect();
+        let well = left.iter().filter(|id| heard(**id)).count();
+        !heard(id)
+            || data.cluster.members.get(&id).is_none_or(|member| member.learner)
+            || well > left.len() / 2
     }
 
     fn cluster_mut(&mut self) -> Option<&mut Cluster> {

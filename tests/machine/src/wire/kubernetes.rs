@@ -37,6 +37,7 @@ pub(super) fn register(state: &State, report: &NodeReport) {
         addresses: report.addresses.clone(),
         control_plane: report.control_plane,
         ready: report.ready,
+        boot_id: report.boot_id.clone(),
     });
     if report.control_plane {
         state.register_static_pods(&report.name);

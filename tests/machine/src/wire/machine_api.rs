@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, io::Write, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use talos_api::proto::{
     common,
     machine::{self as pb, machine_service_server::MachineService},
@@ -117,6 +118,34 @@ impl MachineService for Api {
         self.ask(&request, Request::EtcdRemoveMember { id })?;
         Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse {
             messages: vec![pb::EtcdRemoveMemberById::default()],
+        }))
+    }
+
+    /// Not etcd's own format: what this model has to say, and its checksum as etcd puts it at the end.
+    async fn etcd_snapshot(
+        &self,
+        request: Grpc<pb::EtcdSnapshotRequest>,
+    ) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
+        self.ask(&request, Request::EtcdMemberList { local: false })?;
+        self.1.say("called", json!({ "call": "EtcdSnapshot", "refused": null }));
+        let etcd = self.0.look(|machine| machine.storage().system.as_ref().and_then(|it| it.etcd.clone()));
+        let etcd = etcd.map(|data| serde_json::to_vec(&data.cluster).unwrap_or_default()).unwrap_or_default();
+        let hash: [u8; 32] = Sha256::digest(&etcd).into();
+        let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
+        let pieces: Vec<Result<common::Data, tonic::Status>> =
+            etcd.chunks(100).chain([&hash[..]]).map(piece).collect();
+        Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    /// The model's leader is whoever joined first, so that nobody can hand the lead over.
+    async fn etcd_forfeit_leadership(
+        &self,
+        request: Grpc<pb::EtcdForfeitLeadershipRequest>,
+    ) -> Result<Reply<pb::EtcdForfeitLeadershipResponse>, tonic::Status> {
+        self.ask(&request, Request::EtcdStatus)?;
+        self.1.say("called", json!({ "call": "EtcdForfeitLeadership", "refused": null }));
+        Ok(Reply::new(pb::EtcdForfeitLeadershipResponse {
+            messages: vec![pb::EtcdForfeitLeadership::default()],
         }))
     }
 

@@ -14,13 +14,13 @@ pub(super) const FACTS: Facts = Facts {
     limit: Some(Limit {
         seconds: 660,
         hint: "a control plane that was added to etcd more than 10 min ago, or booted since, and does not vote is \
-               never given its vote by itself: `talosctl etcd remove-member` it on another one, then `talosctl reset \
-               --system-labels-to-wipe EPHEMERAL --reboot` on it, and it joins anew; where there is no cluster yet, \
-               the reason stands at the cluster below",
+               never given its vote by itself: it is taken out of etcd and joins anew, as soon as the other ones have \
+               their quorum; where there is no cluster yet, the reason stands at the cluster below",
     }),
     next: &[
         (State::Member, "it votes in etcd"),
         (State::Ready, "a worker whose boot is finished"),
+        (State::Leaving, "it is taken out, to come back"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };
@@ -57,7 +57,21 @@ impl<G: Guards> Core<G> {
                     }
                     _ => claim.told.as_ref(),
                 };
-                if told == Some(&look.boot_id) {
+                // who came back with its old config, and was to forget it
+                if claim.told.is_none()
+                    && self.ledger.departures.contains_key(name)
+                    && !self.is_replaced(name)
+                {
+                    let boot_id = look.boot_id.clone();
+                    self.remember(name, look);
+                    self.remembers(name, claim, boot_id, now);
+                    return;
+                }
+                if claim.told.is_none() && self.has_an_old_disk(name) {
+                    self.fence_old_disk(name, claim, &look.address.to_string(), now);
+                    return;
+                }
+                if told == Some(&look.boot_id) && !claim.kept {
                     self.wait(
                         name,
                         "has the config; the boot that proves the installation is still to come".to_owned(),
@@ -67,6 +81,17 @@ impl<G: Guards> Core<G> {
                 self.is_configured(name, claim, look, now);
             }
             NodeState::Failed { claim, .. } => self.is_configured(name, claim, look, now),
+            NodeState::Leaving { claim, boot_id, .. } => {
+                let told = boot_id == look.boot_id;
+                let boot_id = look.boot_id.clone();
+                self.remember(name, look);
+                if told {
+                    self.wait(name, "it was told to forget what it is, and is about to".to_owned());
+                    self.lingers(name, claim, boot_id, now);
+                } else {
+                    self.remembers(name, claim, boot_id, now);
+                }
+            }
             NodeState::Configured { .. } => {
                 self.remember(name, look);
                 self.arrive(name, now);

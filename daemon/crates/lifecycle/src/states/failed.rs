@@ -15,6 +15,7 @@ pub(super) const FACTS: Facts = Facts {
         (State::Firmware, "it boots again"),
         (State::Configured, "it answers with our CA: it has its config"),
         (State::Fenced, "its evidence contradicts the claim"),
+        (State::Leaving, "it answers with our CA, and should have forgotten that"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };

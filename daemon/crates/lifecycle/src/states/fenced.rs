@@ -14,11 +14,34 @@ pub(super) const FACTS: Facts = Facts {
         (State::Maintenance, "the same, and the gate is asked anew"),
         (State::Installing, "the same, and Talos had taken the config"),
         (State::Configured, "it answers with our CA: it had its config"),
+        (State::Leaving, "it answers with our CA, and should have forgotten that"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };
 
 impl<G: Guards> Core<G> {
+    /// Whether a machine that has a config and was given none by us can only have it from a disk of before: the slot had
+    /// another machine once.
+    pub(crate) fn has_an_old_disk(&self, name: &NodeName) -> bool {
+        self.guards.on(Guard::BlankDisk) && self.ledger.retired.iter().any(|retired| retired.node == *name)
+    }
+
+    /// A machine took the place of another one and has that one's disk in it, or another node's.
+    pub(crate) fn fence_old_disk(&mut self, name: &NodeName, claim: crate::Claim, address: &str, now: Time) {
+        let reason = format!(
+            "{} answers with our CA at {address} and was never given a config: the disk of a node that was taken out is in it. \
+             `ichord approve {name} --erase DISK` lets its next netboot wipe that, once",
+            claim.machine
+        );
+        let Some(permit) = self.node(name).and_then(NodeState::permit).cloned() else { return };
+        if !matches!(self.node(name), Some(NodeState::Fenced { .. })) {
+            let progress = Progress::Maintenance { since: now };
+            let state = NodeState::Fenced { claim, permit, progress, since: now, reason: reason.clone() };
+            self.move_node(name, state, vec![reason.clone()]);
+        }
+        self.wait(name, reason);
+    }
+
     /// A machine holds one slot and shows up in another's place: the reason for which it gets nothing there.
     pub(crate) fn misplaced(
         &mut self,

@@ -18,6 +18,7 @@ pub(super) const FACTS: Facts = Facts {
         (State::Maintenance, "its machine API offers to take a config"),
         (State::Configured, "it answers with our CA: it had its config already"),
         (State::Fenced, "its evidence contradicts the claim"),
+        (State::Leaving, "it answers with our CA, and should have forgotten that"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };

@@ -23,6 +23,7 @@ pub(super) const FACTS: Facts = Facts {
         (State::Firmware, "it boots again"),
         (State::Configured, "it answers with our CA: somebody gave it its config"),
         (State::Fenced, "its evidence contradicts the claim"),
+        (State::Leaving, "it answers with our CA, and should have forgotten that"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };
@@ -62,6 +63,7 @@ impl<G: Guards> Core<G> {
                 self.wait(name, reason.to_owned());
                 return;
             }
+            NodeState::Leaving { claim, permit, .. } => (claim, permit, Progress::Firmware { since: now }),
             NodeState::Vacant { .. } => return,
         };
         match &progress {
@@ -95,6 +97,7 @@ impl<G: Guards> Core<G> {
         let Some(permit) = self.slots.get(name).and_then(|slot| slot.state.permit().cloned()) else { return };
         claim.machine.learn(&Machine::from(&seen.inventory));
         claim.told = Some(seen.boot_id.clone());
+        claim.kept = seen.contents.iter().any(|content| content.talos);
         let ticket = self.ticket();
         if let Some(slot) = self.slots.get_mut(name) {
             slot.in_flight = Some(ticket);
@@ -171,7 +174,9 @@ impl<G: Guards> Core<G> {
             && let Some(disk) = disk
         {
             let signed = plan.signed.then_some(seen.address);
-            blank(name, disk, claim, &seen.contents, signed)?;
+            // a person's word took it out: what is left of it may go
+            let is_leaving = self.ledger.departures.contains_key(name);
+            blank(name, disk, claim, is_leaving, &seen.contents, signed)?;
         }
         match plan.links.iter().find(|need| !has_link(inventory, need)) {
             Some(need) if on(Guard::Links) => {
@@ -201,10 +206,11 @@ fn blank(
     name: &NodeName,
     disk: &str,
     claim: &Claim,
+    is_leaving: bool,
     contents: &[Content],
     signed: Option<IpAddr>,
 ) -> Result<(), String> {
-    if claim.told.is_some() {
+    if claim.told.is_some() || is_leaving {
         return Ok(());
     }
     let approved = |disk: &str| claim.erase.as_ref().is_some_and(|erase| erase.disk == disk);

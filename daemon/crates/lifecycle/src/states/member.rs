@@ -12,6 +12,7 @@ pub(super) const FACTS: Facts = Facts {
     }),
     next: &[
         (State::Ready, "its boot is finished and its services are well"),
+        (State::Leaving, "it is taken out, to come back"),
         (State::Vacant, "released by a person, or replaced"),
     ],
 };

@@ -9,6 +9,7 @@ mod firmware;
 pub(crate) mod identified;
 mod installing;
 mod kernel;
+mod leaving;
 pub(crate) mod maintenance;
 mod member;
 mod ready;
@@ -44,6 +45,8 @@ pub enum State {
     Member,
     /// arrived
     Ready,
+    /// told to forget what it is
+    Leaving,
     /// a machine that was taken out
     Retired,
 }
@@ -79,7 +82,7 @@ impl Limit {
 
 impl State {
     /// In the order of the road.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Vacant,
         Self::Identified,
         Self::Firmware,
@@ -92,6 +95,7 @@ impl State {
         Self::Configured,
         Self::Member,
         Self::Ready,
+        Self::Leaving,
         Self::Retired,
     ];
 
@@ -110,6 +114,7 @@ impl State {
             Self::Configured => &configured::FACTS,
             Self::Member => &member::FACTS,
             Self::Ready => &ready::FACTS,
+            Self::Leaving => &leaving::FACTS,
             Self::Retired => &retired::FACTS,
         }
     }

@@ -6,5 +6,8 @@ pub(super) const FACTS: Facts = Facts {
     name: "ready",
     means: "its boot is finished, its services are well",
     limit: None,
-    next: &[(State::Vacant, "released by a person, or replaced")],
+    next: &[
+        (State::Leaving, "it is taken out, to come back"),
+        (State::Vacant, "released by a person, or replaced"),
+    ],
 };

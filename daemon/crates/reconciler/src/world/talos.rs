@@ -20,7 +20,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use super::{Met, Tiding, World, admin::Admin, sessions::Sessions, step::run_step};
+use super::{Met, Tiding, World, admin::Admin, depart::depart, sessions::Sessions, step::run_step};
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -38,6 +38,8 @@ pub struct Cluster {
     pub steps: Vec<Step>,
     /// where it is written down what a step that stopped has seen; nowhere without it
     pub bundles: Option<PathBuf>,
+    /// where snapshots of etcd are kept; none are without it
+    pub snapshots: Option<PathBuf>,
     admin: Admin,
 }
 
@@ -56,7 +58,7 @@ impl Cluster {
     /// Issues a fresh administrator certificate from the bundle, which is renewed in time.
     pub fn new(site: Arc<Site>, secrets: SecretsBundle, steps: Vec<Step>) -> Result<Self, CredentialsError> {
         let admin = Admin::issue(&secrets, unix_seconds())?;
-        Ok(Self { site, secrets, steps, bundles: None, admin })
+        Ok(Self { site, secrets, steps, bundles: None, snapshots: None, admin })
     }
 
     /// What opens our machines now.
@@ -70,6 +72,12 @@ impl Cluster {
     #[must_use]
     pub fn with_bundles(self, folder: PathBuf) -> Self {
         Self { bundles: Some(folder), ..self }
+    }
+
+    /// The same, with a folder for snapshots of etcd.
+    #[must_use]
+    pub fn with_snapshots(self, folder: PathBuf) -> Self {
+        Self { snapshots: Some(folder), ..self }
     }
 }
 
@@ -131,6 +139,11 @@ impl World for Talos {
             Effect::RunStep { ticket, step } => {
                 let outcome = run_step(&cluster, &step).await;
                 Event::StepEnded { ticket, step, outcome }
+            }
+            Effect::Depart { node, ticket, task } => {
+                let outcome = depart(&cluster, &node, &task).await;
+                tracing::info!(%node, ?task, ?outcome, "a step of its departure");
+                Event::Departed { node, ticket, outcome }
             }
         }
     }

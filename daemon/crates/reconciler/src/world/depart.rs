@@ -1,0 +1,175 @@
+//! The steps of a node that is taken out, on the real machines and the real API server. Each may be told again.
+
+use std::{
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kubernetes::{DrainError, NodeBoot, Patience};
+use lifecycle::{NodeName, Task, TaskOutcome, Wiped};
+use talos_api::{CallError, Client, Reset, Wipe};
+use tonic::Code;
+
+use super::{
+    step::api_server,
+    talos::{Cluster, machine_api, unix_seconds},
+};
+
+/// How patient a drain is: most pods stop within half a minute, and what takes longer than this a person decides.
+const DRAIN: Patience = Patience { poll: Duration::from_secs(2), timeout: Duration::from_secs(5 * 60) };
+
+/// So many snapshots are kept; the oldest go.
+const SNAPSHOTS: usize = 10;
+
+/// For one call; etcd's own pause over a membership change is longer than a look.
+const CALL: Duration = Duration::from_secs(20);
+
+pub(super) async fn depart(cluster: &Cluster, node: &NodeName, task: &Task) -> TaskOutcome {
+    let outcome = match task {
+        Task::Snapshot { address } => snapshot(cluster, node, *address).await,
+        Task::Drain => drain(cluster, node).await,
+        Task::Remove { address, member } => remove(cluster, *address, member).await,
+        Task::Reset { address, boot_id, leaves_etcd, wiped } => {
+            reset(cluster, *address, boot_id, *leaves_etcd, *wiped).await
+        }
+        Task::Clear { boot_id } => clear(cluster, node, boot_id.as_deref()).await,
+    };
+    outcome.unwrap_or_else(|reason| TaskOutcome::Failed { reason })
+}
+
+fn done(summary: impl Into<String>) -> Result<TaskOutcome, String> {
+    Ok(TaskOutcome::Done { summary: summary.into() })
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn client(cluster: &Cluster, address: IpAddr) -> Result<Client, String> {
+    let client =
+        Client::configured_once(machine_api(address), &cluster.credentials()).await.map_err(words)?;
+    Ok(client.with_deadline(CALL))
+}
+
+/// etcd's data, before anything is taken from it: readable by us alone, and whole or not there at all.
+async fn snapshot(cluster: &Cluster, node: &NodeName, address: IpAddr) -> Result<TaskOutcome, String> {
+    let Some(folder) = &cluster.snapshots else {
+        return Ok(TaskOutcome::Skipped { reason: "there is no folder for snapshots".to_owned() });
+    };
+    let at = |path: &Path, error: std::io::Error| format!("{} cannot be written: {error}", path.display());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| at(folder, error))?;
+    let path = folder.join(format!("etcd-{:012}-before-{node}.db", unix_seconds()));
+    let part = path.with_extension("part");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&part)
+        .map_err(|error| at(&part, error))?;
+    let mut file = tokio::fs::File::from_std(file);
+    let size = client(cluster, address).await?.etcd_snapshot(&mut file).await.map_err(words)?;
+    file.sync_all().await.map_err(|error| at(&part, error))?;
+    std::fs::rename(&part, &path).map_err(|error| at(&path, error))?;
+    forget_oldest(folder);
+    done(format!("{size} bytes of etcd are kept in {}", path.display()))
+}
+
+/// Names begin with the time, so that they sort by age.
+fn forget_oldest(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut kept: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    kept.retain(|path| path.extension().is_some_and(|extension| extension == "db"));
+    kept.sort();
+    for path in kept.iter().rev().skip(SNAPSHOTS) {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "an old snapshot cannot be removed");
+        }
+    }
+}
+
+async fn drain(cluster: &Cluster, node: &NodeName) -> Result<TaskOutcome, String> {
+    let skipped = |reason: String| Ok(TaskOutcome::Skipped { reason });
+    let client = api_server(cluster, None)?;
+    match client.ready().await {
+        Ok(true) => {}
+        Ok(false) => return skipped("the API server is not ready: its pods are not asked to go".to_owned()),
+        Err(error) => return skipped(format!("its pods are not asked to go: {error}")),
+    }
+    if !client.nodes().await.map_err(words)?.iter().any(|known| known.name == node.0) {
+        return skipped(format!("Kubernetes knows no node {node}"));
+    }
+    match client.drain(&node.0, DRAIN).await {
+        Ok(gone) => done(format!("{gone} pods went elsewhere")),
+        Err(error @ (DrainError::Unmanaged { .. } | DrainError::Late { .. })) => {
+            Ok(TaskOutcome::Stuck { reason: error.to_string() })
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn remove(cluster: &Cluster, address: IpAddr, member: &str) -> Result<TaskOutcome, String> {
+    let id = u64::from_str_radix(member, 16).map_err(|_| format!("{member} is no member of etcd"))?;
+    match client(cluster, address).await?.etcd_remove_member(id).await {
+        Ok(true) => done(format!("{address} took {member} out of etcd")),
+        Ok(false) => done(format!("{member} was out of etcd already")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// On the connection that proved to be of this boot, as with a bootstrap.
+async fn reset(
+    cluster: &Cluster,
+    address: IpAddr,
+    boot_id: &str,
+    leaves_etcd: bool,
+    wiped: Wiped,
+) -> Result<TaskOutcome, String> {
+    let client = client(cluster, address).await?;
+    if client.boot_id().await.map_err(words)?.as_deref() != Some(boot_id) {
+        return Err(format!("{address} is another machine than the one looked at, or booted again since"));
+    }
+    let mut told = Vec::new();
+    if leaves_etcd {
+        match client.etcd_forfeit_leadership().await {
+            Ok(Some(leader)) => told.push(format!("{leader} leads etcd now")),
+            Ok(None) => {}
+            // who cannot hand it over loses it when it leaves
+            Err(error) if error.code() == Code::Unimplemented => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let labels = |labels: &[&str]| Wipe::Partitions(labels.iter().map(|label| (*label).to_owned()).collect());
+    let (wipe, what) = match wiped {
+        Wiped::Disk => (Wipe::SystemDisk, "its system disk"),
+        Wiped::State => (labels(&["STATE", "EPHEMERAL"]), "its config and its data"),
+        Wiped::Data => (labels(&["EPHEMERAL"]), "its data"),
+    };
+    let reset = Reset { graceful: leaves_etcd, reboot: true, wipe };
+    client.reset(reset).await.map_err(|error: CallError| error.to_string())?;
+    told.push(format!("it was told to wipe {what}"));
+    done(told.join("; "))
+}
+
+/// Kubernetes's node of the boot that is gone is deleted, which takes its pods along; one of a later boot takes pods again.
+async fn clear(cluster: &Cluster, node: &NodeName, boot_id: Option<&str>) -> Result<TaskOutcome, String> {
+    let client = api_server(cluster, None)?;
+    match client.node_boot(&node.0).await.map_err(words)? {
+        None => done(format!("Kubernetes knows no node {node}")),
+        Some(NodeBoot { boot_id: told, uid, .. }) if boot_id.is_some() && told.as_deref() == boot_id => {
+            client.delete_node(&node.0, &uid).await.map_err(words)?;
+            done(format!("Kubernetes forgot the node {node} of the boot that is gone"))
+        }
+        Some(NodeBoot { schedulable: false, .. }) => {
+            client.cordon(&node.0, false).await.map_err(words)?;
+            done("it takes pods again")
+        }
+        Some(_) => done("Kubernetes knows its new boot"),
+    }
+}
