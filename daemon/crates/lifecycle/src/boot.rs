@@ -53,6 +53,7 @@ impl<G: Guards> Core<G> {
                     told: None,
                     erase: None,
                     kept: false,
+                    old_disk: false,
                 };
                 self.boot_unclaimed(&node, claim, attempt, now)
             }
@@ -95,7 +96,7 @@ impl<G: Guards> Core<G> {
         match self.node(name) {
             // a person said that what fences it may be wiped
             Some(NodeState::Fenced { claim, .. })
-                if claim.told.is_none() && claim.erase.as_ref().is_some_and(|erase| !erase.wiped) =>
+                if claim.old_disk && claim.erase.as_ref().is_some_and(|erase| !erase.wiped) =>
             {
                 self.deploying_asks(name, machine, from, now)
             }

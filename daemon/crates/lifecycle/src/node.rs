@@ -164,6 +164,9 @@ pub struct Claim {
     /// without a boot in between
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
+    /// the disk of a node that was taken out is in it, and has not been wiped
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_disk: bool,
 }
 
 /// A person's word that what is on a disk may go.

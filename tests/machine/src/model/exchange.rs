@@ -62,8 +62,6 @@ pub struct NodeReport {
     pub control_plane: bool,
     /// the Ready condition as far as the kubelet knows
     pub ready: bool,
-    /// the kernel's boot
-    pub boot_id: String,
 }
 
 impl PeerCall {

@@ -327,7 +327,6 @@ impl Machine {
             boot_id: node.os.boot_id.clone(),
             control_plane: node.config.role == Role::ControlPlane,
             ready: node.node_ready,
-            boot_id: node.os.boot_id.clone(),
         };
         let here =
             node.api_server && (!node.held.is_empty() || node.config.endpoint_host == address.to_string());

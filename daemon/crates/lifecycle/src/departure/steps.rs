@@ -294,7 +294,7 @@ impl<G: Guards> Core<G> {
         if let Some(departure) = self.ledger.departures.get_mut(name) {
             departure.step = step;
             self.departing = DepartureWork {
-                from: self.last,
+                from: self.departing.from,
                 in_flight: self.departing.in_flight.take(),
                 not_before: self.last,
                 ..DepartureWork::default()

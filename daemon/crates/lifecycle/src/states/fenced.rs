@@ -27,12 +27,19 @@ impl<G: Guards> Core<G> {
     }
 
     /// A machine took the place of another one and has that one's disk in it, or another node's.
-    pub(crate) fn fence_old_disk(&mut self, name: &NodeName, claim: crate::Claim, address: &str, now: Time) {
+    pub(crate) fn fence_old_disk(
+        &mut self,
+        name: &NodeName,
+        mut claim: crate::Claim,
+        address: &str,
+        now: Time,
+    ) {
         let reason = format!(
             "{} answers with our CA at {address} and was never given a config: the disk of a node that was taken out is in it. \
              `ichord approve {name} --erase DISK` lets its next netboot wipe that, once",
             claim.machine
         );
+        claim.old_disk = true;
         let Some(permit) = self.node(name).and_then(NodeState::permit).cloned() else { return };
         if !matches!(self.node(name), Some(NodeState::Fenced { .. })) {
             let progress = Progress::Maintenance { since: now };
@@ -82,6 +89,10 @@ impl<G: Guards> Core<G> {
         else {
             return;
         };
+        // its place was never in doubt
+        if claim.old_disk {
+            return;
+        }
         // it goes on where it was: no boot is paid for here, so none begins here
         let progress = match progress {
             Progress::Applying { .. } => Progress::Maintenance { since: now },

@@ -57,6 +57,7 @@ impl<G: Guards> Core<G> {
         let wipe = match &mut claim.erase {
             Some(Erase { wiped, .. }) if !signed && (!*wiped || !once) => {
                 *wiped = true;
+                claim.old_disk = false;
                 true
             }
             _ => false,
