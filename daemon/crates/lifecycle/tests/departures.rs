@@ -114,6 +114,8 @@ fn a_machine_that_comes_back_with_its_config_is_told_again() {
     ends(&mut bench, "cp2", ticket, done());
     task(&mut bench);
     bench.restart();
+    let (ticket, _) = task(&mut bench);
+    ends(&mut bench, "cp2", ticket, done());
     bench.look("cp2", configured(2, "another boot", members(&ALL)));
     assert_eq!(bench.state("cp2").name(), "leaving");
     others_tell(&mut bench, "cp2", &ALL);
