@@ -405,6 +405,7 @@ async fn there_is_a_network_when_what_brings_one_runs() {
         addresses: vec![[10, 0, 0, 1].into()],
         control_plane: false,
         ready: false,
+        boot_id: "b".to_owned(),
     };
     state.register_node(&node("a"));
     assert!(!state.has_network(), "a proxy brings none");

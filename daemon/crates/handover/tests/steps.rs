@@ -78,6 +78,7 @@ async fn server_with_node() -> Server {
         addresses,
         control_plane: true,
         ready: true,
+        boot_id: "b".to_owned(),
     });
     server
 }

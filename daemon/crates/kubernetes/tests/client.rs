@@ -39,7 +39,7 @@ fn deployment() -> Value {
 
 fn node(name: &str, ready: bool) -> Node {
     let addresses = vec!["172.29.51.11".parse().unwrap(), "fd00::11".parse().unwrap()];
-    Node { name: name.to_owned(), addresses, control_plane: true, ready }
+    Node { name: name.to_owned(), addresses, control_plane: true, ready, boot_id: "b".to_owned() }
 }
 
 #[tokio::test]
