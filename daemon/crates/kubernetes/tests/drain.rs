@@ -24,7 +24,13 @@ async fn server() -> Server {
     let server = Server::start().await;
     for name in ["one", "two"] {
         let addresses = vec!["10.0.0.1".parse().unwrap()];
-        let node = Node { name: name.to_owned(), addresses, control_plane: false, ready: true };
+        let node = Node {
+            name: name.to_owned(),
+            addresses,
+            control_plane: false,
+            ready: true,
+            boot_id: "b".to_owned(),
+        };
         server.state.register_node(&node);
     }
     for (name, node, owner) in [
@@ -62,6 +68,7 @@ async fn a_node_is_emptied_but_for_its_own_pods_and_opened_again() {
         addresses,
         control_plane: false,
         ready: true,
+        boot_id: "b".to_owned(),
     });
     assert!(!open(&server, "one"));
     assert_eq!(client.drain("one", patience).await.unwrap(), 0);
