@@ -8,7 +8,10 @@ use handover::{Pace, Step, run_step};
 use kubernetes::Client;
 use serde_json::{Value, json};
 
-use crate::measure::{Limit, Measure};
+use crate::{
+    measure::{Limit, Measure},
+    memory::Watch,
+};
 
 pub(crate) const NAME: &str = "handover";
 pub(crate) const ABOUT: &str =
@@ -22,6 +25,9 @@ const WRITTEN: f64 = 10.0;
 /// What all steps of the founding order may take where there is nothing to wait for.
 const OVERHEAD: f64 = 2.0;
 
+/// Of this process, which has all the steps and their texts at once.
+const MEGABYTES: f64 = 100.0;
+
 const PACE: Pace = Pace { poll: Duration::from_millis(50), timeout: Duration::from_secs(300) };
 
 pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
@@ -30,6 +36,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let plane = ControlPlane::start(&program).await?;
         let client = plane.client()?;
+        let memory = Watch::begin();
         let many = step("many", &many())?;
         let first = timed(&client, &many, OBJECTS + 1).await?;
         let again = timed(&client, &many, 0).await?;
@@ -45,6 +52,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
         for step in &steps {
             overhead += timed(&client, step, 0).await?;
         }
+        let memory = memory.end()?;
         let objects: usize = steps.iter().map(|step| step.manifests.len()).sum();
         let bare = |what, value, unit| Measure { what, value, unit, limit: Limit::None };
         Ok(vec![
@@ -52,6 +60,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
             bare("looked at again", again, "s"),
             bare("objects of the founding steps", objects as f64, ""),
             Measure { limit: Limit::Below(OVERHEAD), ..bare("those steps, all done", overhead, "s") },
+            Measure { limit: Limit::Below(MEGABYTES), ..bare("private memory, at most", memory, "MB") },
         ])
     })
 }

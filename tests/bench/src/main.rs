@@ -14,6 +14,7 @@ mod identity;
 mod lldp;
 mod lldp_wire;
 mod measure;
+mod memory;
 mod noise;
 mod packages;
 mod process;

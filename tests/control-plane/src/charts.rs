@@ -1,4 +1,4 @@
-//! A repository of charts over HTTP, on loopback: what a HelmRepository points at.
+//! A repository of charts over HTTP, on loopback: what a HelmRepository points at, and as a registry an OCIRepository.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,6 +7,8 @@ use axum::{Router, extract::Path, http::StatusCode, response::IntoResponse, rout
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::registry;
 
 /// A chart: its names, and its templates by their file names.
 #[derive(Debug, Clone)]
@@ -64,11 +66,24 @@ impl Repository {
                 }
             }
         };
-        let router = Router::new().route("/{file}", get(answer));
+        let of_registry = Arc::clone(&charts);
+        let part = move |Path((name, kind, reference)): Path<(String, String, String)>| {
+            let charts = of_registry.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move { registry::answer(&charts, &name, &kind, &reference) }
+        };
+        let router = Router::new()
+            .route("/{file}", get(answer))
+            .route("/v2/", get(|| async { "{}" }))
+            .route("/v2/charts/{name}/{kind}/{reference}", get(part));
         let task = tokio::spawn(async move {
             axum::serve(listener, router).await.ok();
         });
         Ok(Repository { url, charts, task })
+    }
+
+    /// The same as an OCI registry: `URL/NAME`, with versions as tags.
+    pub fn registry(&self) -> String {
+        format!("{}/charts", self.url.replace("http://", "oci://"))
     }
 
     /// Adds a chart, or another version of one.

@@ -1,6 +1,6 @@
 //! Flux's own controllers beside the control plane: what judges whether it takes over what it finds.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use handover::Step;
@@ -47,9 +47,26 @@ impl Flux {
         Flux::start_defined(plane, tools)
     }
 
+    /// Starts the flux-operator in a cluster that has its kinds; it installs the Flux that its own module has.
+    pub fn start_operator(plane: &ControlPlane) -> Result<Flux> {
+        let (tool, folder) = (Tool::FluxOperator, plane.folder.path().join("flux-operator"));
+        std::fs::create_dir_all(&folder)?;
+        let arguments = [
+            format!("--storage-path={}", tool.unpacked()?.join("config/data").display()),
+            "--metrics-addr=127.0.0.1:0".to_owned(),
+            "--health-addr=127.0.0.1:0".to_owned(),
+            "--web-server-port=0".to_owned(),
+            "--enable-leader-election=false".to_owned(),
+        ];
+        // it runs with certified algorithms alone, which its image says in the environment, too
+        let environment =
+            [&environment(plane, &folder)?[..], &[("GODEBUG", "fips140=on".to_owned())]].concat();
+        let operator = Process::start_with(&tool.path()?, tool.name(), &arguments, &folder, &environment)?;
+        Ok(Flux { controllers: vec![operator] })
+    }
+
     /// Starts these controllers in a cluster that has their kinds.
     pub fn start_defined(plane: &ControlPlane, tools: &[Tool]) -> Result<Flux> {
-        let kubeconfig = plane.kubeconfig()?;
         let port = process::free_port()?;
         let mut controllers = Vec::new();
         for &tool in tools {
@@ -63,12 +80,7 @@ impl Flux {
                     format!("--storage-adv-addr=127.0.0.1:{port}"),
                 ]);
             }
-            let environment = [
-                ("KUBECONFIG", kubeconfig.display().to_string()),
-                ("RUNTIME_NAMESPACE", "flux-system".to_owned()),
-                ("HOME", folder.display().to_string()),
-                ("TMPDIR", folder.display().to_string()),
-            ];
+            let environment = environment(plane, &folder)?;
             controllers.push(Process::start_with(
                 &tool.path()?,
                 tool.name(),
@@ -104,6 +116,15 @@ impl Flux {
             sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+fn environment(plane: &ControlPlane, folder: &Path) -> Result<[(&'static str, String); 4]> {
+    Ok([
+        ("KUBECONFIG", plane.kubeconfig()?.display().to_string()),
+        ("RUNTIME_NAMESPACE", "flux-system".to_owned()),
+        ("HOME", folder.display().to_string()),
+        ("TMPDIR", folder.display().to_string()),
+    ])
 }
 
 async fn define(client: &Client, tool: Tool) -> Result<()> {

@@ -55,10 +55,27 @@ fn chart() -> Chart {
     }
 }
 
+/// The network plugin in the versions after the one that a site begins with: the pods of the first do not become ready.
+fn network_charts() -> [Chart; 2] {
+    [("1.20.1", Some("ImagePullBackOff")), ("1.20.2", None)].map(|(version, reason)| {
+        let mut objects = packs::cilium();
+        let sets = objects.iter_mut().filter(|object| object["kind"] == "DaemonSet");
+        for pods in sets.map(|set| &mut set["spec"]["template"]) {
+            pods["metadata"]["annotations"] = match reason {
+                Some(reason) => json!({ "test/reason": reason }),
+                None => json!({ "test/version": version }),
+            };
+        }
+        let templates = vec![("objects.yaml".to_owned(), packs::manifest(&objects))];
+        Chart { name: "cilium".to_owned(), version: version.to_owned(), values: String::new(), templates }
+    })
+}
+
 impl Founding {
     /// Starts them, and fills the repository.
     pub async fn start() -> Result<Founding> {
-        let charts = Repository::start(vec![chart()]).await?;
+        let [first, second] = network_charts();
+        let charts = Repository::start(vec![chart(), first, second]).await?;
         let git = GitRepository::start("git", PASSWORD).await?;
         git.commit(&[
             ("clusters/test/external-secrets.yaml", Some(&RELEASE.replace("URL", &charts.url))),
@@ -67,9 +84,9 @@ impl Founding {
         Ok(Founding { git, charts })
     }
 
-    /// Where the charts are.
-    pub fn charts(&self) -> &str {
-        &self.charts.url
+    /// The registry with the network plugin's next charts.
+    pub fn registry(&self) -> String {
+        self.charts.registry()
     }
 
     /// Writes what the steps name into a site's folder.
@@ -105,6 +122,23 @@ impl Founding {
     /// The same with that frozen in a pack, which runs without Helm.
     pub fn steps_of_pack(&self, pack: &str) -> Value {
         self.steps_with(&json!({ "name": "external-secrets", "pack": pack }))
+    }
+
+    /// Writes what [`Founding::steps_by_operator`] names besides.
+    pub fn write_operator(&self, site: &Path) -> Result<()> {
+        let text = packs::manifest(&packs::flux_operator()) + "---\n" + &Tool::FluxOperator.definitions()?;
+        Ok(fs::write(site.join("handover/flux-operator.yaml"), text)?)
+    }
+
+    /// The steps that end in a FluxInstance: Git brings everything but the network.
+    pub fn steps_by_operator(&self) -> Value {
+        let all = self.steps_with(&Value::Null);
+        let mut steps: Vec<Value> = all.as_array().into_iter().flatten().take(5).cloned().collect();
+        let mut sync = all[10].clone();
+        sync["flux"]["operator"] = json!({});
+        steps.push(json!({ "name": "flux", "manifests": ["handover/flux-operator.yaml"] }));
+        steps.extend([sync, json!("adoption")]);
+        Value::Array(steps)
     }
 
     fn steps_with(&self, external: &Value) -> Value {
@@ -162,10 +196,15 @@ impl Hands {
         Ok(())
     }
 
-    /// The states of a release's records, the oldest first.
+    /// The states of the records of a release in the namespace of its name, the oldest first.
     pub async fn records(&self, release: &str) -> Result<Vec<String>> {
+        self.records_in(release, release).await
+    }
+
+    /// The same of one in another namespace.
+    pub async fn records_in(&self, namespace: &str, release: &str) -> Result<Vec<String>> {
         let path =
-            format!("/api/v1/namespaces/{release}/secrets?labelSelector=owner%3Dhelm,name%3D{release}");
+            format!("/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm,name%3D{release}");
         let secrets = self.get(&path).await?;
         let mut records: Vec<(u32, String)> = Vec::new();
         for secret in secrets["items"].as_array().into_iter().flatten() {

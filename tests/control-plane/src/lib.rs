@@ -13,6 +13,7 @@ mod operators;
 pub mod packs;
 mod process;
 mod proxy;
+mod registry;
 mod tls;
 mod transcript;
 
@@ -81,6 +82,8 @@ pub struct Cluster {
     pub names: Vec<String>,
     /// Where it listens; a free port of loopback without it.
     pub listen: Option<SocketAddr>,
+    /// What the API server is told besides.
+    pub arguments: Vec<String>,
 }
 
 impl ControlPlane {
@@ -141,7 +144,7 @@ impl ControlPlane {
             authority,
             address,
             program: program.to_owned(),
-            arguments: arguments.collect(),
+            arguments: arguments.chain(cluster.arguments.iter().cloned()).collect(),
             folder,
         };
         plane.start_apiserver().await?;

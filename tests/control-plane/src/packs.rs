@@ -292,6 +292,12 @@ pub fn sdk_store() -> Value {
             "auth": { "serviceAccountSecretRef": { "name": "onepassword-sdk-token", "key": "token", "namespace": "external-secrets" } } } } } })
 }
 
+/// What a container is asked for where only such pods may run.
+fn restricted() -> Value {
+    json!({ "allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" } })
+}
+
 /// Flux beside its definitions, as `flux install` writes it.
 pub fn flux() -> Vec<Value> {
     let own = "flux-system";
@@ -309,8 +315,7 @@ pub fn flux() -> Vec<Value> {
         spec["priorityClassName"] = json!("system-cluster-critical");
         spec["serviceAccountName"] = json!(name);
         spec["securityContext"] = json!({ "fsGroup": 1337 });
-        let container = &mut spec["containers"][0];
-        container["securityContext"] = json!({ "allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": { "drop": ["ALL"] }, "seccompProfile": { "type": "RuntimeDefault" } });
+        spec["containers"][0]["securityContext"] = restricted();
         objects.push(pods);
     }
     objects.push(service(
@@ -338,6 +343,19 @@ pub fn flux() -> Vec<Value> {
         ),
     ));
     objects
+}
+
+/// The flux-operator beside its definitions.
+pub fn flux_operator() -> Vec<Value> {
+    let (own, name) = ("flux-system", "flux-operator");
+    let mut pods = deployment(name, own, &json!({ "app": name }), "ghcr.test/flux-operator:v0.58.1");
+    let spec = &mut pods["spec"]["template"]["spec"];
+    spec["serviceAccountName"] = json!(name);
+    spec["containers"][0]["securityContext"] = restricted();
+    let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": own }] });
+    vec![namespace(own, "restricted"), account(name, own), binding, pods]
 }
 
 /// The cluster's DNS, which Talos brings.

@@ -164,6 +164,7 @@ impl Kubernetes {
             authority: Some(founding::authority(site)?),
             names: planes.chain([VIRTUAL_ADDRESS, HOST.0]).map(|address| address.to_string()).collect(),
             listen: Some(SocketAddr::from(([0, 0, 0, 0], PORT))),
+            ..Cluster::default()
         };
         let plane = ControlPlane::start_for(&parts.plane, &cluster).await?;
         let controllers = Controllers::start(&plane)?;

@@ -29,6 +29,8 @@ pub enum Tool {
     KustomizeController,
     /// The part of Flux that upgrades charts.
     HelmController,
+    /// What installs Flux, where that is not the hand-over.
+    FluxOperator,
     /// Helm as people run it.
     HelmClient,
     /// Nodes and pods that are only said to run.
@@ -63,7 +65,7 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Talosctl,
         Self::Talhelper,
         Self::ControlPlane,
@@ -71,6 +73,7 @@ impl Tool {
         Self::SourceController,
         Self::KustomizeController,
         Self::HelmController,
+        Self::FluxOperator,
         Self::HelmClient,
         Self::Kwok,
         Self::Values,
@@ -86,6 +89,7 @@ impl Tool {
             Self::SourceController => "source-controller",
             Self::KustomizeController => "kustomize-controller",
             Self::HelmController => "helm-controller",
+            Self::FluxOperator => "flux-operator",
             Self::HelmClient => "helm-client",
             Self::Kwok => "kwok",
             Self::Values => "values",
@@ -114,6 +118,7 @@ impl Tool {
             Self::SourceController => "github.com/fluxcd/source-controller",
             Self::KustomizeController => "github.com/fluxcd/kustomize-controller",
             Self::HelmController => "github.com/fluxcd/helm-controller",
+            Self::FluxOperator => "github.com/controlplaneio-fluxcd/flux-operator/cmd/operator",
             Self::HelmClient => "helm.sh/helm/v4/cmd/helm",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Values => "./values",
@@ -183,11 +188,11 @@ impl Tool {
         Ok(program)
     }
 
-    /// The CustomResourceDefinitions that a controller works with, as its own module has them, in one text.
-    pub fn definitions(self) -> Result<String, Error> {
-        let unreadable = |path: &Path, error| Error::Cache(path.to_owned(), error);
+    /// The unpacked module of a controller, for the files that it reads.
+    pub fn unpacked(self) -> Result<PathBuf, Error> {
+        let package = self.package();
         let output = Command::new("go")
-            .args(["list", "-m", "-f", "{{.Dir}}", self.package()])
+            .args(["list", "-m", "-f", "{{.Dir}}", package.split("/cmd/").next().unwrap_or(package)])
             .current_dir(self.module())
             .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off"), ("GOFLAGS", "-mod=mod")])
             .output()
@@ -197,7 +202,13 @@ impl Tool {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(Error::Build { name: self.name(), said });
         }
-        let folder = Path::new(&said).join("config/crd/bases");
+        Ok(PathBuf::from(said))
+    }
+
+    /// The CustomResourceDefinitions that a controller works with, as its own module has them, in one text.
+    pub fn definitions(self) -> Result<String, Error> {
+        let unreadable = |path: &Path, error| Error::Cache(path.to_owned(), error);
+        let folder = self.unpacked()?.join("config/crd/bases");
         let mut files = Vec::new();
         for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))? {
             files.push(entry.map_err(|error| unreadable(&folder, error))?.path());
@@ -209,20 +220,54 @@ impl Tool {
     }
 
     fn build(self, module: &Path, program: &Path) -> Result<(), Error> {
+        let copy = program.with_extension("source");
+        let own_modules = copy.with_extension("mod");
+        let mut modules = Vec::new();
+        if self == Self::FluxOperator {
+            self.with_page(module, &copy, &own_modules)?;
+            modules.extend(["-mod=mod".to_owned(), format!("-modfile={}", own_modules.display())]);
+        }
         let output = Command::new("go")
             .args(["build", self.linked(), "-o"])
             .arg(program)
+            .args(&modules)
             .arg(self.package())
             .current_dir(module)
             // no C compiler is needed, and an older Go fetches the one that the pins ask for
             .envs([("CGO_ENABLED", "0"), ("GOTOOLCHAIN", "auto"), ("GOWORK", "off")])
             .output()
             .map_err(|error| Error::NoGo(error, self.name()))?;
+        if !modules.is_empty() {
+            // in the way of nobody
+            fs::remove_dir_all(&copy).ok();
+            fs::remove_file(&own_modules).ok();
+            fs::remove_file(copy.with_extension("sum")).ok();
+        }
         if output.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(Error::Build { name: self.name(), said })
+    }
+
+    /// A copy of a module that does not build as it is: its web page is made by other tools, and only its releases have it.
+    /// Ours says nothing, and nobody asks for it. Go takes the copy where its list of modules says so.
+    fn with_page(self, module: &Path, copy: &Path, modules: &Path) -> Result<(), Error> {
+        let failed = |error| Error::Cache(copy.to_owned(), error);
+        let path = self.package().split("/cmd/").next().unwrap_or_default();
+        Command::new("go")
+            .args(["mod", "download", path])
+            .current_dir(module)
+            .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off")])
+            .output()
+            .map_err(|error| Error::NoGo(error, self.name()))?;
+        copy_folder(&self.unpacked()?, copy).map_err(failed)?;
+        let page = copy.join("web/dist");
+        fs::create_dir_all(&page).and_then(|()| fs::write(page.join("index.html"), "")).map_err(failed)?;
+        let pins = fs::read_to_string(module.join("go.mod")).map_err(failed)?;
+        fs::write(modules, format!("{pins}\nreplace {path} => {}\n", copy.display())).map_err(failed)?;
+        fs::copy(module.join("go.sum"), copy.with_extension("sum")).map_err(failed)?;
+        Ok(())
     }
 
     /// The program for a test: nothing where there is no Go, and the test returns then. Under `CI=true`, and where the
@@ -247,6 +292,20 @@ pub fn printed(output: &Output) -> Result<String, String> {
         true => Ok(text(&output.stdout)),
         false => Err(format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr))),
     }
+}
+
+/// Go's own copies may not be written to; these may.
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_folder(&entry.path(), &target)?,
+            false => fs::write(&target, fs::read(entry.path())?)?,
+        }
+    }
+    Ok(())
 }
 
 fn cache() -> Result<PathBuf, Error> {

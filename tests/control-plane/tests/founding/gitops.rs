@@ -1,5 +1,8 @@
 //! `ichord gitops` beside the real Flux: nothing applied, on its way, all well, something that blocks.
 
+use control_plane::packs;
+use serde_json::json;
+
 use crate::road::Road;
 
 /// A folder that Flux applies and whose pods it waits for.
@@ -39,7 +42,7 @@ spec:
 
 impl Road {
     /// Asks until it says this, and tells with which code.
-    async fn told(&mut self, wanted: &str) -> (Option<i32>, String) {
+    pub(crate) async fn told(&mut self, wanted: &str) -> (Option<i32>, String) {
         let (site, flux) = (&self.site, self.flux.as_mut().unwrap());
         let asked = async || {
             let said = site.ask(&["gitops"], &[]).await;
@@ -80,4 +83,36 @@ pub(crate) async fn every_level_is_told(road: &mut Road) {
     road.told(&format!("Kustomization flux-system/apps  main@sha1:{commit}")).await;
     let (_, out) = road.told("healthy: everything").await;
     assert!(!out.contains("absent"), "{out}");
+}
+
+/// The repository brings a Flux of its own, of another version: that is told beforehand, Flux becomes what Git says, and the
+/// hand-over leaves it so.
+pub(crate) async fn another_flux_in_git_wins(road: &mut Road) {
+    let components = packs::manifest(&packs::flux()).replace("controller:v1.9.4", "controller:v1.8.1");
+    let text = format!("# Flux Version: v2.8.1\n{components}");
+    road.push(&[("clusters/test/flux-system/gotk-components.yaml", Some(&text))]).await;
+    let mut steps = road.steps.clone();
+    steps[10]["flux"]["checkout"] = json!(road.founding.git.checkout());
+    road.site.hand_over(&steps);
+    let said = road.site.run(&["check"], &[]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    let told = said.out + &said.text;
+    assert!(told.contains("makes Flux install itself as v2.8.1"), "{told}");
+
+    let (hands, flux) = (&road.hands, road.flux.as_mut().unwrap());
+    let path = "/apis/apps/v1/namespaces/flux-system/deployments/helm-controller";
+    let image = async || {
+        let pods = hands.get(path).await.ok()?;
+        (pods["spec"]["template"]["spec"]["containers"][0]["image"] == "ghcr.test/fluxcd/controller:v1.8.1")
+            .then_some(())
+    };
+    flux.until("the Flux of Git", image).await.unwrap();
+    let run = road.site.ask(&["handover", "run"], &[]).await.well();
+    assert!(
+        run.lines().filter(|line| !line.starts_with(' ')).all(|line| line.ends_with(" 0 of them written")),
+        "{run}"
+    );
+    let verified = road.site.ask(&["handover", "verify"], &[]).await.well();
+    assert!(!verified.contains("would"), "{verified}");
+    image().await.expect("the version that Git says");
 }

@@ -16,12 +16,14 @@ const WARMING: usize = 3;
 pub(crate) struct Road {
     // Fields are dropped in this order: whoever works in the cluster before the cluster.
     pub(crate) flux: Option<Flux>,
+    pub(crate) operator: Option<Flux>,
     operators: Operators,
-    controllers: Controllers,
+    pub(crate) controllers: Controllers,
     pub(crate) plane: ControlPlane,
     pub(crate) hands: Hands,
-    founding: Founding,
+    pub(crate) founding: Founding,
     pub(crate) site: Site,
+    pub(crate) steps: Value,
 }
 
 impl Road {
@@ -32,6 +34,7 @@ impl Road {
             authority: Some(founding::authority(&site.path("")).unwrap()),
             names: ["10.77.0.10", "10.77.0.11", "10.77.0.12", "10.77.0.13"].map(str::to_owned).into(),
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 6443))),
+            ..Cluster::default()
         };
         let plane = ControlPlane::start_for(program, &cluster).await.unwrap();
         let controllers = Controllers::start(&plane).unwrap();
@@ -42,14 +45,13 @@ impl Road {
         hands.bring_dns().await.unwrap();
         let founding = Founding::start().await.unwrap();
         let operators = Operators::start(plane.hands(), TOKEN, WARMING);
-        let road = Road { flux: None, operators, controllers, plane, hands, founding, site };
-        road.write();
-        road
+        let (flux, operator, steps) = (None, None, Value::Null);
+        Road { flux, operator, operators, controllers, plane, hands, founding, site, steps }
     }
 
-    /// The site has the same chart, names and values as the repository.
-    fn write(&self) {
-        let Road { site, founding, .. } = self;
+    /// A site that brings Flux, and has the same chart, names and values as the repository.
+    pub(crate) fn in_founding_order(&mut self) {
+        let Road { site, founding, steps, .. } = self;
         founding.write(&site.path("")).unwrap();
         // what Helm renders from the repository's own files is frozen, and runs without Helm
         site.hand_over(&founding.steps());
@@ -57,7 +59,18 @@ impl Road {
         let words = ["external-secrets", "--out", pack.to_str().unwrap()];
         site.run(&["pack", "build"], &words).well();
         let imported = site.run(&["pack", "import"], &[pack.to_str().unwrap()]).well();
-        site.hand_over(&founding.steps_of_pack(imported.trim()));
+        *steps = founding.steps_of_pack(imported.trim());
+        site.hand_over(steps);
+        site.run(&["check"], &[]).well();
+    }
+
+    /// A site that brings the flux-operator, and leaves everything else to Git.
+    pub(crate) fn by_operator(&mut self) {
+        let Road { site, founding, steps, .. } = self;
+        founding.write(&site.path("")).unwrap();
+        founding.write_operator(&site.path("")).unwrap();
+        *steps = founding.steps_by_operator();
+        site.hand_over(steps);
         site.run(&["check"], &[]).well();
     }
 
@@ -118,7 +131,7 @@ impl Road {
         }
     }
 
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         self.flux.as_ref().map(Flux::last_words).unwrap_or_default()
     }
 

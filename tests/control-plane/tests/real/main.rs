@@ -26,12 +26,22 @@ async fn the_real_api_server_answers_as_recorded_and_takes_a_hand_over() {
     handover::a_step_arrives_stays_and_goes_on_to_helm(&mut plane).await;
     handover::what_nobody_can_change_is_refused_before_anything_is_written(&plane).await;
     handover::one_writes_at_a_time(&plane).await;
-    interrupted::a_step_killed_after_any_request_goes_on_and_writes_everything_once(&plane).await;
+    interrupted::a_step_killed_after_any_request_goes_on_and_writes_everything_once(&mut plane).await;
     if !Flux::is_built(&adoption::CONTROLLERS).unwrap() {
         eprintln!("skipped: Flux's controllers are not built; tests/run handover builds them");
         return;
     }
     adoption::flux_upgrades_what_it_finds_and_becomes_its_only_owner(&plane).await;
+}
+
+/// Hours of an API server's life, so only when asked for.
+#[tokio::test]
+async fn a_step_of_full_size_is_killed_after_each_request() {
+    let long = std::env::var_os("ICHORD_LONG").is_some();
+    match program().unwrap().filter(|_| long) {
+        Some(program) => interrupted::so_does_one_of_full_size(&program).await,
+        None => eprintln!("skipped: ICHORD_LONG is not set, or the control plane is not built"),
+    }
 }
 
 async fn answers_as_recorded(plane: &ControlPlane, record: bool) {
