@@ -188,6 +188,7 @@ impl State {
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": {
                     "name": format!("{component}-{node}"), "namespace": "kube-system",
+                    "annotations": { "kubernetes.io/config.mirror": format!("{component}-{node}") },
                     "labels": { "component": component, "tier": "control-plane" },
                 },
                 "spec": { "nodeName": node },
