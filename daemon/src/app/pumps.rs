@@ -1,6 +1,6 @@
 //! What the sockets notice, carried to the reconciler; what the reconciler publishes, carried to DHCP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use boot::BootView;
 use identity::Sighting;
@@ -10,12 +10,18 @@ use store::LeaseRow;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Sightings and whereabouts waiting for the reconciler. What does not fit is dropped by the sender
 /// and seen again.
 const QUEUE: usize = 1024;
+
+/// So many at once are a rack that was switched on; what it has to say is gathered for a moment, because to wake the
+/// reconciler for each machine is more work than what it then does.
+const MANY: usize = 8;
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// The sending ends, for the socket loops.
 #[derive(Clone)]
@@ -86,17 +92,21 @@ impl Pumps {
 }
 
 async fn identify(handle: Handle, mut sightings: mpsc::Receiver<Sighting>) {
-    while let Some(sighting) = sightings.recv().await {
-        if handle.sight(sighting).await.is_err() {
-            return;
+    while let Some(batch) = gathered(&mut sightings).await {
+        for sighting in batch {
+            if handle.sight(sighting).await.is_err() {
+                return;
+            }
         }
     }
 }
 
 async fn hear(handle: Handle, mut hearsay: mpsc::Receiver<Whereabouts>) {
-    while let Some(seen) = hearsay.recv().await {
-        if handle.hear(seen.mac, seen.address).await.is_err() {
-            return;
+    while let Some(batch) = gathered(&mut hearsay).await {
+        for seen in batch {
+            if handle.hear(seen.mac, seen.address).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -109,9 +119,21 @@ async fn place(handle: Handle, leases: Vec<LeaseRow>, mut whereabouts: mpsc::Rec
             return;
         }
     }
-    while let Some(seen) = whereabouts.recv().await {
-        if handle.locate(seen.mac, seen.address).await.is_err() {
-            return;
+    while let Some(batch) = gathered(&mut whereabouts).await {
+        for seen in batch {
+            if handle.locate(seen.mac, seen.address).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// What waits in the channel; `None` when nobody can send any more. After many comes a rest.
+async fn gathered<T>(channel: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
+    let mut batch = Vec::new();
+    channel.recv_many(&mut batch, QUEUE).await;
+    if batch.len() >= MANY {
+        sleep(GATHERING).await;
+    }
+    (!batch.is_empty()).then_some(batch)
 }

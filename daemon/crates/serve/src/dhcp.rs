@@ -10,6 +10,7 @@ mod bind;
 mod commit;
 mod frame;
 mod look;
+mod outbox;
 mod pause;
 mod rival;
 mod sighting;
@@ -29,12 +30,13 @@ use net::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use commit::{Commits, Written};
 use look::{Looks, Seen};
+use outbox::Outbox;
 use pause::Pause;
 use wire::Wire;
 
@@ -51,13 +53,6 @@ use crate::{
 
 /// How often is looked whether the stock of addresses needs looks, when nothing else happens.
 const STOCKTAKING: Duration = Duration::from_secs(1);
-
-/// So many answers leave together. A disk that was slow once has hundreds of them wait, and whoever is behind all the
-/// machines (a relay, a switch's processor) has a queue for about as many.
-const BURST: usize = 32;
-
-/// Between two such bursts; the runtime's clock has no shorter one.
-const BREATH: Duration = Duration::from_millis(1);
 
 /// Where leases become durable.
 pub trait LeaseLog: Send + Sync + 'static {
@@ -93,6 +88,8 @@ pub struct Dhcp<L> {
     networks: Networks,
     configs: watch::Receiver<Vec<Config>>,
     commits: Commits<L>,
+    /// answers whose promises are stored
+    outbox: Outbox<Outgoing>,
     links: Links,
     /// to look whether addresses are in use, once the loop runs
     arp: Option<Arp>,
@@ -134,11 +131,11 @@ impl<L: LeaseLog> Dhcp<L> {
         let mut buffers = (ReceiveBuffer::default(), ReceiveBuffer::default());
         let mut pause = Pause::default();
         loop {
-            self.commits.start();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 rival = watch.changed() => self.rival(rival),
-                Some(written) = self.commits.written() => self.written(written).await,
+                Some(written) = self.commits.written() => self.written(written),
+                () = self.outbox.due() => self.send_due().await,
                 Some(seen) = looks.next() => {
                     let batch = self.seen(seen, &mut looks);
                     self.answer(batch, &mut looks, &watch).await;
@@ -151,8 +148,12 @@ impl<L: LeaseLog> Dhcp<L> {
                 }
             }
         }
+        // what is stored and not said costs a machine its first seconds only, yet saying it costs nothing
         if let Some(written) = self.commits.written().await {
-            self.written(written).await;
+            self.written(written);
+        }
+        while !self.outbox.is_empty() {
+            self.send_due().await;
         }
     }
 
@@ -261,16 +262,9 @@ impl<L: LeaseLog> Dhcp<L> {
         }
     }
 
-    async fn written(&mut self, written: Written) {
+    fn written(&mut self, written: Written) {
         match written {
-            Written::Stored(answers) => {
-                for (number, outgoing) in answers.into_iter().enumerate() {
-                    if number > 0 && number.is_multiple_of(BURST) {
-                        sleep(BREATH).await;
-                    }
-                    self.go(outgoing).await;
-                }
-            }
+            Written::Stored(answers) => self.outbox.put(answers),
             Written::Failed(error, undone) => {
                 self.links.counters.add("dhcp", "not-stored");
                 tracing::error!(interface = %self.wire.interface.name, %error, "the machines are not answered and ask again");
@@ -281,6 +275,12 @@ impl<L: LeaseLog> Dhcp<L> {
                 );
                 undone.iter().for_each(|changes| self.networks.undo(changes));
             }
+        }
+    }
+
+    async fn send_due(&mut self) {
+        for outgoing in self.outbox.take(Instant::now()) {
+            self.go(outgoing).await;
         }
     }
 

@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use hardware::MacAddr;
+use serde::{Deserialize, Serialize};
 
 /// One address and who has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRow {
     /// The address; unique in the table.
     pub address: IpAddr,

@@ -10,6 +10,7 @@
 
 mod error;
 mod lease;
+mod lease_book;
 mod model;
 mod query;
 mod schema;
@@ -69,11 +70,12 @@ impl Store {
 
     fn start(database: schema::Database) -> Result<Store, OpenError> {
         let path = database.path.clone();
+        let book = database.lease_book()?;
         let (requests, queue) = mpsc::channel(QUEUE);
         let (publish, state) = latest::channel(database.state);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer::run(database, queue, publish))
+            .spawn(move || writer::run(database, book, queue, publish))
             .map_err(|source| OpenError::Io { path, source })?;
         Ok(Store { shared: Arc::new(Shared { requests: Some(requests), state, thread: Some(thread) }) })
     }

@@ -1,6 +1,6 @@
 //! The reads, in SQL. Numbers are never negative and never near 2^63, so `u64` and SQLite's `i64` convert freely.
 
-use std::path::Path;
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
@@ -133,7 +133,22 @@ impl Query<'_> {
         Ok((found, self.state.revision.max(from.saturating_sub(1)) + 1))
     }
 
-    pub(crate) fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
+    /// The table with what waits to get there, in the order of the addresses' text.
+    pub(crate) fn leases(
+        &self,
+        waiting: &BTreeMap<IpAddr, Option<LeaseRow>>,
+    ) -> Result<Vec<LeaseRow>, StoreError> {
+        let mut rows = self.lease_table()?;
+        if !waiting.is_empty() {
+            rows.retain(|row| !waiting.contains_key(&row.address));
+            rows.extend(waiting.values().flatten().cloned());
+            rows.sort_by_cached_key(|row| row.address.to_string());
+        }
+        Ok(rows)
+    }
+
+    /// The table alone.
+    pub(crate) fn lease_table(&self) -> Result<Vec<LeaseRow>, StoreError> {
         struct Raw {
             address: String,
             mac: Option<String>,

@@ -9,13 +9,13 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{error::OpenError, model::Revision};
+use crate::{error::OpenError, lease_book::LeaseBook, model::Revision, query::Query};
 
 /// "iCHo": tells our file from any other SQLite database (the pragma `application_id`).
 const APPLICATION: i64 = 0x6943_486f;
 
 /// The schema this program writes; a file of a newer one is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How many pages of 4 KiB the write-ahead log grows before they go into the file. A rack that is switched on writes the same
 /// few pages of leases again and again; with SQLite's own 1,000 they would go there several times a second.
@@ -49,6 +49,10 @@ CREATE TABLE leases (
     relayed TEXT,            -- the relay and its option 82
     expires_at TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%dT%H:%M:%SZ', expires / 1000, 'unixepoch')) VIRTUAL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE lease_journal ( -- changes to leases that the table does not have yet; see lease_book.rs
+    sequence INTEGER PRIMARY KEY,
+    changes TEXT NOT NULL
+) STRICT;
 CREATE TABLE log (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
@@ -57,6 +61,12 @@ CREATE TABLE log (
 ) STRICT;
 ";
 
+/// What brings a file of a version to the next one.
+const CHANGES: [(i64, &str); 2] = [
+    (1, "ALTER TABLE leases ADD COLUMN relayed TEXT"),
+    (2, "CREATE TABLE lease_journal (sequence INTEGER PRIMARY KEY, changes TEXT NOT NULL) STRICT"),
+];
+
 /// The open file, ready for the writer thread.
 pub(crate) struct Database {
     pub(crate) path: PathBuf,
@@ -64,6 +74,18 @@ pub(crate) struct Database {
     pub(crate) state: State,
     /// Held as long as the connection; the kernel gives it back when the process ends, however it ends.
     _lock: File,
+}
+
+impl Database {
+    /// All leases, and which of them the table does not show yet.
+    pub(crate) fn lease_book(&self) -> Result<LeaseBook, OpenError> {
+        let query = Query { path: &self.path, connection: &self.connection, state: self.state };
+        let rows = query.lease_table().map_err(|unreadable| OpenError::Damaged {
+            path: self.path.clone(),
+            detail: unreadable.to_string(),
+        })?;
+        LeaseBook::open(&self.connection, rows).map_err(|source| error(&self.path, source))
+    }
 }
 
 /// How far the store has come.
@@ -150,12 +172,11 @@ fn check_and_prepare(path: &Path, connection: &Connection) -> Result<(), OpenErr
     if detail != "ok" {
         return Err(OpenError::Damaged { path: path.to_owned(), detail });
     }
-    if !fresh && found == 1 {
-        connection
-            .execute_batch(
-                "BEGIN IMMEDIATE; ALTER TABLE leases ADD COLUMN relayed TEXT; PRAGMA user_version = 2; COMMIT;",
-            )
-            .map_err(sql)?;
+    if !fresh {
+        for (from, change) in CHANGES.into_iter().filter(|(from, _)| found <= *from) {
+            let batch = format!("BEGIN IMMEDIATE; {change}; PRAGMA user_version = {}; COMMIT;", from + 1);
+            connection.execute_batch(&batch).map_err(sql)?;
+        }
     }
     if fresh {
         connection

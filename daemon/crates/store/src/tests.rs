@@ -42,7 +42,8 @@ async fn requests_that_wait_together_are_judged_one_by_one() {
     let (reply, leader) = oneshot::channel();
     requests.send(Request::Read(Read::Get { key: "leader".to_owned(), reply })).await.unwrap();
     drop(requests);
-    thread::spawn(move || writer::run(database, queue, publish)).join().unwrap();
+    let book = database.lease_book().unwrap();
+    thread::spawn(move || writer::run(database, book, queue, publish)).join().unwrap();
 
     let mut won = Vec::new();
     for answer in answers {
@@ -170,6 +171,22 @@ async fn one_address_is_never_leased_to_two_machines() {
         )
         .unwrap();
     assert_eq!(shown, "172.29.51.101 64:4b:f0:00:00:09 2023-11-14T22:13:20Z");
+}
+
+#[tokio::test]
+async fn the_leases_of_a_rack_go_through_the_journal_and_are_in_the_table_at_the_end() {
+    let (_directory, path) = fresh();
+    let store = Store::open(&path).unwrap();
+    let rack: Vec<LeaseRow> = (1..100).map(|last| lease(last, Some(last))).collect();
+    store.commit_leases(rack.clone()).await.unwrap();
+    let count = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        rusqlite::Connection::open(&path).unwrap().query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("leases"), count("lease_journal")), (0, 1));
+    assert_eq!(store.leases().await.unwrap().len(), rack.len());
+    drop(store);
+    assert_eq!((count("leases"), count("lease_journal")), (99, 0));
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! The one thread that owns the database: group commit, and answers only after the data is on the disk.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Instant};
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, params};
+use rusqlite::{CachedStatement, Connection, params};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 
 use crate::{
     error::{CommitError, LeaseError, StoreError, WatchError},
     lease::{LeaseBatch, LeaseRow},
+    lease_book::{LeaseBook, Taken},
     model::{Change, Entry, KeepLog, LogEntry, Revision, Snapshot, Transaction},
     query::{Query, signed},
     schema::{Database, State},
@@ -16,11 +17,6 @@ use crate::{
 /// How many requests share one SQL transaction: enough for one `fsync` to serve a burst, few enough that the
 /// first caller does not wait long for the last.
 const BATCH: usize = 256;
-
-const INSERT: &str = "INSERT INTO leases (address, mac, hostname, state, granted, expires, relayed) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const INSERT_OVER: &str = "INSERT OR REPLACE INTO leases (address, mac, hostname, state, granted, expires, relayed) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
@@ -47,8 +43,15 @@ pub(crate) enum Read {
 type Pending = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Runs until every handle is gone.
-pub(crate) fn run(database: Database, mut queue: mpsc::Receiver<Request>, publish: latest::Sender<State>) {
-    let mut writer = Writer { database };
+pub(crate) fn run(
+    database: Database,
+    book: LeaseBook,
+    mut queue: mpsc::Receiver<Request>,
+    publish: latest::Sender<State>,
+) {
+    let mut writer = Writer { database, book };
+    // what a daemon that was killed had not put into the table
+    writer.fold();
     while let Some(first) = queue.blocking_recv() {
         let mut writes = Vec::new();
         let mut reads = Vec::new();
@@ -68,10 +71,13 @@ pub(crate) fn run(database: Database, mut queue: mpsc::Receiver<Request>, publis
             writer.read(read);
         }
     }
+    // whoever looks into the file of a daemon that has ended finds every lease in its table
+    writer.fold();
 }
 
 struct Writer {
     database: Database,
+    book: LeaseBook,
 }
 
 impl Writer {
@@ -86,7 +92,7 @@ impl Writer {
             Read::Get { key, reply } => reply.send(query.get(&key)).ok(),
             Read::List { prefix, reply } => reply.send(query.list(&prefix)).ok(),
             Read::Changes { prefix, from, reply } => reply.send(query.changes(&prefix, from)).ok(),
-            Read::Leases { reply } => reply.send(query.leases()).ok(),
+            Read::Leases { reply } => reply.send(query.leases(self.book.waiting())).ok(),
             Read::LogTail { count, reply } => reply.send(query.log_tail(count)).ok(),
             Read::LogFrom { sequence, limit, reply } => reply.send(query.log_from(sequence, limit)).ok(),
         };
@@ -98,6 +104,7 @@ impl Writer {
         let mut batch = Batch {
             connection: &self.database.connection,
             path: &self.database.path,
+            book: &mut self.book,
             state: before,
             pending: Vec::with_capacity(writes.len()),
             lost: None,
@@ -117,12 +124,28 @@ impl Writer {
             answer(outcome.clone());
         }
     }
+
+    fn fold(&mut self) {
+        if self.book.waiting().is_empty() {
+            return;
+        }
+        let connection = &self.database.connection;
+        let outcome = connection.unchecked_transaction().and_then(|transaction| {
+            self.book.fold(&transaction)?;
+            transaction.commit()
+        });
+        self.book.end(outcome.is_ok());
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "leases stay in the store's journal until it is opened again");
+        }
+    }
 }
 
 /// One SQL transaction that serves many requests.
 struct Batch<'a> {
     connection: &'a Connection,
     path: &'a Path,
+    book: &'a mut LeaseBook,
     state: State,
     pending: Vec<Pending>,
     /// Set when SQLite gave the whole transaction up; what is still to come fails with it.
@@ -196,7 +219,7 @@ impl Batch<'_> {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Fault<E>>,
     ) -> Option<Result<T, E>> {
-        let before = self.state;
+        let (before, mark) = (self.state, self.book.mark());
         let result = match self.command("SAVEPOINT one") {
             Ok(()) => work(self),
             Err(error) => Err(Fault::Sql(error)),
@@ -205,6 +228,7 @@ impl Batch<'_> {
             Ok(value) => (["RELEASE one"].as_slice(), Ok(value)),
             Err(fault) => {
                 self.state = before;
+                self.book.back_to(mark);
                 let error = match fault {
                     Fault::Own(error) => error,
                     Fault::Sql(error) => {
@@ -230,8 +254,11 @@ impl Batch<'_> {
     fn finish(self) -> (State, Vec<Pending>, Result<(), StoreError>) {
         let outcome = match self.lost {
             Some(error) => Err(error),
-            None => self.command("COMMIT").map_err(|error| StoreError::new(self.path, error)),
+            None => (self.book.write(self.connection, Instant::now()))
+                .and_then(|()| self.command("COMMIT"))
+                .map_err(|error| StoreError::new(self.path, error)),
         };
+        self.book.end(outcome.is_ok());
         if outcome.is_err()
             && !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
@@ -308,44 +335,7 @@ impl Batch<'_> {
     }
 
     fn leases(&mut self, batch: LeaseBatch) -> Result<(), Fault<LeaseError>> {
-        let put: BTreeSet<IpAddr> = batch.put.iter().map(|row| row.address).collect();
-        let freed: BTreeSet<IpAddr> = batch.remove.iter().copied().collect();
-        for address in freed.difference(&put) {
-            self.prepared("DELETE FROM leases WHERE address = ?1")?.execute([address.to_string()])?;
-        }
-        // A row whose address is freed goes over whatever is there, in one statement instead of three.
-        let (over, beside): (Vec<_>, Vec<_>) = batch.put.iter().partition(|row| freed.contains(&row.address));
-        let mut macs = BTreeSet::new();
-        if let Some(twice) = over.iter().find(|row| row.mac.is_some_and(|mac| !macs.insert(mac))) {
-            return Err(Fault::Own(LeaseError::Taken { address: twice.address }));
-        }
-        // All others make place first, so that two machines can trade their addresses in one batch.
-        for row in &beside {
-            self.prepared("DELETE FROM leases WHERE mac = ?2 OR (address = ?1 AND mac IS NULL)")?
-                .execute(params![row.address.to_string(), row.mac.map(|mac| mac.to_string())])?;
-        }
-        for (rows, insert) in [(over, INSERT_OVER), (beside, INSERT)] {
-            let mut statement = self.prepared(insert)?;
-            for row in rows {
-                let inserted = statement.execute(params![
-                    row.address.to_string(),
-                    row.mac.map(|mac| mac.to_string()),
-                    row.hostname,
-                    row.state,
-                    signed(row.granted),
-                    signed(row.expires),
-                    row.relayed
-                ]);
-                match inserted {
-                    Ok(_) => {}
-                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                        return Err(Fault::Own(LeaseError::Taken { address: row.address }));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
+        self.book.apply(batch).map_err(|Taken(address)| Fault::Own(LeaseError::Taken { address }))
     }
 
     fn compact(&mut self, keep: u64) -> Result<Revision, Fault<StoreError>> {

@@ -40,9 +40,9 @@ async fn what_a_newer_ichord_wrote_is_refused_and_left_alone() {
     let put = vec![("k".to_owned(), json!({ "version": 1 }))];
     store.commit(Transaction { put, ..Transaction::default() }).await.unwrap();
     drop(store);
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 4").unwrap();
     let before = fs::read(&path).unwrap();
-    assert!(matches!(Store::open(&path), Err(OpenError::Newer { found: 3, known: 2, .. })));
+    assert!(matches!(Store::open(&path), Err(OpenError::Newer { found: 4, known: 3, .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -51,7 +51,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     drop(Store::open(&path).unwrap());
-    let first = "ALTER TABLE leases DROP COLUMN relayed; PRAGMA user_version = 1;
+    let first = "ALTER TABLE leases DROP COLUMN relayed; DROP TABLE lease_journal; PRAGMA user_version = 1;
         INSERT INTO leases (address, mac, state, granted, expires) VALUES ('10.0.0.1', NULL, 'declined', 1, 2)";
     rusqlite::Connection::open(&path).unwrap().execute_batch(first).unwrap();
     let leases = Store::open(&path).unwrap().leases().await.unwrap();

@@ -9,9 +9,11 @@ use net::{
     interface::{Interface, InterfaceError},
     udp::{BindError, DhcpSocket},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use super::{Dhcp, LeaseLog, Links, Rival, SearchError, commit::Commits, rival::Pace, wire::Wire};
+use super::{
+    Dhcp, LeaseLog, Links, Rival, SearchError, commit::Commits, outbox::Outbox, rival::Pace, wire::Wire,
+};
 
 /// The DHCP server cannot start on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,7 @@ impl<L: LeaseLog> Dhcp<L> {
             networks,
             configs,
             commits: Commits::new(leases),
+            outbox: Outbox::new(Instant::now()),
             links,
             arp,
             pace: Pace::default(),

@@ -1,17 +1,26 @@
 //! Changes on their way to the disk, and the answers that wait for them.
 //!
 //! One write is under way at a time. What is decided meanwhile goes with the next one, so that a slow disk makes
-//! larger writes and not longer queues. When a write fails, what was decided after it may rest on it, and is
-//! taken back as well; those machines are not answered and ask again.
+//! larger writes and not longer queues; so does a rack, whose machines' leases are gathered for a moment. When a
+//! write fails, what was decided after it may rest on it, and is taken back as well; those machines are not
+//! answered and ask again.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ::dhcp::Changes;
+use tokio::time::{Instant, sleep_until};
 
 use super::{LeaseLog, LeaseLogError, Outgoing};
 
 /// So many answers may wait; more packets wait on the socket.
 const MOST_WAITING: usize = 2_048;
+
+/// Answers in one write that are many: the next write has company to wait for.
+const MANY: usize = 4;
+
+/// From the start of a write of many to the next. To have the disk write is most of the work of a lease, however many
+/// leases it is; firmware that waits for seconds does not feel it.
+const GATHERING: Duration = Duration::from_millis(4);
 
 /// Changes, and who is told once they are durable.
 #[derive(Default)]
@@ -35,11 +44,13 @@ pub(super) struct Commits<L> {
     log: Arc<L>,
     flying: Option<Flight>,
     next: Batch,
+    /// the next write does not start before
+    gather_until: Instant,
 }
 
 impl<L: LeaseLog> Commits<L> {
     pub(super) fn new(log: L) -> Self {
-        Self { log: Arc::new(log), flying: None, next: Batch::default() }
+        Self { log: Arc::new(log), flying: None, next: Batch::default(), gather_until: Instant::now() }
     }
 
     /// Whether no more may be decided for now.
@@ -58,21 +69,15 @@ impl<L: LeaseLog> Commits<L> {
         self.next.answers.push(answer);
     }
 
-    /// Starts the next write, if there is something to write and none is under way.
-    pub(super) fn start(&mut self) {
-        if self.flying.is_some() || self.next.changes.is_empty() {
-            return;
-        }
-        let (log, batch) = (Arc::clone(&self.log), std::mem::take(&mut self.next));
-        self.flying = Some(Box::pin(async move {
-            let stored = log.commit(&batch.changes).await;
-            (batch, stored)
-        }));
-    }
-
-    /// How the write ended that is under way; `None` when there is none. Cancel-safe.
+    /// How the write ended that is under way, or due; `None` when there is nothing to write. Cancel-safe.
     pub(super) async fn written(&mut self) -> Option<Written> {
-        let (batch, stored) = self.flying.as_mut()?.await;
+        if self.flying.is_none() {
+            if self.next.changes.is_empty() {
+                return None;
+            }
+            sleep_until(self.gather_until).await;
+        }
+        let (batch, stored) = self.flight().await;
         self.flying = None;
         Some(match stored {
             Ok(()) => Written::Stored(batch.answers),
@@ -80,6 +85,20 @@ impl<L: LeaseLog> Commits<L> {
                 let after = std::mem::take(&mut self.next);
                 Written::Failed(error, [after.changes, batch.changes])
             }
+        })
+    }
+
+    /// The write that is under way; the next one, if none is.
+    fn flight(&mut self) -> &mut Flight {
+        self.flying.get_or_insert_with(|| {
+            let (log, batch) = (Arc::clone(&self.log), std::mem::take(&mut self.next));
+            if batch.answers.len() >= MANY {
+                self.gather_until = Instant::now() + GATHERING;
+            }
+            Box::pin(async move {
+                let stored = log.commit(&batch.changes).await;
+                (batch, stored)
+            })
         })
     }
 }
