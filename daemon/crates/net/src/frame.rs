@@ -5,8 +5,8 @@
 
 use std::{
     io,
-    mem::{size_of, zeroed},
-    os::fd::{AsRawFd, OwnedFd},
+    mem::{ManuallyDrop, size_of, zeroed},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{Mutex, PoisonError},
 };
 
@@ -17,7 +17,10 @@ use nix::{
         AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, recvfrom, send, setsockopt, socket, sockopt,
     },
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    runtime::Handle,
+};
 
 use crate::interface::{Interface, InterfaceError};
 
@@ -47,10 +50,38 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Intere
 /// A packet socket on one interface.
 #[derive(Debug)]
 pub struct FrameSocket {
-    socket: AsyncFd<OwnedFd>,
+    socket: AsyncFd<Descriptor>,
     interface: Interface,
     /// what frames are read into; made once, because making it costs more than receiving
     buffer: Mutex<Vec<u8>>,
+}
+
+/// The kernel's end. To close a packet socket takes until no processor can be looking at it any more (`synchronize_rcu`),
+/// some tens of milliseconds, so it is not done where others wait for their turn.
+#[derive(Debug)]
+struct Descriptor(ManuallyDrop<OwnedFd>);
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        #[allow(unsafe_code)]
+        // SAFETY: it is taken once, here, and not used after.
+        let descriptor = unsafe { ManuallyDrop::take(&mut self.0) };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(descriptor));
+        }
+    }
 }
 
 /// A packet socket could not be opened.
@@ -101,10 +132,13 @@ impl FrameSocket {
             join(&socket, interface.index, *group).map_err(failed)?;
         }
         #[allow(unsafe_code)]
-        // SAFETY: an OwnedFd keeps its one descriptor open until it is dropped.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }.map_err(|error| {
-            FrameError::Socket { interface: interface.name.clone(), source: error.into() }
-        })?;
+        // SAFETY: a Descriptor keeps its one descriptor open until it is dropped.
+        let socket =
+            unsafe { AsyncFd::register_with_interest(Descriptor(ManuallyDrop::new(socket)), INTEREST) }
+                .map_err(|error| FrameError::Socket {
+                    interface: interface.name.clone(),
+                    source: error.into(),
+                })?;
         Ok(Self { socket, interface, buffer: Mutex::default() })
     }
 

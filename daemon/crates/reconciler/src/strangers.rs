@@ -18,9 +18,6 @@ const MOST: usize = 4096;
 const MOST_ADDRESSES: usize = 4;
 /// Knocks under way at one time.
 const MOST_KNOCKS: usize = 32;
-/// So many begin in one [`SPAN`]: where nobody can be reached a knock ends at once, and the next one begins.
-const MOST_A_SPAN: usize = 32;
-const SPAN: Duration = Duration::from_millis(100);
 /// After the first knock that nobody answered. A machine asks for its address some seconds before it waits.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Pauses double up to this one: most strangers are printers and phones.
@@ -45,8 +42,6 @@ pub(crate) struct Strangers {
     owners: BTreeMap<IpAddr, MacAddr>,
     /// those with an address
     dues: BTreeSet<(Time, MacAddr)>,
-    /// the last span in which somebody was knocked at: its begin, and at how many
-    span: Option<(Time, usize)>,
     swept: Option<Time>,
 }
 
@@ -174,19 +169,12 @@ impl Strangers {
 
     /// Whom to knock at now, while so many knocks are under way.
     pub(crate) fn due(&mut self, under_way: usize, now: Time) -> Vec<(MacAddr, Vec<IpAddr>)> {
-        let (since, begun) = self.span_at(now).unwrap_or((now, 0));
-        let room = MOST_KNOCKS.saturating_sub(under_way).min(MOST_A_SPAN.saturating_sub(begun));
+        let room = MOST_KNOCKS.saturating_sub(under_way);
         let due: Vec<MacAddr> =
             (self.dues.iter().take_while(|(next, _)| *next <= now)).take(room).map(|(_, mac)| *mac).collect();
-        self.span = Some((since, begun + due.len()));
         due.iter().for_each(|mac| self.change(*mac, |stranger| stranger.next = now + LOST));
         let addresses = |mac: MacAddr| Some((mac, self.all.get(&mac)?.addresses.clone()));
         due.into_iter().filter_map(addresses).collect()
-    }
-
-    /// The span that is not over yet.
-    fn span_at(&self, now: Time) -> Option<(Time, usize)> {
-        self.span.filter(|(since, _)| *since <= now && now.since(*since) < SPAN)
     }
 
     /// A knock ended: somebody waits there in maintenance mode, or nobody does.
@@ -214,9 +202,7 @@ impl Strangers {
         if under_way >= MOST_KNOCKS {
             return None;
         }
-        let (next, _) = self.dues.first()?;
-        let full = self.span.filter(|(_, begun)| *begun >= MOST_A_SPAN).map(|(since, _)| since + SPAN);
-        Some(full.map_or(*next, |over| over.max(*next)))
+        self.dues.first().map(|(next, _)| *next)
     }
 }
 
@@ -308,11 +294,7 @@ mod tests {
         }
         assert_eq!(strangers.all.len(), MOST);
         assert_eq!(strangers.due(0, seconds(0)).len(), MOST_KNOCKS);
-        // they could not be reached and ended at once
-        assert!(strangers.due(0, seconds(0)).is_empty());
-        assert_eq!(strangers.next_deadline(0), Some(seconds(0) + SPAN));
-        assert_eq!(strangers.due(MOST_KNOCKS - 1, seconds(0) + SPAN).len(), 1);
-        assert_eq!(strangers.next_deadline(MOST_KNOCKS - 1), Some(seconds(0)));
+        assert_eq!(strangers.due(MOST_KNOCKS - 1, seconds(0)).len(), 1);
         let day = seconds(24 * 3600);
         strangers.heard(PHONE, at(9), day);
         assert_eq!(strangers.all.len(), 1, "whom nobody has seen for a day makes way");

@@ -26,7 +26,7 @@ fn model(rows: &[LeaseRow], batch: &LeaseBatch) -> Option<Vec<LeaseRow>> {
     let free = |rows: &mut Vec<LeaseRow>, row: &LeaseRow| {
         rows.retain(|old| {
             let same_machine = row.mac.is_some() && old.mac == row.mac;
-            !same_machine && !(old.address == row.address && old.mac.is_none())
+            !(same_machine || old.address == row.address && old.mac.is_none())
         });
     };
     after.retain(|old| !batch.remove.contains(&old.address));
@@ -34,7 +34,7 @@ fn model(rows: &[LeaseRow], batch: &LeaseBatch) -> Option<Vec<LeaseRow>> {
     after.extend(batch.put.iter().cloned());
     let (addresses, macs): (BTreeSet<_>, BTreeSet<_>) = after
         .iter()
-        .map(|row| (row.address, row.mac.map_or(row.address.to_string(), |mac| mac.to_string())))
+        .map(|row| (row.address, row.mac.map_or_else(|| row.address.to_string(), |mac| mac.to_string())))
         .unzip();
     (addresses.len() == after.len() && macs.len() == after.len()).then(|| {
         after.sort_by_key(|row| row.address.to_string());

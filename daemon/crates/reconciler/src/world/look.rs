@@ -80,23 +80,6 @@ pub(super) async fn first_words(cluster: &Cluster, addresses: &[IpAddr]) -> Vec<
 
 /// Who answers at the address. A machine that took it over from another one is where the kernel does not send to yet.
 pub(super) async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
-    let local = |v4| cluster.site.networks().iter().find(move |network| network.subnet.contains(&v4));
-    let asking = async {
-        let IpAddr::V4(v4) = address else { return pending().await };
-        let Some(network) = local(v4) else { return pending().await };
-        loop {
-            sleep(ELSEWHERE).await;
-            if let Err(error) = net::arp::ask(&network.interface, v4).await {
-                tracing::debug!(%address, %error, "the segment was not asked for it");
-            }
-        }
-    };
-    // one that comes up meanwhile answers a new connection sooner than the repeated begin of one it did not hear
-    let tries = (0..LOOK.as_secs()).map(|after| async move {
-        sleep(Duration::from_secs(after)).await;
-        probe(machine_api(address), cluster.credentials().authority(), LOOK).await
-    });
-    let mut tries: FuturesUnordered<_> = tries.collect();
     // a connection that is not taken at once costs nothing but itself, so that one is under way when the machine opens
     let comes_up = async {
         sleep(THERE).await;
@@ -110,11 +93,49 @@ pub(super) async fn first_word(cluster: &Cluster, address: IpAddr) -> Result<Pee
             }
         }
     };
-    let silent = ProbeError::TimedOut { address: machine_api(address), within: LOOK };
+    let asking = async {
+        loop {
+            ask_elsewhere(cluster, address).await;
+        }
+    };
     tokio::select! {
-        found = tries.next() => found.unwrap_or(Err(silent)),
+        found = tries(cluster, address) => found,
         found = comes_up => found,
         never = asking => never,
+    }
+}
+
+/// The same of a stranger. Most are printers and phones and there may be many of them, so that the network is not
+/// troubled more than the question is worth; who waits there is knocked at again.
+pub(super) async fn knock(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
+    let asking = async {
+        ask_elsewhere(cluster, address).await;
+        pending().await
+    };
+    tokio::select! {
+        found = tries(cluster, address) => found,
+        never = asking => never,
+    }
+}
+
+/// One that comes up meanwhile answers a new connection sooner than the repeated begin of one it did not hear.
+async fn tries(cluster: &Cluster, address: IpAddr) -> Result<Peer, ProbeError> {
+    let tries = (0..LOOK.as_secs()).map(|after| async move {
+        sleep(Duration::from_secs(after)).await;
+        probe(machine_api(address), cluster.credentials().authority(), LOOK).await
+    });
+    let first = tries.collect::<FuturesUnordered<_>>().next().await;
+    first.unwrap_or_else(|| Err(ProbeError::TimedOut { address: machine_api(address), within: LOOK }))
+}
+
+/// Once it is late, asks the segment who has the address.
+async fn ask_elsewhere(cluster: &Cluster, address: IpAddr) {
+    sleep(ELSEWHERE).await;
+    let IpAddr::V4(v4) = address else { return };
+    let local = cluster.site.networks().iter().find(|network| network.subnet.contains(&v4));
+    let Some(network) = local else { return };
+    if let Err(error) = net::arp::ask(&network.interface, v4).await {
+        tracing::debug!(%address, %error, "the segment was not asked for it");
     }
 }
 

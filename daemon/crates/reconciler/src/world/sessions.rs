@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Tiding,
-    look::{LookError, first_word, first_words, neighbors, plainly, waiting},
+    look::{LookError, first_word, first_words, knock, neighbors, plainly, waiting},
     session::{Session, Whom},
     talos::Cluster,
 };
@@ -79,7 +79,7 @@ impl Sessions {
         let (session, observation) = match self.look_over_watch(cluster, None, address).await {
             Some((session, observation)) => (Some(session), observation),
             None => {
-                let peer = first_word(cluster, address).await.ok()?;
+                let peer = knock(cluster, address).await.ok()?;
                 self.look(cluster, None, address, peer).await.ok()?
             }
         };
