@@ -58,6 +58,16 @@ impl Segments {
         self.octets.is_empty()
     }
 
+    /// All of them, one behind the other.
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Of each but the last.
+    pub(crate) fn size(&self) -> io::Result<u16> {
+        u16::try_from(self.size).map_err(|_| Errno::EMSGSIZE.into())
+    }
+
     /// Keeps the memory.
     pub fn clear(&mut self) {
         self.octets.clear();
@@ -68,7 +78,7 @@ impl Segments {
     /// # Errors
     /// What the kernel says; [`is_impossible`] tells whether they must be sent one by one.
     pub fn send(&self, socket: impl AsFd, to: Option<SocketAddr>) -> io::Result<()> {
-        let size = u16::try_from(self.size).map_err(|_| io::Error::from(Errno::EMSGSIZE))?;
+        let size = self.size()?;
         let control = [ControlMessage::UdpGsoSegments(&size)];
         let control = if self.are_many() { &control[..] } else { &[] };
         let octets = [IoSlice::new(&self.octets)];

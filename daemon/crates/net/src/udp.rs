@@ -15,7 +15,10 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::interface::{Interface, InterfaceError};
+use crate::{
+    interface::{Interface, InterfaceError},
+    segments::Segments,
+};
 
 /// The largest UDP payload over IPv4.
 const LONGEST: usize = 65_507;
@@ -184,6 +187,31 @@ impl DhcpSocket {
     /// # Errors
     /// What the kernel says: no route, the interface is down, the source address is not ours.
     pub async fn send_to(&self, payload: &[u8], destination: SocketAddrV4, via: Via) -> io::Result<()> {
+        self.send_with(payload, &[], destination, via).await
+    }
+
+    /// Sends many to one destination in one call.
+    ///
+    /// # Errors
+    /// The same; [`is_impossible`](crate::segments::is_impossible) tells whether they must be sent one by one.
+    pub async fn send_segments(
+        &self,
+        segments: &Segments,
+        destination: SocketAddrV4,
+        via: Via,
+    ) -> io::Result<()> {
+        let size = segments.size()?;
+        let apart = [ControlMessage::UdpGsoSegments(&size)];
+        self.send_with(segments.octets(), &apart, destination, via).await
+    }
+
+    async fn send_with(
+        &self,
+        octets: &[u8],
+        more: &[ControlMessage<'_>],
+        destination: SocketAddrV4,
+        via: Via,
+    ) -> io::Result<()> {
         let info = libc::in_pktinfo {
             ipi_ifindex: i32::try_from(via.interface).map_err(io::Error::other)?,
             ipi_spec_dst: libc::in_addr { s_addr: via.source.map_or(0, |source| u32::from(source).to_be()) },
@@ -193,8 +221,9 @@ impl DhcpSocket {
         loop {
             let mut ready = self.socket.writable().await?;
             let sent = ready.try_io(|socket| {
-                let parts = [IoSlice::new(payload)];
-                let control = [ControlMessage::Ipv4PacketInfo(&info)];
+                let parts = [IoSlice::new(octets)];
+                let control: Vec<_> =
+                    more.iter().copied().chain([ControlMessage::Ipv4PacketInfo(&info)]).collect();
                 sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))
                     .map_err(io::Error::from)
             });

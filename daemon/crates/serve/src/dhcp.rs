@@ -246,6 +246,7 @@ impl<L: LeaseLog> Dhcp<L> {
         }
         let view = Arc::clone(&self.links.view.borrow());
         let now = clock::now();
+        let mut ready = Vec::new();
         for (port, datagram) in batch {
             let Some(outgoing) = self.decide(port, &datagram, &view, now) else { continue };
             if let Some(address) = outgoing.answer.probe {
@@ -255,11 +256,12 @@ impl<L: LeaseLog> Dhcp<L> {
                 watch.look_again();
             }
             if outgoing.answer.changes.is_empty() {
-                self.go(outgoing).await;
+                ready.push(outgoing);
             } else {
                 self.commits.hold(outgoing);
             }
         }
+        self.go(ready).await;
     }
 
     fn written(&mut self, written: Written) {
@@ -279,22 +281,26 @@ impl<L: LeaseLog> Dhcp<L> {
     }
 
     async fn send_due(&mut self) {
-        for outgoing in self.outbox.take(Instant::now()) {
-            self.go(outgoing).await;
-        }
+        let burst = self.outbox.take(Instant::now());
+        self.go(burst).await;
     }
 
-    /// Tells who is where now, and sends the answer.
-    async fn go(&mut self, Outgoing { port, limit, at, answer }: Outgoing) {
-        if let Some((mac, address)) = answer.bound {
-            self.links.trace.place(mac, address.into());
-            tell(&self.links.whereabouts, Whereabouts { mac, address: address.into(), at }, "whereabouts");
+    /// Tells who is where now, and sends the answers.
+    async fn go(&mut self, answers: Vec<Outgoing>) {
+        for Outgoing { at, answer, .. } in &answers {
+            if let Some((mac, address)) = answer.bound {
+                self.links.trace.place(mac, address.into());
+                tell(
+                    &self.links.whereabouts,
+                    Whereabouts { mac, address: address.into(), at: *at },
+                    "whereabouts",
+                );
+            }
         }
-        let Some(reply) = answer.reply else { return };
-        if let Err(error) = self.wire.send(port, &reply, limit).await {
+        for (destination, error) in self.wire.send(&answers).await {
             let interface = &self.wire.interface.name;
             self.links.counters.add("dhcp", "not-sent");
-            tracing::warn!(%interface, to = ?reply.destination, %error, "cannot send DHCP");
+            tracing::warn!(%interface, to = ?destination, %error, "cannot send DHCP");
             let what = format!("DHCP cannot be sent on {interface}: {error}");
             self.links.trace.trouble("not-sent", what, clock::now());
         }

@@ -6,14 +6,15 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use ::dhcp::{CLIENT_PORT, Destination, PXE_PORT, Reply, SERVER_PORT};
+use ::dhcp::{CLIENT_PORT, Destination, PXE_PORT, SERVER_PORT};
 use net::{
     frame::FrameSocket,
     interface::Interface,
+    segments::{Segments, is_impossible},
     udp::{DhcpSocket, ReceiveBuffer, Via},
 };
 
-use super::{Arrival, frame};
+use super::{Arrival, Outgoing, frame};
 
 /// So many packets are decided about before anything else is; more wait on the socket.
 const LARGEST_BATCH: usize = 64;
@@ -51,23 +52,68 @@ impl Wire {
         }
     }
 
-    /// Sends an answer from the port its question came to, in at most so many octets.
-    pub(super) async fn send(&self, port: u16, reply: &Reply, limit: Option<u16>) -> io::Result<()> {
-        let bytes = reply.packet.to_bytes_within(limit);
+    /// Sends answers, each from the port its question came to. What a relay is told at once goes down to its card at once.
+    /// Gives back what could not be sent, and why.
+    pub(super) async fn send(&self, answers: &[Outgoing]) -> Vec<(Destination, io::Error)> {
+        let mut failed = Vec::new();
+        let mut parcel = Parcel::default();
+        for Outgoing { port, limit, answer, .. } in answers {
+            let Some(reply) = &answer.reply else { continue };
+            let bytes = reply.packet.to_bytes_within(*limit);
+            if let Destination::Relay(relay) = reply.destination {
+                if !parcel.takes(*port, relay, &bytes) {
+                    failed.extend(self.dispatch(&mut parcel).await);
+                }
+                parcel.put(*port, relay, &bytes);
+                continue;
+            }
+            failed.extend(self.dispatch(&mut parcel).await);
+            if let Err(error) = self.send_one(*port, reply.destination, &bytes).await {
+                failed.push((reply.destination, error));
+            }
+        }
+        failed.extend(self.dispatch(&mut parcel).await);
+        failed
+    }
+
+    async fn dispatch(&self, parcel: &mut Parcel) -> Vec<(Destination, io::Error)> {
+        let Some((port, relay)) = parcel.to else { return Vec::new() };
+        let to = SocketAddrV4::new(relay, SERVER_PORT);
+        let mut outcome = if parcel.segments.are_many() {
+            self.socket_of(port).send_segments(&parcel.segments, to, self.via()).await
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        };
+        if outcome
+            .as_ref()
+            .is_err_and(|error| is_impossible(error) || error.kind() == io::ErrorKind::Unsupported)
+        {
+            outcome = Ok(());
+            for bytes in parcel.segments.iter() {
+                let sent = self.send_udp(port, bytes, to).await;
+                outcome = outcome.and(sent);
+            }
+        }
+        parcel.segments.clear();
+        parcel.to = None;
+        outcome.err().map(|error| (Destination::Relay(relay), error)).into_iter().collect()
+    }
+
+    async fn send_one(&self, port: u16, destination: Destination, bytes: &[u8]) -> io::Result<()> {
         let to = |address, port| SocketAddrV4::new(address, port);
-        match reply.destination {
-            Destination::Relay(relay) => self.send_udp(port, &bytes, to(relay, SERVER_PORT)).await,
-            Destination::Client(address) => self.send_udp(port, &bytes, to(address, CLIENT_PORT)).await,
-            Destination::Asker(asker) => self.send_udp(port, &bytes, asker).await,
-            Destination::Broadcast => self.broadcast(port, &bytes).await,
+        match destination {
+            Destination::Relay(relay) => self.send_udp(port, bytes, to(relay, SERVER_PORT)).await,
+            Destination::Client(address) => self.send_udp(port, bytes, to(address, CLIENT_PORT)).await,
+            Destination::Asker(asker) => self.send_udp(port, bytes, asker).await,
+            Destination::Broadcast => self.broadcast(port, bytes).await,
             Destination::Frame { mac, address } => {
                 let server = to(self.server, SERVER_PORT);
                 let from = self.interface.mac.map(|own| (own, server));
                 let frame =
-                    from.and_then(|from| frame::udp_frame(from, (mac, to(address, CLIENT_PORT)), &bytes));
+                    from.and_then(|from| frame::udp_frame(from, (mac, to(address, CLIENT_PORT)), bytes));
                 match frame {
                     Some(frame) => self.frames.send(&frame).await,
-                    None => self.broadcast(port, &bytes).await,
+                    None => self.broadcast(port, bytes).await,
                 }
             }
         }
@@ -79,8 +125,32 @@ impl Wire {
 
     /// From the port the request came to, so that the answer fits the question.
     async fn send_udp(&self, port: u16, bytes: &[u8], to: SocketAddrV4) -> io::Result<()> {
-        let via = Via { interface: self.interface.index, source: Some(self.server) };
-        let socket = self.pxe.as_ref().filter(|_| port == PXE_PORT).unwrap_or(&self.socket);
-        socket.send_to(bytes, to, via).await
+        self.socket_of(port).send_to(bytes, to, self.via()).await
+    }
+
+    fn socket_of(&self, port: u16) -> &DhcpSocket {
+        self.pxe.as_ref().filter(|_| port == PXE_PORT).unwrap_or(&self.socket)
+    }
+
+    fn via(&self) -> Via {
+        Via { interface: self.interface.index, source: Some(self.server) }
+    }
+}
+
+/// Answers of one size to one relay, from one port.
+#[derive(Debug, Default)]
+struct Parcel {
+    segments: Segments,
+    to: Option<(u16, Ipv4Addr)>,
+}
+
+impl Parcel {
+    fn takes(&self, port: u16, relay: Ipv4Addr, bytes: &[u8]) -> bool {
+        self.to.is_none_or(|to| to == (port, relay)) && self.segments.takes(bytes)
+    }
+
+    fn put(&mut self, port: u16, relay: Ipv4Addr, bytes: &[u8]) {
+        self.to = Some((port, relay));
+        self.segments.push(bytes);
     }
 }

@@ -72,3 +72,52 @@ fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
     })
     .unwrap();
 }
+
+#[test]
+fn all_machines_of_a_rack_behind_a_relay_are_answered() {
+    const MACHINES: u8 = 60;
+    namespace::test(|| async {
+        let behind = Config {
+            subnet: "10.9.0.0/24".parse().unwrap(),
+            relayed: true,
+            pool: Some(Ipv4Addr::new(10, 9, 0, 100)..=Ipv4Addr::new(10, 9, 0, 200)),
+            ..config(Mode::Authoritative)
+        };
+        let stand = Stand::start_with(vec![config(Mode::Authoritative), behind]).await;
+        let there = Namespace::create().unwrap();
+        there.take("cli").await.unwrap();
+        let relay = there.spawn(|| async {
+            namespace::up("cli").await.unwrap();
+            for address in ["10.77.0.200/24", "10.9.0.1/32"] {
+                namespace::address("cli", address.parse().unwrap()).await.unwrap();
+            }
+            namespace::carrier("cli").await.unwrap();
+            let socket = DhcpSocket::bind(SERVER_PORT, Some("cli")).unwrap();
+            let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
+            let mut offered = BTreeMap::new();
+            while offered.len() < usize::from(MACHINES) {
+                for machine in (0..MACHINES).filter(|machine| !offered.contains_key(machine)) {
+                    let mut discover = Packet::parse(&relayed(&capture("ovmf-pxe-discover"), &[1, 1, 7])).unwrap();
+                    discover.xid = u32::from(machine);
+                    discover.chaddr[5] = machine;
+                    socket.send_to(&discover.to_bytes(), to, via).await.unwrap();
+                }
+                // a cable just laid may lose the first
+                while let Ok(heard) = timeout(Duration::from_secs(1), socket.recv()).await {
+                    let offer = Packet::parse(&heard.unwrap().payload).unwrap();
+                    offered.insert(u8::try_from(offer.xid).unwrap(), offer.yiaddr);
+                    if offered.len() == usize::from(MACHINES) {
+                        break;
+                    }
+                }
+            }
+            offered
+        });
+        namespace::address("srv", "10.9.0.254/24".parse().unwrap()).await.unwrap();
+        let offered = tokio::task::spawn_blocking(|| relay.unwrap().join().unwrap().unwrap()).await.unwrap();
+        let addresses: std::collections::BTreeSet<_> = offered.values().collect();
+        assert_eq!(addresses.len(), usize::from(MACHINES), "{offered:?}");
+        stand.stop().await;
+    })
+    .unwrap();
+}
