@@ -229,7 +229,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
     },
     Signature {
         failure: "immutable",
-        any_of: &[&["field is immutable", "cannot change roleRef"]],
+        any_of: &[&["field is immutable", "cannot change roleRef", "what cannot be changed differs"]],
         cause: "the object is there with another selector, role or type, and that cannot be changed",
         remedy: "make the manifest agree with what is there; only a person may delete it",
         passing: false,
