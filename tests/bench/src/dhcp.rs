@@ -147,10 +147,12 @@ fn once(servers: &Servers, cable: &Cable, name: &str, load: Load, rate: u32) -> 
 fn compare(names: [&'static str; 2], ours: &Climb, other: &Climb, aim: f64) -> Vec<Measure> {
     let (rate, work) = (names[0], names[1]);
     let (Some(own), Some(best)) = (ours.best(), other.best()) else { return Vec::new() };
-    let held = if ours.by_generator() { Limit::None } else { Limit::Above(aim) };
-    let mut measures =
-        vec![Measure { what: rate, value: own.outcome.rate / best.outcome.rate, unit: "x", limit: held }];
-    let held = if ours.by_generator() { Limit::Above(aim) } else { Limit::None };
+    let times = own.outcome.rate / best.outcome.rate;
+    // where the generator does not go faster, and did not go fast enough to tell, the work tells
+    let by_work = ours.by_generator() && times < aim;
+    let held = if by_work { Limit::None } else { Limit::Above(aim) };
+    let mut measures = vec![Measure { what: rate, value: times, unit: "x", limit: held }];
+    let held = if by_work { Limit::Above(aim) } else { Limit::None };
     measures.extend(ours.work_of(other).map(|value| Measure { what: work, value, unit: "x", limit: held }));
     measures
 }

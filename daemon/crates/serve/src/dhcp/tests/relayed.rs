@@ -97,7 +97,8 @@ fn all_machines_of_a_rack_behind_a_relay_are_answered() {
             let mut offered = BTreeMap::new();
             while offered.len() < usize::from(MACHINES) {
                 for machine in (0..MACHINES).filter(|machine| !offered.contains_key(machine)) {
-                    let mut discover = Packet::parse(&relayed(&capture("ovmf-pxe-discover"), &[1, 1, 7])).unwrap();
+                    let mut discover =
+                        Packet::parse(&relayed(&capture("ovmf-pxe-discover"), &[1, 1, 7])).unwrap();
                     discover.xid = u32::from(machine);
                     discover.chaddr[5] = machine;
                     socket.send_to(&discover.to_bytes(), to, via).await.unwrap();
