@@ -11,25 +11,35 @@ fn relayed(bytes: &[u8], information: &[u8]) -> Vec<u8> {
     packet.to_bytes()
 }
 
+/// Pool addresses of the network behind the relay.
+fn behind(last: u8) -> Vec<Config> {
+    let behind = Config {
+        subnet: "10.9.0.0/24".parse().unwrap(),
+        relayed: true,
+        pool: Some(Ipv4Addr::new(10, 9, 0, 100)..=Ipv4Addr::new(10, 9, 0, last)),
+        ..config(Mode::Authoritative)
+    };
+    vec![config(Mode::Authoritative), behind]
+}
+
+/// The relay's end of the cable, with its addresses.
+async fn relay_socket() -> DhcpSocket {
+    namespace::up("cli").await.unwrap();
+    for address in ["10.77.0.200/24", "10.9.0.1/32"] {
+        namespace::address("cli", address.parse().unwrap()).await.unwrap();
+    }
+    namespace::carrier("cli").await.unwrap();
+    DhcpSocket::bind(SERVER_PORT, Some("cli")).unwrap()
+}
+
 #[test]
 fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
     namespace::test(|| async {
-        let behind = Config {
-            subnet: "10.9.0.0/24".parse().unwrap(),
-            relayed: true,
-            pool: Some(Ipv4Addr::new(10, 9, 0, 100)..=Ipv4Addr::new(10, 9, 0, 110)),
-            ..config(Mode::Authoritative)
-        };
-        let mut stand = Stand::start_with(vec![config(Mode::Authoritative), behind]).await;
+        let mut stand = Stand::start_with(behind(110)).await;
         let there = Namespace::create().unwrap();
         there.take("cli").await.unwrap();
         let relay = there.spawn(|| async {
-            namespace::up("cli").await.unwrap();
-            for address in ["10.77.0.200/24", "10.9.0.1/32"] {
-                namespace::address("cli", address.parse().unwrap()).await.unwrap();
-            }
-            namespace::carrier("cli").await.unwrap();
-            let socket = DhcpSocket::bind(SERVER_PORT, Some("cli")).unwrap();
+            let socket = relay_socket().await;
             let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
             let information = [1, 3, b'e', b't', b'h', 2, 1, 9];
             let discover = relayed(&capture("ovmf-pxe-discover"), &information);
@@ -77,22 +87,11 @@ fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
 fn all_machines_of_a_rack_behind_a_relay_are_answered() {
     const MACHINES: u8 = 60;
     namespace::test(|| async {
-        let behind = Config {
-            subnet: "10.9.0.0/24".parse().unwrap(),
-            relayed: true,
-            pool: Some(Ipv4Addr::new(10, 9, 0, 100)..=Ipv4Addr::new(10, 9, 0, 200)),
-            ..config(Mode::Authoritative)
-        };
-        let stand = Stand::start_with(vec![config(Mode::Authoritative), behind]).await;
+        let stand = Stand::start_with(behind(200)).await;
         let there = Namespace::create().unwrap();
         there.take("cli").await.unwrap();
         let relay = there.spawn(|| async {
-            namespace::up("cli").await.unwrap();
-            for address in ["10.77.0.200/24", "10.9.0.1/32"] {
-                namespace::address("cli", address.parse().unwrap()).await.unwrap();
-            }
-            namespace::carrier("cli").await.unwrap();
-            let socket = DhcpSocket::bind(SERVER_PORT, Some("cli")).unwrap();
+            let socket = relay_socket().await;
             let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
             let mut offered = BTreeMap::new();
             while offered.len() < usize::from(MACHINES) {
