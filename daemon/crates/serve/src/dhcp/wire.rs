@@ -79,16 +79,16 @@ impl Wire {
     async fn dispatch(&self, parcel: &mut Parcel) -> Vec<(Destination, io::Error)> {
         let Some((port, relay)) = parcel.to else { return Vec::new() };
         let to = SocketAddrV4::new(relay, SERVER_PORT);
-        let mut outcome = if parcel.segments.are_many() {
-            self.socket_of(port).send_segments(&parcel.segments, to, self.via()).await
-        } else {
-            Err(io::ErrorKind::Unsupported.into())
-        };
-        if outcome
-            .as_ref()
-            .is_err_and(|error| is_impossible(error) || error.kind() == io::ErrorKind::Unsupported)
-        {
-            outcome = Ok(());
+        let mut outcome = Ok(());
+        let together = parcel.segments.are_many()
+            && match self.socket_of(port).send_segments(&parcel.segments, to, self.via()).await {
+                Err(error) if is_impossible(&error) => false,
+                sent => {
+                    outcome = sent;
+                    true
+                }
+            };
+        if !together {
             for bytes in parcel.segments.iter() {
                 let sent = self.send_udp(port, bytes, to).await;
                 outcome = outcome.and(sent);
