@@ -30,7 +30,7 @@ fn row(lease: &Lease) -> LeaseRow {
         mac: lease.mac,
         hostname: lease.hostname.clone(),
         relayed: lease.relayed.as_ref().map(ToString::to_string),
-        state: lease.state.name().to_owned(),
+        state: lease.state.name().into(),
         granted: lease.granted,
         expires: lease.expires,
     }

@@ -22,7 +22,10 @@ use tokio::{
     runtime::Handle,
 };
 
-use crate::interface::{Interface, InterfaceError};
+use crate::{
+    interface::{Interface, InterfaceError},
+    room::send_when_there_is_room,
+};
 
 /// The groups LLDP may be sent to (802.1AB-2016 §7.1): nearest bridge, nearest non-TPMR bridge, nearest
 /// customer bridge.
@@ -45,7 +48,7 @@ const TC_PRIO_CONTROL: i32 = 7;
 const QUEUE: usize = 4 << 20;
 
 /// What the runtime watches the socket for.
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// A packet socket on one interface.
 #[derive(Debug)]
@@ -208,7 +211,7 @@ impl FrameSocket {
     pub async fn recv(&self) -> io::Result<Vec<u8>> {
         loop {
             // an error alone (the interface went down) does not count as readable
-            let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            let mut ready = self.socket.ready(INTEREST).await?;
             let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
             buffer.resize(LONGEST, 0);
             let received = ready.try_io(|socket| {
@@ -253,17 +256,12 @@ impl FrameSocket {
     /// # Errors
     /// What the kernel says: the interface is down, or the frame is longer than its MTU allows.
     pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
-        loop {
-            let mut ready = self.socket.writable().await?;
-            let sent = ready
-                .try_io(|socket| send(socket.as_raw_fd(), frame, MsgFlags::empty()).map_err(io::Error::from));
-            match sent {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_would_block) => {}
-            }
-        }
+        let socket = self.socket.get_ref();
+        send_when_there_is_room(socket, || {
+            send(socket.as_raw_fd(), frame, MsgFlags::empty()).map_err(io::Error::from)
+        })
+        .await
+        .map(drop)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod neighbour;
 mod netlink;
 pub mod peer;
+mod room;
 pub mod segments;
 pub mod stream;
 pub mod tap;

@@ -7,6 +7,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::AsRawFd,
+    sync::Arc,
 };
 
 use nix::sys::socket::{
@@ -17,6 +18,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     interface::{Interface, InterfaceError},
+    room::send_when_there_is_room,
     segments::Segments,
 };
 
@@ -27,12 +29,14 @@ const LONGEST: usize = 65_507;
 const QUEUE: usize = 4 * 1024 * 1024;
 
 /// What the runtime watches the socket for.
-const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::ERROR);
+const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// A UDP socket on 0.0.0.0 with per-packet interface information (ip(7), `IP_PKTINFO`).
 #[derive(Debug)]
 pub struct DhcpSocket {
-    socket: AsyncFd<Socket>,
+    socket: Arc<Socket>,
+    /// the runtime's eye on it, while somebody waits
+    watch: Option<AsyncFd<Arc<Socket>>>,
     local: SocketAddrV4,
 }
 
@@ -134,10 +138,7 @@ impl DhcpSocket {
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         let local = socket.local_addr()?.as_socket_ipv4();
         let local = local.ok_or_else(|| io::Error::other("the socket has no IPv4 address"))?;
-        #[allow(unsafe_code)]
-        // SAFETY: a Socket keeps its one descriptor open until it is dropped.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }?;
-        Ok(Self { socket, local })
+        Ok(Self { socket: Arc::new(socket), watch: None, local })
     }
 
     /// 0.0.0.0 and the port.
@@ -149,37 +150,60 @@ impl DhcpSocket {
     ///
     /// # Errors
     /// What the kernel says; an error belongs to one packet, the socket goes on.
-    pub async fn recv(&self) -> io::Result<Datagram> {
+    pub async fn recv(&mut self) -> io::Result<Datagram> {
         let received = self.recv_waiting(&mut ReceiveBuffer::default(), 1).await?;
         received.into_iter().next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
     }
 
     /// The datagrams that wait, at most `most`, in order; waits for the first of them. An error belongs to
-    /// one packet (such as an ICMP answer), the socket goes on. `buffer` is only a place to read into.
+    /// one packet (such as an ICMP answer), the socket goes on. `buffer` is only a place to read into. Cancel-safe.
     ///
     /// # Errors
-    /// When the runtime does not watch the socket any more.
+    /// When the runtime cannot watch the socket.
     pub async fn recv_waiting(
-        &self,
+        &mut self,
         buffer: &mut ReceiveBuffer,
         most: usize,
     ) -> io::Result<Vec<io::Result<Datagram>>> {
-        let mut received = Vec::new();
-        while received.is_empty() {
+        loop {
+            let received = self.received(buffer, most);
+            if !received.is_empty() {
+                return Ok(received);
+            }
             // an error alone (an ICMP answer) does not count as readable
-            let mut ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
-            while received.len() < most {
-                match ready.try_io(|socket| receive(socket.get_ref(), &mut buffer.0)) {
-                    Ok(Ok(Some(datagram))) => received.push(Ok(datagram)),
-                    // without interface information there is nobody to answer
-                    Ok(Ok(None)) => {}
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Ok(Err(error)) => received.push(Err(error)),
-                    Err(_would_block) => break,
-                }
+            self.watch()?.ready(INTEREST).await?.clear_ready();
+        }
+    }
+
+    /// Nobody waits for the next datagram: whoever calls this comes back after a moment. A socket that is watched wakes
+    /// the runtime for each datagram, also while there is nobody to take it.
+    pub fn rest(&mut self) {
+        self.watch = None;
+    }
+
+    fn watch(&mut self) -> io::Result<&AsyncFd<Arc<Socket>>> {
+        let watch = match self.watch.take() {
+            Some(watch) => watch,
+            #[allow(unsafe_code)]
+            // SAFETY: a Socket keeps its one descriptor open until it is dropped, and the Arc keeps the Socket.
+            None => unsafe { AsyncFd::register_with_interest(Arc::clone(&self.socket), INTEREST) }?,
+        };
+        Ok(self.watch.insert(watch))
+    }
+
+    fn received(&self, buffer: &mut ReceiveBuffer, most: usize) -> Vec<io::Result<Datagram>> {
+        let mut received = Vec::new();
+        while received.len() < most {
+            match receive(&self.socket, &mut buffer.0) {
+                Ok(Some(datagram)) => received.push(Ok(datagram)),
+                // without interface information there is nobody to answer
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => received.push(Err(error)),
             }
         }
-        Ok(received)
+        received
     }
 
     /// Sends one datagram out of the given interface and address.
@@ -218,22 +242,15 @@ impl DhcpSocket {
             ipi_addr: libc::in_addr { s_addr: 0 },
         };
         let to = SockaddrIn::from(destination);
-        loop {
-            let mut ready = self.socket.writable().await?;
-            let sent = ready.try_io(|socket| {
-                let parts = [IoSlice::new(octets)];
-                let control: Vec<_> =
-                    more.iter().copied().chain([ControlMessage::Ipv4PacketInfo(&info)]).collect();
-                sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))
-                    .map_err(io::Error::from)
-            });
-            match sent {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_would_block) => {}
-            }
-        }
+        let parts = [IoSlice::new(octets)];
+        let control: Vec<_> = more.iter().copied().chain([ControlMessage::Ipv4PacketInfo(&info)]).collect();
+        let socket = &*self.socket;
+        send_when_there_is_room(socket, || {
+            sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))
+                .map_err(io::Error::from)
+        })
+        .await
+        .map(drop)
     }
 }
 
@@ -256,4 +273,44 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
         destination: Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)),
         local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Something is broken when it takes longer.
+    const BROKEN: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_comes_during_a_rest_is_there_after_it() {
+        let mut socket = DhcpSocket::bind(0, None).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(("127.0.0.1", socket.local_address().port())).unwrap();
+        let mut buffer = ReceiveBuffer::default();
+        let payloads = |received: Vec<io::Result<Datagram>>| {
+            received.into_iter().map(|datagram| datagram.unwrap().payload).collect::<Vec<_>>()
+        };
+        // somebody waited already, so it is watched
+        assert!(timeout(Duration::ZERO, socket.recv()).await.is_err());
+        assert!(socket.watch.is_some());
+        for round in 0..3 {
+            socket.rest();
+            assert!(socket.watch.is_none());
+            for number in 0..3 {
+                sender.send(&[round, number]).unwrap();
+            }
+            let received = timeout(BROKEN, socket.recv_waiting(&mut buffer, 8)).await.unwrap().unwrap();
+            assert_eq!(payloads(received), [[round, 0], [round, 1], [round, 2]]);
+            // and it is watched again by who waits
+            let (received, _) = tokio::join!(biased; timeout(BROKEN, socket.recv_waiting(&mut buffer, 8)), async {
+                sender.send(b"later").unwrap();
+            });
+            assert_eq!(payloads(received.unwrap().unwrap()), [b"later"]);
+        }
+    }
 }

@@ -186,7 +186,7 @@ async fn inside<F: Future<Output = T>, T: Send + 'static>(
 fn a_broadcast_without_an_address_is_answered_on_its_interface() {
     namespace::test(|| async {
         let machine = machine_behind_lan().await;
-        let server = DhcpSocket::bind(67, Some("lan")).unwrap();
+        let mut server = DhcpSocket::bind(67, Some("lan")).unwrap();
         let client = inside(&machine, || async {
             // a socket bound before the broadcast cannot miss the answer
             let client = std::net::UdpSocket::bind("0.0.0.0:68").unwrap();
@@ -223,7 +223,7 @@ fn two_networks_share_the_port() {
         namespace::cable(["lan", "eth0"], [None, None]).await.unwrap();
         namespace::address("lan", "10.77.0.1/24".parse().unwrap()).await.unwrap();
         let _lan = DhcpSocket::bind(67, Some("lan")).unwrap();
-        let lo = DhcpSocket::bind(67, Some("lo")).unwrap();
+        let mut lo = DhcpSocket::bind(67, Some("lo")).unwrap();
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.send_to(b"hello", "127.9.9.9:67").unwrap();
         let heard = soon(lo.recv()).await.unwrap();

@@ -20,7 +20,9 @@ mod wording;
 use std::{fmt, future::Future, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use ::boot::{BootView, Offer};
-use ::dhcp::{Answer, Boots, Changes, Client, Config, Machines, Mode, Networks, Note, Packet, Received};
+use ::dhcp::{
+    Answer, Boots, Changes, Client, Config, Destination, Machines, Mode, Networks, Note, Packet, Received,
+};
 use dhcproto::v4::OptionCode;
 use hardware::{LocalBoot, MacAddr};
 use identity::Sighting;
@@ -107,13 +109,25 @@ impl<L> fmt::Debug for Dhcp<L> {
 /// A packet and our port it came to.
 type Arrival = (u16, Datagram);
 
-/// An answer, the port it goes from, and the size of datagram that its reader takes.
+/// An answer as it leaves.
 struct Outgoing {
+    /// ours, that it goes from
     port: u16,
-    limit: Option<u16>,
+    /// who has which address from then on
+    bound: Option<(MacAddr, Ipv4Addr)>,
     /// when it was decided, in milliseconds since the Unix epoch
     at: u64,
-    answer: Answer,
+    /// where it goes, and its octets; there may be none although somebody has an address
+    message: Option<(Destination, Vec<u8>)>,
+}
+
+impl Outgoing {
+    /// Takes the reply out of an answer to a reader that takes datagrams of this size.
+    fn new(answer: &mut Answer, port: u16, limit: Option<u16>, at: u64) -> Self {
+        let message =
+            answer.reply.take().map(|reply| (reply.destination, reply.packet.to_bytes_within(limit)));
+        Self { port, bound: answer.bound, at, message }
+    }
 }
 
 impl<L: LeaseLog> Dhcp<L> {
@@ -143,7 +157,9 @@ impl<L: LeaseLog> Dhcp<L> {
                 _ = stocktaking.tick() => self.take_stock(&mut looks),
                 arrived = pause.then(self.wire.waiting(&mut buffers)), if !self.commits.is_full() => {
                     let batch = self.arrived(arrived);
-                    pause.after(batch.len(), Instant::now());
+                    if pause.after(batch.len(), Instant::now()) {
+                        self.wire.rest();
+                    }
                     self.answer(batch, &mut looks, &watch).await;
                 }
             }
@@ -248,17 +264,17 @@ impl<L: LeaseLog> Dhcp<L> {
         let now = clock::now();
         let mut ready = Vec::new();
         for (port, datagram) in batch {
-            let Some(outgoing) = self.decide(port, &datagram, &view, now) else { continue };
-            if let Some(address) = outgoing.answer.probe {
+            let Some((answer, outgoing)) = self.decide(port, &datagram, &view, now) else { continue };
+            if let Some(address) = answer.probe {
                 looks.ask(address, (port, datagram));
             }
-            if matches!(outgoing.answer.note, Some(Note::ChoseAnother { .. })) {
+            if matches!(answer.note, Some(Note::ChoseAnother { .. })) {
                 watch.look_again();
             }
-            if outgoing.answer.changes.is_empty() {
+            if answer.changes.is_empty() {
                 ready.push(outgoing);
             } else {
-                self.commits.hold(outgoing);
+                self.commits.hold(answer.changes, outgoing);
             }
         }
         self.go(ready).await;
@@ -287,8 +303,8 @@ impl<L: LeaseLog> Dhcp<L> {
 
     /// Tells who is where now, and sends the answers.
     async fn go(&mut self, answers: Vec<Outgoing>) {
-        for Outgoing { at, answer, .. } in &answers {
-            if let Some((mac, address)) = answer.bound {
+        for Outgoing { at, bound, .. } in &answers {
+            if let Some((mac, address)) = *bound {
                 self.links.trace.place(mac, address.into());
                 tell(
                     &self.links.whereabouts,
@@ -306,7 +322,14 @@ impl<L: LeaseLog> Dhcp<L> {
         }
     }
 
-    fn decide(&mut self, port: u16, datagram: &Datagram, view: &BootView, now: u64) -> Option<Outgoing> {
+    /// What follows from a packet, and what leaves because of it.
+    fn decide(
+        &mut self,
+        port: u16,
+        datagram: &Datagram,
+        view: &BootView,
+        now: u64,
+    ) -> Option<(Answer, Outgoing)> {
         let packet = match Packet::parse(&datagram.payload) {
             Ok(packet) => packet,
             Err(error) => {
@@ -321,7 +344,7 @@ impl<L: LeaseLog> Dhcp<L> {
         }
         let received = Received { source: datagram.source, port };
         let machines = View { boot: view, local: &self.links.local_boots };
-        let answer = self.networks.handle(&packet, &received, &machines, now);
+        let mut answer = self.networks.handle(&packet, &received, &machines, now);
         let client = Client::of(&packet).filter(|_| packet.op == 1);
         self.report(&packet, client.as_ref(), &answer, now);
         // a machine that netboots has been seen, whatever it is told
@@ -332,7 +355,8 @@ impl<L: LeaseLog> Dhcp<L> {
             tell(&self.links.sightings, sighting, "sighting");
         }
         let limit = packet.options.raw(OptionCode::MaxMessageSize).and_then(|octets| octets.try_into().ok());
-        Some(Outgoing { port, limit: limit.map(u16::from_be_bytes), at: now, answer })
+        let outgoing = Outgoing::new(&mut answer, port, limit.map(u16::from_be_bytes), now);
+        Some((answer, outgoing))
     }
 
     /// Counts, logs and remembers one answer or silence with its reason.

@@ -19,6 +19,8 @@ pub use doctor::Complaint;
 
 /// More machines are not remembered at once; the one that was silent for the longest goes first.
 const MOST_MACHINES: usize = 1024;
+/// How exactly that is known, in milliseconds: a machine that says several things in a row moves up once.
+const SILENCE: u64 = 1_000;
 /// Lines of one machine; a boot from firmware to the operating system takes about thirty.
 const MOST_LINES: usize = 96;
 /// The longest line, in octets.
@@ -90,6 +92,8 @@ pub struct Conversation {
     offers: u32,
     /// when the first of them was offered
     offered: u64,
+    /// where it stands in the order of silence
+    queued: u64,
 }
 
 impl Conversation {
@@ -129,7 +133,6 @@ impl Trace {
         };
         let mut spare = memory.spare.pop().unwrap_or_default();
         let conversation = memory.conversation(mac);
-        let before = conversation.last();
         match conversation.lines.back_mut() {
             Some(line) if line.layer == layer && line.what == what => {
                 line.times = line.times.saturating_add(1);
@@ -147,7 +150,7 @@ impl Trace {
                 conversation.lines.push_back(Line { at, last: at, times: 1, layer, what: spare });
             }
         }
-        memory.spoke(mac, before);
+        memory.spoke(mac);
     }
 
     /// The machine has this address from now on.
@@ -231,11 +234,15 @@ impl Memory {
         }
     }
 
-    /// The machine was silent since `before` until now.
-    fn spoke(&mut self, mac: MacAddr, before: u64) {
-        let last = self.machines.get(&mac).map_or(0, Conversation::last);
-        self.silence.remove(&(before, mac));
-        self.silence.insert((last, mac));
+    /// The machine has just said something.
+    fn spoke(&mut self, mac: MacAddr) {
+        let Some(conversation) = self.machines.get_mut(&mac) else { return };
+        let last = conversation.last();
+        if last.abs_diff(conversation.queued) >= SILENCE {
+            self.silence.remove(&(conversation.queued, mac));
+            conversation.queued = last;
+            self.silence.insert((last, mac));
+        }
     }
 }
 
@@ -283,6 +290,24 @@ mod tests {
         assert_eq!(trace.machine_at(address(100)), None);
         trace.place(other, address(101));
         assert_eq!(trace.machine_at(address(101)), Some(other));
+    }
+
+    #[test]
+    fn who_was_silent_for_the_longest_is_forgotten_first() {
+        let trace = Trace::default();
+        let mac = |number: usize| MacAddr([2, 0, 0, 1, (number >> 8) as u8, number as u8]);
+        let begin = 1_700_000_000_000;
+        for number in 0..MOST_MACHINES {
+            trace.note(Who::Mac(mac(number)), Layer::Dhcp, begin + number as u64, "DISCOVER: OFFER");
+        }
+        // the first says more, twice in a row
+        trace.note(Who::Mac(mac(0)), Layer::Dhcp, begin + 60_000, "REQUEST: ACK");
+        trace.note(Who::Mac(mac(0)), Layer::Tftp, begin + 60_001, "snponly.efi: done");
+        trace.note(Who::Mac(MAC), Layer::Dhcp, begin + 60_002, "DISCOVER: OFFER");
+        assert!(trace.conversation(mac(0)).is_some());
+        assert!(trace.conversation(mac(1)).is_none());
+        assert!(trace.conversation(mac(2)).is_some());
+        assert_eq!(trace.memory().silence.len(), MOST_MACHINES);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! DHCP leases: a table of their own, because they change often, need no history, and because the schema
 //! itself shall refuse to give one address to two machines.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use hardware::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct LeaseRow {
     /// Through which relay or switch it was asked for, in the DHCP server's own words.
     pub relayed: Option<String>,
     /// The DHCP server's own word for the row, such as `bound` or `declined`.
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// When it was given, in milliseconds since the Unix epoch.
     pub granted: u64,
     /// When it ends, in milliseconds since the Unix epoch.

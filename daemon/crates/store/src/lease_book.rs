@@ -23,7 +23,7 @@ use crate::{
 /// So few changes go straight into the table.
 const FEW: usize = 8;
 /// So many are taken out of the journal whatever goes on, because memory holds them as well.
-const MANY: usize = 8_192;
+const MANY: usize = 32_768;
 /// After so long without a change it is quiet.
 const QUIET: Duration = Duration::from_secs(1);
 

@@ -191,7 +191,7 @@ impl Query<'_> {
                         .map_err(|error: std::net::AddrParseError| unreadable(error.to_string()))?,
                     mac: mac.map_err(|error: hardware::MacAddrError| unreadable(error.to_string()))?,
                     hostname: raw.hostname.clone(),
-                    state: raw.state.clone(),
+                    state: raw.state.clone().into(),
                     granted: raw.granted,
                     expires: raw.expires,
                     relayed: raw.relayed.clone(),

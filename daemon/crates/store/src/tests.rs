@@ -123,7 +123,7 @@ fn lease(last: u8, mac: Option<u8>) -> LeaseRow {
         mac: mac.map(|last| hardware::MacAddr([0x64, 0x4b, 0xf0, 0, 0, last])),
         hostname: Some(format!("mini{last:02}")),
         relayed: Some("10.8.0.1 0101aa".to_owned()),
-        state: "bound".to_owned(),
+        state: "bound".into(),
         granted: 1_000,
         expires: 1_700_000_000_000,
     }

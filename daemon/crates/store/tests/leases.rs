@@ -14,7 +14,7 @@ fn row(address: u8, mac: Option<u8>, granted: u64) -> LeaseRow {
         mac: mac.map(|last| MacAddr([2, 0, 0, 0, 0, last])),
         hostname: None,
         relayed: None,
-        state: if mac.is_some() { "bound" } else { "declined" }.to_owned(),
+        state: if mac.is_some() { "bound" } else { "declined" }.into(),
         granted,
         expires: granted + 3_600_000,
     }

@@ -12,7 +12,11 @@ use net::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Dhcp, LeaseLog, Links, Rival, SearchError, commit::Commits, outbox::Outbox, rival::Pace, wire::Wire,
+    Dhcp, LeaseLog, Links, Rival, SearchError,
+    commit::Commits,
+    outbox::Outbox,
+    rival::Pace,
+    wire::{Parcel, Wire},
 };
 
 /// The DHCP server cannot start on an interface.
@@ -114,7 +118,7 @@ impl<L: LeaseLog> Dhcp<L> {
         let (server, networks) = (config.server, Networks::new(all, &stored));
         let arp = Arp::open(&name).map_err(|source| DhcpError::Frame { interface: name, source })?;
         Ok(Self {
-            wire: Wire { interface, socket, pxe, frames, server },
+            wire: Wire { interface, socket, pxe, frames, server, parcel: Parcel::default() },
             networks,
             configs,
             commits: Commits::new(leases),

@@ -20,7 +20,7 @@ const MANY: usize = 4;
 
 /// From the start of a write of many to the next. To have the disk write is most of the work of a lease, however many
 /// leases it is; firmware that waits for seconds does not feel it.
-const GATHERING: Duration = Duration::from_millis(4);
+const GATHERING: Duration = Duration::from_millis(8);
 
 /// Changes, and who is told once they are durable.
 #[derive(Default)]
@@ -64,8 +64,8 @@ impl<L: LeaseLog> Commits<L> {
     }
 
     /// Stores an answer's changes; the answer waits.
-    pub(super) fn hold(&mut self, mut answer: Outgoing) {
-        self.next.changes.fold(std::mem::take(&mut answer.answer.changes));
+    pub(super) fn hold(&mut self, changes: Changes, answer: Outgoing) {
+        self.next.changes.fold(changes);
         self.next.answers.push(answer);
     }
 

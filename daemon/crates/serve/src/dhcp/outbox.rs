@@ -9,10 +9,10 @@ use std::{collections::VecDeque, future::pending, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// Answers in a burst: more than all racks ask for in a [`BREATH`], few for every queue.
-const BURST: usize = 32;
+const BURST: usize = 64;
 
-/// Between two bursts; the runtime's clock has no shorter one.
-const BREATH: Duration = Duration::from_millis(1);
+/// Between two bursts; in a shorter time a relay's queue is not read either when its processor is busy.
+const BREATH: Duration = Duration::from_millis(2);
 
 /// What waits, in order.
 #[derive(Debug)]

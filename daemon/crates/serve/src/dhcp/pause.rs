@@ -1,6 +1,6 @@
 //! A short rest between looks at the socket while a whole rack asks, as network cards rest between interrupts.
 //!
-//! To be woken for each packet is more work than to answer it. A packet that waits for a millisecond is not late for
+//! To be woken for each packet is more work than to answer it. A packet that waits for two milliseconds is not late for
 //! anybody: firmware waits for seconds. Who asks alone is answered at once.
 
 use std::{future::Future, time::Duration};
@@ -10,8 +10,7 @@ use tokio::time::{Instant, sleep_until};
 /// Packets in one [`SPAN`] that are many: some three thousand a second.
 const MANY: usize = 32;
 const SPAN: Duration = Duration::from_millis(10);
-/// The runtime's clock has no shorter one.
-const REST: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_millis(2);
 
 /// How much has come of late.
 #[derive(Debug, Default)]
@@ -34,8 +33,8 @@ impl Pause {
         next.await
     }
 
-    /// So many packets came.
-    pub(super) fn after(&mut self, packets: usize, now: Instant) {
+    /// So many packets came; whether there is a rest now.
+    pub(super) fn after(&mut self, packets: usize, now: Instant) -> bool {
         let passed = self.since.map(|since| now.saturating_duration_since(since));
         if passed.is_none_or(|passed| passed > SPAN) {
             // one that ended long ago says nothing about now
@@ -44,6 +43,7 @@ impl Pause {
         }
         self.count += packets;
         self.until = self.busy.then_some(now + REST);
+        self.busy
     }
 }
 
@@ -58,18 +58,16 @@ mod tests {
         let at = |ms: u64| begin + Duration::from_millis(ms);
         // a few machines, again and again
         for ms in (0..200).step_by(3) {
-            pause.after(1, at(ms));
+            assert!(!pause.after(1, at(ms)));
             assert_eq!(pause.until, None);
         }
         // a rack
-        for ms in 200..240 {
-            pause.after(5, at(ms));
-        }
+        let rests: Vec<bool> = (200..240).map(|ms| pause.after(5, at(ms))).collect();
+        assert!(rests.ends_with(&[true; 10]), "{rests:?}");
         assert_eq!(pause.until, Some(at(239) + REST));
         // and one machine after it
-        pause.after(1, at(900));
-        assert_eq!(pause.until, None);
-        pause.after(1, at(901));
+        assert!(!pause.after(1, at(900)));
+        assert!(!pause.after(1, at(901)));
         assert_eq!(pause.until, None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    io,
+    io, mem,
     net::{Ipv4Addr, SocketAddrV4},
 };
 
@@ -17,7 +17,7 @@ use net::{
 use super::{Arrival, Outgoing, frame};
 
 /// So many packets are decided about before anything else is; more wait on the socket.
-const LARGEST_BATCH: usize = 64;
+const LARGEST_BATCH: usize = 256;
 
 /// The open sockets.
 pub(super) struct Wire {
@@ -28,16 +28,18 @@ pub(super) struct Wire {
     pub(super) frames: FrameSocket,
     /// our address, which relays know, too
     pub(super) server: Ipv4Addr,
+    /// empty between two sends; kept for its memory
+    pub(super) parcel: Parcel,
 }
 
 impl Wire {
     /// What waits on either port. Cancel-safe.
     pub(super) async fn waiting(
-        &self,
+        &mut self,
         (buffer, other): &mut (ReceiveBuffer, ReceiveBuffer),
     ) -> Vec<io::Result<Arrival>> {
         let pxe = async {
-            match &self.pxe {
+            match &mut self.pxe {
                 Some(pxe) => pxe.recv_waiting(other, LARGEST_BATCH).await,
                 None => pending().await,
             }
@@ -52,27 +54,33 @@ impl Wire {
         }
     }
 
+    /// Nobody is woken by what comes, until [`waiting`](Self::waiting) is asked again.
+    pub(super) fn rest(&mut self) {
+        self.socket.rest();
+        self.pxe.iter_mut().for_each(DhcpSocket::rest);
+    }
+
     /// Sends answers, each from the port its question came to. What a relay is told at once goes down to its card at once.
     /// Gives back what could not be sent, and why.
-    pub(super) async fn send(&self, answers: &[Outgoing]) -> Vec<(Destination, io::Error)> {
+    pub(super) async fn send(&mut self, answers: &[Outgoing]) -> Vec<(Destination, io::Error)> {
         let mut failed = Vec::new();
-        let mut parcel = Parcel::default();
-        for Outgoing { port, limit, answer, .. } in answers {
-            let Some(reply) = &answer.reply else { continue };
-            let bytes = reply.packet.to_bytes_within(*limit);
-            if let Destination::Relay(relay) = reply.destination {
-                if !parcel.takes(*port, relay, &bytes) {
+        let mut parcel = mem::take(&mut self.parcel);
+        for Outgoing { port, message, .. } in answers {
+            let Some((destination, bytes)) = message else { continue };
+            if let Destination::Relay(relay) = *destination {
+                if !parcel.takes(*port, relay, bytes) {
                     failed.extend(self.dispatch(&mut parcel).await);
                 }
-                parcel.put(*port, relay, &bytes);
+                parcel.put(*port, relay, bytes);
                 continue;
             }
             failed.extend(self.dispatch(&mut parcel).await);
-            if let Err(error) = self.send_one(*port, reply.destination, &bytes).await {
-                failed.push((reply.destination, error));
+            if let Err(error) = self.send_one(*port, *destination, bytes).await {
+                failed.push((*destination, error));
             }
         }
         failed.extend(self.dispatch(&mut parcel).await);
+        self.parcel = parcel;
         failed
     }
 
@@ -139,7 +147,7 @@ impl Wire {
 
 /// Answers of one size to one relay, from one port.
 #[derive(Debug, Default)]
-struct Parcel {
+pub(super) struct Parcel {
     segments: Segments,
     to: Option<(u16, Ipv4Addr)>,
 }

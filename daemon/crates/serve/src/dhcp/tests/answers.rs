@@ -115,7 +115,7 @@ fn a_proxy_answers_the_second_round_on_its_own_port() {
             namespace::up("cli").await.unwrap();
             namespace::address("cli", "10.77.0.200/24".parse().unwrap()).await.unwrap();
             namespace::carrier("cli").await.unwrap();
-            let socket = DhcpSocket::bind(PXE_PORT, Some("cli")).unwrap();
+            let mut socket = DhcpSocket::bind(PXE_PORT, Some("cli")).unwrap();
             let to = SocketAddrV4::new(SERVER, PXE_PORT);
             socket.send_to(&capture("ovmf-pxe-proxy-request"), to, Via::default()).await.unwrap();
             timeout(BROKEN, socket.recv()).await.expect("no answer").unwrap()

@@ -39,7 +39,7 @@ fn a_relay_gets_the_answers_for_its_own_network_and_its_option_82_is_kept() {
         let there = Namespace::create().unwrap();
         there.take("cli").await.unwrap();
         let relay = there.spawn(|| async {
-            let socket = relay_socket().await;
+            let mut socket = relay_socket().await;
             let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
             let information = [1, 3, b'e', b't', b'h', 2, 1, 9];
             let discover = relayed(&capture("ovmf-pxe-discover"), &information);
@@ -91,7 +91,7 @@ fn all_machines_of_a_rack_behind_a_relay_are_answered() {
         let there = Namespace::create().unwrap();
         there.take("cli").await.unwrap();
         let relay = there.spawn(|| async {
-            let socket = relay_socket().await;
+            let mut socket = relay_socket().await;
             let (to, via) = (SocketAddrV4::new(SERVER, SERVER_PORT), Via::default());
             let mut offered = BTreeMap::new();
             while offered.len() < usize::from(MACHINES) {
