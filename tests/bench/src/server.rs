@@ -12,6 +12,13 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
+use nix::{
+    errno::Errno,
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
 use crate::cable::Cable;
 
 /// Of the kernel's interface, whatever its own clock does.
@@ -50,6 +57,31 @@ impl Server {
     pub(crate) fn processor(&self) -> f64 {
         look(self.child.id(), &self.seen);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// Keeps it, and what it starts from now on, to one processor, or lets it go again.
+    ///
+    /// # Errors
+    /// When it has ended, or there is no such processor.
+    pub(crate) fn keep_to(&self, processor: Option<usize>) -> anyhow::Result<()> {
+        let folder = format!("/proc/{}/task", self.child.id());
+        for thread in fs::read_dir(folder).context("the server is gone")? {
+            let number = thread?.file_name().to_string_lossy().parse()?;
+            keep_to(Pid::from_raw(number), processor)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a thread to one processor, or lets it go again.
+pub(crate) fn keep_to(thread: Pid, processor: Option<usize>) -> anyhow::Result<()> {
+    let mut processors = CpuSet::new();
+    let numbers = processor.map_or(0..CpuSet::count(), |number| number..number + 1);
+    numbers.into_iter().try_for_each(|number| processors.set(number))?;
+    match sched_setaffinity(thread, &processors) {
+        // it has ended meanwhile
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("thread {thread} cannot be kept to a processor")),
     }
 }
 
