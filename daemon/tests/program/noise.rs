@@ -52,7 +52,7 @@ fn recorded(name: &str) -> Vec<u8> {
 
 /// Asks as firmware does until an offer comes.
 pub(crate) async fn offered() -> Packet {
-    let socket = DhcpSocket::bind(68, Some("eth0")).unwrap();
+    let mut socket = DhcpSocket::bind(68, Some("eth0")).unwrap();
     let via = Via { interface: Interface::named("eth0").unwrap().index, source: None };
     let question = recorded("ovmf-http-discover");
     let xid = Packet::parse(&question).unwrap().xid;
