@@ -8,7 +8,7 @@ use api::{
 };
 use futures_util::{Stream, stream};
 use hardware::MacAddr;
-use lifecycle::{Assertion, NodeName};
+use lifecycle::{Assertion, NodeName, Order};
 use reconciler::{Cluster, Handle};
 use serve::{counters::Counters, trace::Trace};
 use store::Store;
@@ -97,15 +97,30 @@ impl Admin {
         let (of, state) = (Arc::clone(&site), self.folders.state.clone());
         let catalogue = tokio::task::spawn_blocking(move || catalogue(&of, &state)).await??;
         let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?;
-        let cluster = cluster
+        let mut cluster = cluster
             .with_bundles(self.folders.state.clone())
             .with_snapshots(self.folders.state.join("snapshots"));
+        cluster.pins.clone_from(&old.pins);
         self.state.keep(&copy).await?;
         self.cluster.send_replace(Arc::new(cluster));
         self.settings.follow(&site, catalogue);
         self.handle.reload(site).await?;
         let warnings = findings.iter().map(ToString::to_string).collect();
         Ok(Reloaded { site: self.folders.site.clone(), warnings })
+    }
+}
+
+impl Admin {
+    /// What came of switching a node's machine, which is under way.
+    async fn switched(&self, node: &NodeName) -> Result<String, Refusal> {
+        let mut published = self.handle.published();
+        let ended = published.wait_for(|now| {
+            now.view.nodes.get(node).and_then(|node| node.power.as_ref()).is_none_or(|power| !power.running)
+        });
+        let ended = ended.await.map_err(|_| Refusal("the daemon is shutting down".to_owned()))?;
+        let power = ended.view.nodes.get(node).and_then(|node| node.power.clone()).unwrap_or_default();
+        let said = power.said.unwrap_or_default();
+        if power.failed { Err(Refusal(said)) } else { Ok(said) }
     }
 }
 
@@ -135,8 +150,16 @@ impl Backend for Admin {
     }
 
     async fn order(&self, request: ClaimOrder) -> Result<Ordered, Refusal> {
+        let switched = match &request.order {
+            Order::Power { node, .. } => Some(node.clone()),
+            _ => None,
+        };
         let done = self.handle.order(request.order, request.by).await;
-        done.map(|done| Ordered { done }).map_err(|error| Refusal(error.to_string()))
+        let done = done.map_err(|error| Refusal(error.to_string()))?;
+        match switched {
+            Some(node) => self.switched(&node).await.map(|said| Ordered { done: format!("{done}: {said}") }),
+            None => Ok(Ordered { done }),
+        }
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {

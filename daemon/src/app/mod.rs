@@ -69,10 +69,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let catalogue = catalogue(&site, &options.state)?;
     let (counters, trace) = (Arc::new(Counters::default()), Arc::new(Trace::default()));
 
+    let pins = Arc::new(power::Pins::at(options.state.join("power-certificates")));
     let (cluster, in_force) = {
         let cluster = Cluster::new(Arc::clone(&site), secrets, steps)?
             .with_bundles(options.state.clone())
-            .with_snapshots(options.state.join("snapshots"));
+            .with_snapshots(options.state.join("snapshots"))
+            .with_pins(pins);
         watch::channel(Arc::new(cluster))
     };
     let checkpoints = match &options.crash_ledger {

@@ -21,6 +21,7 @@ mod maintain;
 mod pack;
 mod plan;
 mod ports;
+mod power;
 mod reload;
 mod render;
 mod reprovision;
@@ -85,6 +86,7 @@ enum Command {
     Slot(slot::Slot),
     Reprovision(reprovision::Reprovision),
     Reset(reprovision::Reset),
+    Power(power::Power),
     Bootstrap(bootstrap::Bootstrap),
     Ports(ports::Ports),
     Explain(explain::Explain),
@@ -165,6 +167,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Slot(command) => block_on(command.run()),
         Command::Reprovision(command) => block_on(command.run()),
         Command::Reset(command) => block_on(command.run()),
+        Command::Power(command) => block_on(command.run()),
         Command::Bootstrap(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),

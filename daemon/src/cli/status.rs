@@ -51,9 +51,15 @@ fn table(status: &api::Status) -> String {
                      explain {name}` says why it has not got it")
         });
         let leaving = node.leaving.iter().map(|leaving| format!("! is taken out: {leaving}"));
+        let power = node.power.iter().filter(|power| power.failed);
+        let power =
+            power.map(|power| format!("! its power does not obey: {}", power.said.as_deref().unwrap_or("?")));
         let waiting = node.waiting.iter().map(|waiting| format!("└ {waiting}"));
         let hint = node.hint.iter().map(|hint| format!("└ {hint}"));
-        rows.push((cells, warning.chain(rival).chain(leaving).chain(waiting).chain(hint).collect()));
+        rows.push((
+            cells,
+            warning.chain(rival).chain(leaving).chain(power).chain(waiting).chain(hint).collect(),
+        ));
     }
     let width =
         |column: usize| rows.iter().map(|(cells, _)| cells[column].chars().count()).max().unwrap_or(0);
@@ -107,6 +113,11 @@ mod tests {
                 permit_expires: None,
                 since: None,
                 leaving: Some("it is installed anew (by ann); its pods go elsewhere".into()),
+                power: Some(lifecycle::PowerView {
+                    running: false,
+                    said: Some("10.0.0.11:443 does not let admin in".into()),
+                    failed: true,
+                }),
             },
         );
         let status = api::Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view };
@@ -116,6 +127,7 @@ mini01  control plane  vacant  172.29.51.11  -     -
   ! wrong cable: mini01 (02:…) is plugged into the port of mini02
   ! 02:00:00:00:00:09 is plugged in where mini01 is held: `ichord slot approve mini01` gives it the slot, `ichord explain mini01` says why it has not got it
   ! is taken out: it is installed anew (by ann); its pods go elsewhere
+  ! its power does not obey: 10.0.0.11:443 does not let admin in
   └ waits for `ichord deploy mini01`
   └ for more than 30 s: no file request
 

@@ -222,7 +222,7 @@ impl Site {
                 outcome: StepOutcome::Done { summary: "in place".to_owned() },
             },
             // nobody is taken out here
-            Effect::Depart { .. } => return,
+            Effect::Depart { .. } | Effect::Power { .. } => return,
         };
         self.events.push_back(event);
     }
@@ -274,7 +274,15 @@ fn plan(machines: u32) -> ClusterPlan {
         let install_disk = InstallDisk::Path(DISK.to_owned());
         (
             name(number),
-            NodePlan { role, address: address(number), install_disk, links: Vec::new(), signed: false },
+            NodePlan {
+                role,
+                address: address(number),
+                install_disk,
+                links: Vec::new(),
+                signed: false,
+                place: String::new(),
+                power: None,
+            },
         )
     };
     ClusterPlan {

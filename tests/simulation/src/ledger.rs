@@ -80,6 +80,8 @@ impl Ledger {
                 None
             }
             Effect::SeekCluster { .. } | Effect::RunStep { .. } => None,
+            // no machine of a simulated site has a switch
+            Effect::Power { .. } => return Ok(()),
             Effect::Depart { node, task, .. } => return self.departs(node, task),
         };
         let flying = self.flying.entry(subject.clone()).or_default();
@@ -94,7 +96,7 @@ impl Ledger {
     pub(crate) fn ended(&mut self, effect: &Effect) {
         let subject = match effect {
             Effect::Observe { node, .. } | Effect::Apply { node, .. } => Some(node.clone()),
-            Effect::Depart { .. } => return,
+            Effect::Depart { .. } | Effect::Power { .. } => return,
             _ => None,
         };
         self.flying.remove(&subject);

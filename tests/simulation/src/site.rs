@@ -35,6 +35,8 @@ pub(crate) fn plan(scenario: &Scenario) -> ClusterPlan {
                 InstallDisk::Path("/dev/nvme0n1".into())
             },
             signed: false,
+            place: String::new(),
+            power: None,
             links: if two_links { vec![LinkNeed::Name("eth1".into())] } else { Vec::new() },
         };
         nodes.insert(NodeName(name), plan);

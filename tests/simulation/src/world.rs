@@ -8,7 +8,7 @@ use std::{
 use hardware::{Disk, Inventory, Link, MacAddr, SystemUuid};
 use lifecycle::{
     ApplyOutcome, BootAnswer, BootstrapOutcome, Claim, ClusterPlan, Content, Effect, EtcdHealth, EtcdMember,
-    EtcdObservation, Event, Identity, Machine, NodeName, Observation, Stage, StepOutcome,
+    EtcdObservation, Event, Identity, Machine, NodeName, Observation, PowerOutcome, Stage, StepOutcome,
 };
 use machine::model::{
     self, ApplyMode, BootOrder, Caller, Cluster, Code, Counters, DataDirectory, Hardware, Image, Instruction,
@@ -332,6 +332,10 @@ impl World {
                     StepOutcome::Failed { reason: "the API server does not answer".into() }
                 };
                 Event::StepEnded { ticket, step, outcome }
+            }
+            Effect::Power { node, ticket, .. } => {
+                let reason = "no machine here has a switch".to_owned();
+                Event::Powered { node, ticket, outcome: PowerOutcome::Failed { reason } }
             }
             Effect::Depart { node, ticket, task } => {
                 let outcome = self.depart(&node, task, now)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootAnswer, Cause, Claim, Cluster, Core, Departure, EtcdObservation, FencedView, Guards, Machine,
-    NodeName, NodeState, Progress, Role, Time, slot::Slot, slots::Key,
+    NodeName, NodeState, PowerAction, Progress, Role, Time, slot::Slot, slots::Key,
 };
 
 /// Seconds between two questions of a machine that is fenced off: a person comes in minutes, not in seconds.
@@ -72,6 +72,19 @@ pub enum Order {
         /// its pods are not waited for
         #[serde(default)]
         undrained: bool,
+    },
+    /// the power of a slot's machine
+    Power {
+        /// whose
+        node: NodeName,
+        /// what
+        action: PowerAction,
+        /// its next boot, and only that, is from the network
+        #[serde(default)]
+        network_boot: bool,
+        /// also where etcd loses its quorum
+        #[serde(default)]
+        forced: bool,
     },
     /// a node that is being taken out stays
     Stay {
@@ -191,6 +204,9 @@ impl<G: Guards> Core<G> {
             Order::Reprovision { node, undrained } => self.may_depart(node, &Cause::Reprovision, *undrained),
             Order::Reset { node, undrained } => self.may_depart(node, &Cause::Reset, *undrained),
             Order::Stay { node } => self.may_stay(node),
+            Order::Power { node, action, network_boot, forced } => {
+                self.may_switch(node, *action, *network_boot, *forced)
+            }
         }
     }
 
@@ -249,6 +265,9 @@ impl<G: Guards> Core<G> {
                 self.depart(node, Cause::Reset, undrained, by, now);
             }
             Order::Stay { node } => self.stay(&node, words),
+            Order::Power { node, action, network_boot, .. } => {
+                self.switch(&node, action, network_boot, words);
+            }
         }
     }
 
@@ -336,8 +355,9 @@ impl<G: Guards> Core<G> {
         }
         if let Some(slot) = self.slots.get_mut(name) {
             let state = slot.state.clone();
-            let in_flight = slot.in_flight;
-            *slot = Slot { in_flight, ..Slot::new(state) };
+            let (in_flight, mut power) = (slot.in_flight, slot.power.clone());
+            power.anew();
+            *slot = Slot { in_flight, power, ..Slot::new(state) };
         }
     }
 

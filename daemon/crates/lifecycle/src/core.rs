@@ -106,12 +106,14 @@ impl<G: Guards> Core<G> {
             Event::BootstrapAnswered { ticket, outcome } => self.bootstrap_answered(ticket, outcome, now),
             Event::StepEnded { ticket, step, outcome } => self.step_ended(ticket, step, outcome, now),
             Event::Departed { node, ticket, outcome } => self.departed(&node, ticket, outcome, now),
+            Event::Powered { node, ticket, outcome } => self.powered(&node, ticket, outcome, now),
             Event::Tick => {}
         }
         // those of which something is so are named in one order
         self.slots.file();
         self.advance_cluster(now);
         self.advance_departures(now);
+        self.switch_where_due(now);
         self.look_where_due(now);
         self.forget_candidates(now);
         self.speak_of_limits(now);
@@ -120,7 +122,8 @@ impl<G: Guards> Core<G> {
 
     /// When the next [`Event::Tick`] is due; `None` while nothing is waited for.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.slots.next(Key::Look), self.slots.next(Key::Limit)].into_iter().flatten().min()
+        let times = [self.slots.next(Key::Look), self.slots.next(Key::Limit), self.slots.next(Key::Power)];
+        times.into_iter().flatten().min()
     }
 
     /// Whether what slots are found by, and the last picture, are what going through all of them would say: for tests,
@@ -256,6 +259,7 @@ impl<G: Guards> Core<G> {
             slot.next_look = slot.next_look.min(now);
             slot.silent = slot.silent.map(|since| since.min(now));
             slot.look = None;
+            slot.power.anew();
             if let Some(candidate) = &mut slot.candidate {
                 candidate.asked = now;
             }

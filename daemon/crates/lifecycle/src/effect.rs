@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use hardware::MacAddr;
 use serde_json::Value;
 
 use crate::{
-    ApplyOutcome, BootstrapOutcome, Event, NodeName, Observation, RequestId, StepOutcome, Task, TaskOutcome,
-    Ticket, View,
+    ApplyOutcome, BootstrapOutcome, Event, NodeName, Observation, PowerAction, PowerOutcome, RequestId,
+    StepOutcome, Task, TaskOutcome, Ticket, View,
 };
 
 /// One output of a step. In every list, what must be durable comes before what leaves the machine.
@@ -102,6 +103,19 @@ pub enum Effect {
         /// which
         step: String,
     },
+    /// switch a machine
+    Power {
+        /// whose
+        node: NodeName,
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// what
+        action: PowerAction,
+        /// its next boot, and only that, is from the network
+        network_boot: bool,
+        /// its cards, as far as they are known
+        macs: Vec<MacAddr>,
+    },
     /// one step of a node that is taken out
     Depart {
         /// which node
@@ -136,6 +150,9 @@ impl Effect {
             }
             Self::RunStep { ticket, step } => {
                 Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason } }
+            }
+            Self::Power { node, ticket, .. } => {
+                Event::Powered { node, ticket, outcome: PowerOutcome::Failed { reason } }
             }
             Self::Depart { node, ticket, .. } => {
                 Event::Departed { node, ticket, outcome: TaskOutcome::Failed { reason } }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use hardware::{MacAddr, SwitchPort};
 
-use crate::{ClusterPlan, Machine, NodeName, Observation, Order, RequestId, TaskOutcome, Ticket};
+use crate::{
+    ClusterPlan, Machine, NodeName, Observation, Order, PowerOutcome, RequestId, TaskOutcome, Ticket,
+};
 
 /// Everything that can happen to the core.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +126,15 @@ pub enum Event {
         ticket: Ticket,
         /// how
         outcome: TaskOutcome,
+    },
+    /// a machine was switched, or was not
+    Powered {
+        /// whose
+        node: NodeName,
+        /// the effect it answers
+        ticket: Ticket,
+        /// how
+        outcome: PowerOutcome,
     },
     /// the time of [`crate::Core::next_deadline`] has come
     Tick,

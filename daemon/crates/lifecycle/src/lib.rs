@@ -24,6 +24,7 @@ mod observe;
 mod outside;
 mod permit;
 mod plan;
+mod power;
 mod quorum;
 mod replacement;
 mod restore;
@@ -54,8 +55,9 @@ pub use crate::{
         ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing,
         Trust,
     },
+    power::{PowerAction, PowerOutcome, Switch},
     restore::{Records, RestoreError},
     states::{Facts, Limit, State, diagram},
     time::Time,
-    view::{ClusterView, FencedView, NodeView, View},
+    view::{ClusterView, FencedView, NodeView, PowerView, View},
 };

@@ -10,6 +10,9 @@ use crate::Time;
 /// never arrives does not netboot for ever.
 const BOOTS: u8 = 5;
 
+/// How often one permit pays for switching the machine's power: once, and once more where that came to nothing.
+const SWITCHES: u8 = 2;
+
 /// Permission to install the machine of one slot. It is used up when a new boot answers with the
 /// cluster's own CA; until then a repeated netboot goes on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,11 +25,14 @@ pub struct Permit {
     pub expires: Time,
     /// boots it still pays for
     pub boots_left: u8,
+    /// how often its machine may be switched by the daemon itself; permits of older programs pay for none
+    #[serde(default)]
+    pub switches_left: u8,
 }
 
 impl Permit {
     pub(crate) fn new(id: String, by: String, now: Time, lasting: Duration) -> Self {
-        Self { id, by, expires: now + lasting, boots_left: BOOTS }
+        Self { id, by, expires: now + lasting, boots_left: BOOTS, switches_left: SWITCHES }
     }
 
     /// It permits nothing any more.

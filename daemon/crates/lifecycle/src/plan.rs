@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 use hardware::{DiskSelector, MacAddr};
 use serde::{Deserialize, Serialize};
 
+use crate::Switch;
+
 /// A slot's name: the talconfig hostname.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -73,6 +75,10 @@ pub struct NodePlan {
     pub links: Vec<LinkNeed>,
     /// its firmware boots one signed file, whose command line is in it: no boot of ours can wipe a disk
     pub signed: bool,
+    /// where a person finds its machine: its switch port, or what else tells it
+    pub place: String,
+    /// how its machine is switched; by hand where there is nothing
+    pub power: Option<Switch>,
 }
 
 /// The install disk of a node.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     Approval, EtcdObservation, Machine, NodeState, Stage, State, Ticket, Time,
+    power::PowerWork,
     states::{Limit, identified::Candidate},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Slot {
     pub(crate) rival: Option<Machine>,
     /// a person gave the slot to this machine; durable
     pub(crate) approved: Option<Approval>,
+    /// what is known of its power
+    pub(crate) power: PowerWork,
     /// failures in a row
     pub(crate) failures: u32,
     /// the limit of its state has passed and was spoken of
@@ -81,6 +84,7 @@ impl Slot {
             fingerprint: None,
             rival: None,
             approved: None,
+            power: PowerWork::default(),
             failures: 0,
             late: false,
         }

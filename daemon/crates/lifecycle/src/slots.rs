@@ -24,6 +24,8 @@ pub(crate) enum Key {
     Limit(Time),
     /// the machine at its door has gone if it does not ask before
     Gone(Time),
+    /// its machine is to be switched then
+    Power(Time),
     /// its permit ends then
     PermitEnds(Time),
     /// its machine has this card
@@ -95,6 +97,9 @@ impl Slots {
             self.all.entry(name.clone()).or_insert_with(|| Slot::new(NodeState::Vacant { permit: None }));
         }
         self.planned = plan.nodes.keys().cloned().collect();
+        for (name, slot) in &mut self.all {
+            slot.power.switch = plan.nodes.get(name).and_then(|node| node.power);
+        }
         let is_control_plane = |(_, node): &(_, &NodePlan)| node.role == Role::ControlPlane;
         self.control_planes =
             plan.nodes.iter().filter(is_control_plane).map(|(name, _)| name.clone()).collect();
@@ -137,9 +142,11 @@ impl Slots {
     pub(crate) fn next(&self, at: fn(Time) -> Key) -> Option<Time> {
         let (first, _) = self.file.range((at(Time(0)), FIRST)..).next()?;
         match *first {
-            key @ (Key::Look(time) | Key::Limit(time) | Key::Gone(time) | Key::PermitEnds(time)) => {
-                (key == at(time)).then_some(time)
-            }
+            key @ (Key::Look(time)
+            | Key::Limit(time)
+            | Key::Gone(time)
+            | Key::Power(time)
+            | Key::PermitEnds(time)) => (key == at(time)).then_some(time),
             _ => None,
         }
     }
@@ -195,6 +202,7 @@ fn keys(slot: &Slot, is_planned: bool) -> Vec<Key> {
     if is_planned {
         keys.extend((claim.is_some() && slot.in_flight.is_none()).then_some(Key::Look(slot.next_look)));
         keys.extend(slot.limit().filter(|_| !slot.late).map(|(passes, _)| Key::Limit(passes)));
+        keys.extend(slot.power_due().map(Key::Power));
         keys.extend(claim.is_none().then_some(Key::Vacant));
         keys.extend(slot.silent.is_some().then_some(Key::Silent));
         keys.extend(slot.is_adopted().then_some(Key::Adopted));

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hardware::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, Core, Guards, NodeName, Role, State, Time, slot::Slot, slots::Key, states::Limit};
+use crate::{
+    Cluster, Core, Guards, NodeName, PowerOutcome, Role, State, Time, power::PowerWork, slot::Slot,
+    slots::Key, states::Limit,
+};
 
 /// Everything that may be read without asking the core.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,20 @@ pub struct NodeView {
     /// it is taken out, or not back yet: what for, and how far that is
     #[serde(default)]
     pub leaving: Option<String>,
+    /// how its machine is switched, where the site says it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerView>,
+}
+
+/// A machine's power.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerView {
+    /// it is being switched
+    pub running: bool,
+    /// what came of the last time
+    pub said: Option<String>,
+    /// it did not obey
+    pub failed: bool,
 }
 
 /// A machine that has the keys of a node that is another machine now.
@@ -148,7 +165,7 @@ impl<G: Guards> Core<G> {
         Some(NodeView {
             role: plan.role,
             state: slot.shown().name().to_owned(),
-            waiting: waiting(slot),
+            waiting: by_hand(waiting(slot), self.by_hand(name)),
             hint: slot.late.then(|| slot.limit().map(|(_, limit)| hint(limit))).flatten(),
             address: plan.address,
             macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
@@ -160,6 +177,7 @@ impl<G: Guards> Core<G> {
             permit_expires: open.map(|permit| permit.expires),
             since: slot.state.since(),
             leaving: self.ledger.departures.get(name).map(|it| it.describe(&self.departing)),
+            power: slot.power.switch.map(|_| PowerView::from(&slot.power)),
         })
     }
 
@@ -172,6 +190,25 @@ impl<G: Guards> Core<G> {
                 self.note(&name.0, "lasts long", vec![hint(limit)]);
             }
         }
+    }
+}
+
+impl From<&PowerWork> for PowerView {
+    fn from(work: &PowerWork) -> Self {
+        let (said, failed) = match &work.ended {
+            Some(PowerOutcome::Done { summary }) => (Some(summary.clone()), false),
+            Some(PowerOutcome::Failed { reason }) => (Some(reason.clone()), true),
+            None => (None, false),
+        };
+        Self { running: work.in_flight.is_some(), said, failed }
+    }
+}
+
+/// What is waited for, with what a person has to switch for it.
+fn by_hand(waiting: Option<String>, switch: Option<String>) -> Option<String> {
+    match (waiting, switch) {
+        (Some(waiting), Some(switch)) => Some(format!("{waiting}; {switch}")),
+        (one, other) => one.or(other),
     }
 }
 

@@ -20,7 +20,18 @@ fn plan(replace: ReplacePolicy) -> ClusterPlan {
     let nodes = nodes.into_iter().zip(11u8..).map(|((name, role), last)| {
         let address = IpAddr::from([10, 0, 0, last]);
         let install_disk = InstallDisk::Path("/dev/sda".into());
-        (NodeName::from(name), NodePlan { role, address, install_disk, links: Vec::new(), signed: false })
+        (
+            NodeName::from(name),
+            NodePlan {
+                role,
+                address,
+                install_disk,
+                links: Vec::new(),
+                signed: false,
+                place: String::new(),
+                power: None,
+            },
+        )
     });
     ClusterPlan {
         cluster_id: "c1".into(),

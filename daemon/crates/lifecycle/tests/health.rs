@@ -25,7 +25,15 @@ fn plan() -> ClusterPlan {
         let disk = InstallDisk::Path("/dev/sda".into());
         (
             NodeName::from(name),
-            NodePlan { role, address: at(last), install_disk: disk, links: Vec::new(), signed: false },
+            NodePlan {
+                role,
+                address: at(last),
+                install_disk: disk,
+                links: Vec::new(),
+                signed: false,
+                place: String::new(),
+                power: None,
+            },
         )
     };
     ClusterPlan {

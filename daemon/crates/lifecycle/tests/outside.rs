@@ -22,6 +22,8 @@ fn core(deploy: DeployPolicy) -> Core {
         install_disk: InstallDisk::Path("/dev/sda".into()),
         links: Vec::new(),
         signed: false,
+        place: String::new(),
+        power: None,
     };
     let plan = ClusterPlan {
         cluster_id: "c1".into(),

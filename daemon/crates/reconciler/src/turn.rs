@@ -85,6 +85,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
         Effect::SeekCluster { .. } => "seek a cluster".to_owned(),
         Effect::Bootstrap { node, .. } => format!("bootstrap {node}"),
         Effect::RunStep { step, .. } => format!("hand-over step {step}"),
+        Effect::Power { node, action, .. } => format!("power of {node}: {action:?}"),
         Effect::Depart { node, task, .. } => {
             let what = match task {
                 Task::Snapshot { .. } => "snapshot before",

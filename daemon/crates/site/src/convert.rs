@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use document::{Checked, Document, Findings, Place};
+use document::{Checked, Document, Findings, Place, TextOr};
 use hardware::LocalBoot;
 use identity::Ignored;
 use lifecycle::{DeployPolicy, ReplacePolicy, Timing, Trust};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     handover,
     model::{DhcpMode, LocalBoots, Network, Pool, Site, Switch},
-    slots,
+    power, slots,
     snmp::{Community, Snmp},
     wire,
 };
@@ -30,7 +30,7 @@ const REPLACEMENTS_PER_DAY: u8 = 2;
 
 /// Makes the site; `None` without a cluster.
 pub(crate) fn site(
-    file: wire::File,
+    mut file: wire::File,
     document: &Document,
     directory: &Path,
     cluster: Option<TalConfig>,
@@ -43,6 +43,8 @@ pub(crate) fn site(
     let switches = present(file.switches, root.key("switches"), |wire, place| switch(wire, place, findings));
     let mut local_boot = local_boots(file.local_boot, &file.machines);
     let mut ignored = Ignored::default();
+    let power = powers(&mut file.machines);
+    let power = power::powers(&power, root.key("machines"), findings);
     let (slots, keys) = slots::slots(file.machines, root.key("machines"), &mut ignored, findings);
     for prefix in file.ignore.0.map(|all| all.0).into_iter().flatten() {
         ignored.prefixes.push(prefix.0);
@@ -88,6 +90,7 @@ pub(crate) fn site(
         images: file.images.0.map(|images| directory.join(images)),
         kernel_args,
         local_boot,
+        power,
         https: None,
         handover,
         timing: timing(times),
@@ -202,6 +205,14 @@ fn local_boots(
             .filter_map(|(node, machine)| Some((node.clone(), machine.0.as_ref()?.local_boot.0?)))
             .collect(),
     }
+}
+
+/// What is written about power, by key.
+fn powers(
+    machines: &mut Checked<BTreeMap<String, Checked<wire::Machine>>>,
+) -> BTreeMap<String, Option<TextOr<wire::Power>>> {
+    let machines = machines.0.iter_mut().flatten();
+    machines.filter_map(|(key, machine)| Some((key.clone(), machine.0.as_mut()?.power.0.take()))).collect()
 }
 
 /// An argument with a space would become two, and one with a line break would become another script.

@@ -13,6 +13,7 @@ mod https;
 mod load;
 mod model;
 mod networks;
+mod power;
 mod render;
 mod rules;
 mod secrets;
@@ -27,6 +28,7 @@ pub use handover::{
 pub use https::Https;
 pub use load::Files;
 pub use model::{DhcpMode, ImageSet, LocalBoots, Network, Pool, Site, Switch};
+pub use power::{Power, Redfish};
 pub use render::{NodeConfigError, Rendered};
 pub use rules::rules;
 pub use snmp::{Community, Snmp};

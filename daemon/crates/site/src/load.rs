@@ -9,7 +9,7 @@ use std::{
 use document::{Document, Finding, Findings, Keys, Position};
 use talos_config::talconfig::{self, Sources, TalConfig};
 
-use crate::{check, convert, https, model::Site, secrets, snmp, wire};
+use crate::{check, convert, https, model::Site, power, secrets, snmp, wire};
 
 /// The site file's name.
 const SITE_FILE: &str = "ichord.yaml";
@@ -70,6 +70,7 @@ fn load(
     let secrets = secrets::path(file.secrets.0.as_deref(), folders, files, document.place(), findings);
     let mut site = convert::site(file, &document, directory, cluster, secrets, findings)?;
     site.https = https;
+    power::passwords(&mut site, &document, directory, files, findings);
     snmp::communities(&mut site, &document, directory, files, findings);
     check::site(&site, &document, files, findings);
     Some(site)

@@ -6,14 +6,15 @@ use hardware::{Architecture, LocalBoot};
 use identity::{Ignored, Relay, Slot, Slots, SwitchNames};
 use ipnet::Ipv4Net;
 use lifecycle::{
-    ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role, Timing, Trust,
+    ClusterPlan, DeployPolicy, InstallDisk, LinkNeed, NodeName, NodePlan, ReplacePolicy, Role,
+    Switch as PowerSwitch, Timing, Trust,
 };
 use talos_config::{
     schematic::Schematic,
     talconfig::{Install, Link, Node, TalConfig},
 };
 
-use crate::{handover::HandoverStep, https::Https, snmp::Snmp};
+use crate::{handover::HandoverStep, https::Https, power::Power, snmp::Snmp};
 
 /// One cluster on one provisioning network, checked.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Site {
     pub(crate) images: Option<PathBuf>,
     pub(crate) kernel_args: Vec<String>,
     pub(crate) local_boot: LocalBoots,
+    /// by key under `machines`
+    pub(crate) power: BTreeMap<String, Power>,
     pub(crate) https: Option<Https>,
     pub(crate) handover: Vec<HandoverStep>,
     pub(crate) timing: Timing,
@@ -180,6 +183,11 @@ impl Site {
                 },
                 links: node.links().into_iter().map(link_need).collect(),
                 signed: self.is_secure_boot_only(),
+                place: self.place(&node.hostname),
+                power: self.power(&node.hostname).map(|power| match power {
+                    Power::WakeOnLan => PowerSwitch::OnlyOn,
+                    Power::Redfish(_) | Power::Hook { .. } => PowerSwitch::Full,
+                }),
             };
             Some((NodeName(node.hostname.clone()), plan))
         });

@@ -39,6 +39,8 @@ const OWN: &[Rule] = &[
     Rule { id: "pool-overlap", about: "a pool has no address that somebody has" },
     Rule { id: "pool-unused", about: "a pool has an effect" },
     Rule { id: "port-unknown", about: "a port is one of its switch" },
+    Rule { id: "power", about: "a machine is switched in one way, which is whole" },
+    Rule { id: "power-password", about: "the password of a service processor can be read" },
     Rule { id: "relayed-alone", about: "a relayed network comes in on an interface that has one of its own" },
     Rule { id: "relayed-gateway", about: "machines behind a relay have a router" },
     Rule { id: "relayed-mode", about: "a relayed network is served like the one it comes in through" },

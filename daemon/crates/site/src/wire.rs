@@ -146,6 +146,38 @@ pub(crate) struct Machine {
     pub serial: Checked<String>,
     pub local_boot: Checked<LocalBoot>,
     pub bmc: Checked<OneOrMore<MacAddr>>,
+    pub power: Checked<TextOr<Power>>,
+}
+
+/// How a machine is switched.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Power {
+    pub redfish: Checked<Redfish>,
+    pub hook: Checked<Vec<String>>,
+    pub within: Checked<Span>,
+}
+
+/// A service processor, and who we are there.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Redfish {
+    pub address: String,
+    pub username: String,
+    pub password: String,
+    #[serde(default)]
+    pub system: Checked<String>,
+    #[serde(default)]
+    pub certificate: Checked<String>,
+    #[serde(default)]
+    pub network_boot: Checked<NetworkBoot>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum NetworkBoot {
+    Pxe,
+    Http,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

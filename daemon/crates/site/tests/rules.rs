@@ -685,3 +685,84 @@ fn relays_are_believed_as_they_are_described() {
         assert!(shown.iter().any(|finding| finding.contains(expected)), "{relay}: {shown:?}");
     }
 }
+
+#[test]
+fn a_machine_is_switched_in_one_way_with_a_password_of_its_own_file() {
+    let with_power =
+        |power: &str| with(SITE, "{ port: sw1/Eth1 }", &format!("{{ port: sw1/Eth1, power: {power} }}"));
+    let bmc = "{ redfish: { address: 'https://10.0.9.11', username: admin, password: power/a } }";
+    let files = [("power/a", "s3cret\n")];
+    let (site, findings) = load(&with_power(bmc), TALCONFIG, &files).unwrap();
+    assert_eq!(findings.iter().count(), 0, "{findings}");
+    let Some(site::Power::Redfish(redfish)) = site.power("a") else { panic!("{:?}", site.power("a")) };
+    assert_eq!((redfish.host.as_str(), redfish.port, redfish.http_boot), ("10.0.9.11", 443, false));
+    assert_eq!(redfish.expose().as_str(), "s3cret");
+    assert!(!format!("{site:?} {redfish:?}").contains("s3cret"), "it is shown to nobody");
+    let plan = site.plan();
+    assert_eq!(plan.nodes[&"a".into()].power, Some(lifecycle::Switch::Full));
+    assert_eq!(plan.nodes[&"a".into()].place, "port sw1/Eth1");
+    assert_eq!(
+        (plan.nodes[&"b".into()].power, plan.nodes[&"b".into()].place.as_str()),
+        (None, "card 64:4b:f0:00:00:03")
+    );
+
+    let (site, _) = load(&with_power("wake-on-lan"), TALCONFIG, &[]).unwrap();
+    assert_eq!(site.plan().nodes[&"a".into()].power, Some(lifecycle::Switch::OnlyOn));
+    let (site, _) = load(&with_power("{ hook: [pdu, '3'], within: 5s }"), TALCONFIG, &[]).unwrap();
+    let within = std::time::Duration::from_secs(5);
+    assert_eq!(site.power("a"), Some(site::Power::Hook { command: vec!["pdu".into(), "3".into()], within }));
+
+    let named = |rest: &str| format!("{{ redfish: {{ username: admin, password: power/a, {rest} }} }}");
+    for (power, expected) in [
+        ("wol".to_owned(), "`wol` is no way to switch a machine"),
+        ("{}".to_owned(), "nothing says how the machine is switched"),
+        ("{ hook: [] }".to_owned(), "the hook names no program"),
+        (bmc.replace(" } }", " }, hook: [pdu] }"), "here are two"),
+        (named("address: 'http://10.0.9.11'"), "is no address of HTTPS"),
+        (named("address: 'https://'"), "names no host"),
+        (named("address: 'https://10.0.9.11:x'"), "`x` is no port"),
+        (named("address: 'https://admin@bmc'"), "names no host"),
+        (named("address: 'https://[fe80::1'"), "half a bracket"),
+        (named("address: 'https://bmc', certificate: abc"), "`abc` is no SHA-256"),
+    ] {
+        let shown = shown(load(&with_power(&power), TALCONFIG, &files));
+        assert_eq!(shown.len(), 1, "{power}: {shown:?}");
+        assert!(shown[0].contains(expected) && shown[0].contains("[power]"), "{power}: {shown:?}");
+    }
+    for files in [&[][..], &[("power/a", " \n")]] {
+        let shown = shown(load(&with_power(bmc), TALCONFIG, files));
+        assert!(shown.len() == 1 && shown[0].contains("[power-password]"), "{shown:?}");
+    }
+    let digest = format!("{}:AA", "aa".repeat(31));
+    let (site, _) = load(
+        &with_power(&named(&format!("address: 'https://[fd00::2]:8443/', certificate: '{digest}'"))),
+        TALCONFIG,
+        &files,
+    )
+    .unwrap();
+    let Some(site::Power::Redfish(redfish)) = site.power("a") else { panic!("{:?}", site.power("a")) };
+    assert_eq!(
+        (redfish.host.as_str(), redfish.port, redfish.certificate),
+        ("fd00::2", 8443, Some([0xaa; 32]))
+    );
+}
+
+#[test]
+fn of_a_range_each_machine_has_its_own_service_processor() {
+    let power = "power: { redfish: { address: 'https://HOST', username: admin, password: power } }";
+    let site =
+        with(SITE, "  a: { port: sw1/Eth1 }\n", &format!("  n1..2: {{ port: sw1/Eth1..2, {power} }}\n"));
+    let talconfig = TALCONFIG.replace("hostname: a", "hostname: n1")
+        + "  - hostname: n2\n    ipAddress: 10.0.0.13\n    installDisk: /dev/sda\n";
+    let files = [("power", "s3cret")];
+    let (own, _) = load(&site.replace("HOST", "{node}-bmc"), &talconfig, &files).unwrap();
+    for node in ["n1", "n2"] {
+        let Some(site::Power::Redfish(redfish)) = own.power(node) else { panic!("{node}") };
+        assert_eq!(
+            (redfish.host, redfish.expose().as_str().to_owned()),
+            (format!("{node}-bmc"), "s3cret".to_owned())
+        );
+    }
+    let shared = shown(load(&site.replace("HOST", "bmc"), &talconfig, &files));
+    assert!(shared.len() == 1 && shared[0].contains("is the service processor of one"), "{shared:?}");
+}

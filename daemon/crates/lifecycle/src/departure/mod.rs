@@ -229,9 +229,17 @@ impl<G: Guards> Core<G> {
             Loss::Nothing => String::new(),
             Loss::Member { id, .. } => format!(", its member {id} leaves etcd after a snapshot is kept"),
         };
+        let by_hand = match slot.power.switch {
+            None => format!(" (where it does not by itself, switch it off and on: {})", self.place(name)),
+            Some(_) => String::new(),
+        };
         let end = match cause {
-            Cause::Reset => "it forgets its config and its data, keeps Talos, and gets its config again",
-            _ => "its disk is wiped, and it is installed anew when it boots from the network",
+            Cause::Reset => {
+                "it forgets its config and its data, keeps Talos, and gets its config again".to_owned()
+            }
+            _ => {
+                format!("its disk is wiped, and it is installed anew when it boots from the network{by_hand}")
+            }
         };
         Ok(format!("{name} ({}): its pods go elsewhere{out}; {end}", claim.machine))
     }

@@ -106,7 +106,8 @@ impl<G: Guards> Core<G> {
         for name in chosen {
             let fresh = self.new_permit(by, now);
             let words = vec![format!("by {by}, permit {}", fresh.id)];
-            let Some(slot) = self.slots.get(&name) else { continue };
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
+            slot.power.anew();
             let mut state = slot.state.clone();
             if let NodeState::Vacant { permit } = &mut state {
                 *permit = Some(fresh);

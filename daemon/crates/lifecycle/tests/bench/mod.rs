@@ -20,6 +20,8 @@ pub fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
             install_disk: InstallDisk::Path(DISK.into()),
             links: Vec::new(),
             signed: false,
+            place: String::new(),
+            power: None,
         };
         (NodeName::from(name), plan)
     });

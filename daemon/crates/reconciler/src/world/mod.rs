@@ -4,6 +4,7 @@ mod admin;
 mod depart;
 mod health;
 mod look;
+mod power;
 mod session;
 mod sessions;
 mod step;

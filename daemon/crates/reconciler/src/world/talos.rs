@@ -9,6 +9,7 @@ use std::{
 
 use handover::Step;
 use lifecycle::{ApplyOutcome, BootstrapOutcome, Effect, Event, NodeName, Observation};
+use power::Pins;
 use site::Site;
 use talos_api::{ApplyMode, CallError, Client, Credentials, Fingerprint, PORT, Peer, probe};
 use talos_config::{pki::PkiError, secrets::SecretsBundle};
@@ -20,7 +21,9 @@ use tokio::{
 };
 use tonic::Code;
 
-use super::{Met, Tiding, World, admin::Admin, depart::depart, sessions::Sessions, step::run_step};
+use super::{
+    Met, Tiding, World, admin::Admin, depart::depart, power::switch, sessions::Sessions, step::run_step,
+};
 
 /// How long the network is asked who has the virtual address.
 const VIRTUAL_ADDRESS: Duration = Duration::from_secs(2);
@@ -40,6 +43,8 @@ pub struct Cluster {
     pub bundles: Option<PathBuf>,
     /// where snapshots of etcd are kept; none are without it
     pub snapshots: Option<PathBuf>,
+    /// the certificates of service processors; none is trusted without it
+    pub pins: Option<Arc<Pins>>,
     admin: Admin,
 }
 
@@ -58,7 +63,7 @@ impl Cluster {
     /// Issues a fresh administrator certificate from the bundle, which is renewed in time.
     pub fn new(site: Arc<Site>, secrets: SecretsBundle, steps: Vec<Step>) -> Result<Self, CredentialsError> {
         let admin = Admin::issue(&secrets, unix_seconds())?;
-        Ok(Self { site, secrets, steps, bundles: None, snapshots: None, admin })
+        Ok(Self { site, secrets, steps, bundles: None, snapshots: None, pins: None, admin })
     }
 
     /// What opens our machines now.
@@ -72,6 +77,12 @@ impl Cluster {
     #[must_use]
     pub fn with_bundles(self, folder: PathBuf) -> Self {
         Self { bundles: Some(folder), ..self }
+    }
+
+    /// The same, with what is known of service processors' certificates.
+    #[must_use]
+    pub fn with_pins(self, pins: Arc<Pins>) -> Self {
+        Self { pins: Some(pins), ..self }
     }
 
     /// The same, with a folder for snapshots of etcd.
@@ -139,6 +150,11 @@ impl World for Talos {
             Effect::RunStep { ticket, step } => {
                 let outcome = run_step(&cluster, &step).await;
                 Event::StepEnded { ticket, step, outcome }
+            }
+            Effect::Power { node, ticket, action, network_boot, macs } => {
+                let outcome = switch(&cluster, &node, action, network_boot, macs).await;
+                tracing::info!(%node, ?action, ?outcome, "its power");
+                Event::Powered { node, ticket, outcome }
             }
             Effect::Depart { node, ticket, task } => {
                 let outcome = depart(&cluster, &node, &task).await;
