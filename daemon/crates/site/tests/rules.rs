@@ -759,7 +759,7 @@ fn of_a_range_each_machine_has_its_own_service_processor() {
     for node in ["n1", "n2"] {
         let Some(site::Power::Redfish(redfish)) = own.power(node) else { panic!("{node}") };
         assert_eq!(
-            (redfish.host, redfish.expose().as_str().to_owned()),
+            (redfish.host.clone(), redfish.expose().as_str().to_owned()),
             (format!("{node}-bmc"), "s3cret".to_owned())
         );
     }
