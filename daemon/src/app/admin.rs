@@ -93,6 +93,7 @@ impl Admin {
             Settings::fit(&old.site, &site),
             "interfaces, subnets, `dhcp` and switches are opened at the start: restart the daemon to change them"
         );
+        self.handle.judge(&site).await?;
         let site = Arc::new(site);
         let (of, state) = (Arc::clone(&site), self.folders.state.clone());
         let catalogue = tokio::task::spawn_blocking(move || catalogue(&of, &state)).await??;

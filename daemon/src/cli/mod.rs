@@ -23,6 +23,7 @@ mod plan;
 mod ports;
 mod power;
 mod reload;
+mod remove;
 mod render;
 mod reprovision;
 mod rolling;
@@ -86,6 +87,7 @@ enum Command {
     Slot(slot::Slot),
     Reprovision(reprovision::Reprovision),
     Reset(reprovision::Reset),
+    Remove(remove::Remove),
     Power(power::Power),
     Bootstrap(bootstrap::Bootstrap),
     Ports(ports::Ports),
@@ -167,6 +169,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Slot(command) => block_on(command.run()),
         Command::Reprovision(command) => block_on(command.run()),
         Command::Reset(command) => block_on(command.run()),
+        Command::Remove(command) => block_on(command.run()),
         Command::Power(command) => block_on(command.run()),
         Command::Bootstrap(command) => block_on(command.run()),
         Command::Reload(command) => block_on(command.run()),

@@ -85,7 +85,7 @@ impl Reset {
 }
 
 /// The node's name, typed by whoever wants its disk wiped.
-fn typed(node: &str) -> anyhow::Result<()> {
+pub(super) fn typed(node: &str) -> anyhow::Result<()> {
     let mut asks = std::io::stderr().lock();
     write!(asks, "Everything on the system disk of {node} goes. Its name: ").and_then(|()| asks.flush()).ok();
     let mut line = String::new();

@@ -51,6 +51,7 @@ fn table(status: &api::Status) -> String {
                      explain {name}` says why it has not got it")
         });
         let leaving = node.leaving.iter().map(|leaving| format!("! is taken out: {leaving}"));
+        let left = node.left.iter().map(|left| format!("! {left}"));
         let power = node.power.iter().filter(|power| power.failed);
         let power =
             power.map(|power| format!("! its power does not obey: {}", power.said.as_deref().unwrap_or("?")));
@@ -58,7 +59,7 @@ fn table(status: &api::Status) -> String {
         let hint = node.hint.iter().map(|hint| format!("└ {hint}"));
         rows.push((
             cells,
-            warning.chain(rival).chain(leaving).chain(power).chain(waiting).chain(hint).collect(),
+            warning.chain(rival).chain(leaving).chain(left).chain(power).chain(waiting).chain(hint).collect(),
         ));
     }
     let width =
@@ -113,6 +114,7 @@ mod tests {
                 permit_expires: None,
                 since: None,
                 leaving: Some("it is installed anew (by ann); its pods go elsewhere".into()),
+                left: Some("the site no longer names mini01".into()),
                 power: Some(lifecycle::PowerView {
                     running: false,
                     said: Some("10.0.0.11:443 does not let admin in".into()),
@@ -127,6 +129,7 @@ mini01  control plane  vacant  172.29.51.11  -     -
   ! wrong cable: mini01 (02:…) is plugged into the port of mini02
   ! 02:00:00:00:00:09 is plugged in where mini01 is held: `ichord slot approve mini01` gives it the slot, `ichord explain mini01` says why it has not got it
   ! is taken out: it is installed anew (by ann); its pods go elsewhere
+  ! the site no longer names mini01
   ! its power does not obey: 10.0.0.11:443 does not let admin in
   └ waits for `ichord deploy mini01`
   └ for more than 30 s: no file request

@@ -73,6 +73,17 @@ pub enum Order {
         #[serde(default)]
         undrained: bool,
     },
+    /// a node that the site no longer names is taken out for good
+    Remove {
+        /// which
+        node: NodeName,
+        /// its disk is wiped, Talos included
+        #[serde(default)]
+        wipe: bool,
+        /// its pods are not waited for
+        #[serde(default)]
+        undrained: bool,
+    },
     /// the power of a slot's machine
     Power {
         /// whose
@@ -165,6 +176,7 @@ impl<G: Guards> Core<G> {
                 Ok(format!("{node}: the machine with the key {seen} gets its config"))
             }
             Order::Admit { node } => {
+                self.is_named(node)?;
                 let (holder, rival) = self.admissible(node)?;
                 Ok(format!("{node}: {rival} takes the place of {holder}, which is fenced off from now on"))
             }
@@ -182,6 +194,7 @@ impl<G: Guards> Core<G> {
             }
             Order::Move { from, to } => {
                 let (slot, target) = (self.planned(from)?, self.planned(to)?);
+                self.is_named(to)?;
                 let holder = slot.state.claim().ok_or_else(|| format!("nobody holds {from}"))?;
                 if let Some(other) = target.state.claim() {
                     return Err(format!("{to} is held by {}: release it first", other.machine));
@@ -203,6 +216,7 @@ impl<G: Guards> Core<G> {
             Order::New {} => self.may_be_new(),
             Order::Reprovision { node, undrained } => self.may_depart(node, &Cause::Reprovision, *undrained),
             Order::Reset { node, undrained } => self.may_depart(node, &Cause::Reset, *undrained),
+            Order::Remove { node, wipe, undrained } => self.may_remove(node, *wipe, *undrained),
             Order::Stay { node } => self.may_stay(node),
             Order::Power { node, action, network_boot, forced } => {
                 self.may_switch(node, *action, *network_boot, *forced)
@@ -263,6 +277,10 @@ impl<G: Guards> Core<G> {
             Order::Reset { node, undrained } => {
                 self.note(&node.0, "is to be reset", words);
                 self.depart(node, Cause::Reset, undrained, by, now);
+            }
+            Order::Remove { node, wipe, undrained } => {
+                self.note(&node.0, "is to be taken out for good", words);
+                self.remove(node, wipe, undrained, by, now);
             }
             Order::Stay { node } => self.stay(&node, words),
             Order::Power { node, action, network_boot, .. } => {
@@ -349,7 +367,7 @@ impl<G: Guards> Core<G> {
     }
 
     /// Nothing that is only known now is about the next machine.
-    fn forget(&mut self, name: &NodeName) {
+    pub(crate) fn forget(&mut self, name: &NodeName) {
         if self.ledger.boots.remove(name).is_some() {
             self.write_cluster();
         }
@@ -357,7 +375,8 @@ impl<G: Guards> Core<G> {
             let state = slot.state.clone();
             let (in_flight, mut power) = (slot.in_flight, slot.power.clone());
             power.anew();
-            *slot = Slot { in_flight, power, ..Slot::new(state) };
+            let home = slot.home;
+            *slot = Slot { in_flight, power, home, ..Slot::new(state) };
         }
     }
 

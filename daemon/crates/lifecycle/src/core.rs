@@ -24,6 +24,8 @@ pub struct Core<G = Strict> {
     pub(crate) plan: ClusterPlan,
     pub(crate) cluster: Cluster,
     pub(crate) slots: Slots,
+    /// nodes of the cluster that the site no longer names; the plan goes on with them
+    pub(crate) left: BTreeSet<NodeName>,
     pub(crate) work: ClusterWork,
     /// the node that is being taken out
     pub(crate) departing: DepartureWork,
@@ -114,6 +116,7 @@ impl<G: Guards> Core<G> {
         self.advance_cluster(now);
         self.advance_departures(now);
         self.switch_where_due(now);
+        self.forget_left();
         self.look_where_due(now);
         self.forget_candidates(now);
         self.speak_of_limits(now);
@@ -269,12 +272,6 @@ impl<G: Guards> Core<G> {
         self.note("cluster", "the clock went back", Vec::new());
     }
 
-    fn plan_changed(&mut self, plan: ClusterPlan) {
-        self.plan = plan;
-        self.slots.open(&self.plan);
-        self.note("cluster", "site accepted", Vec::new());
-    }
-
     fn outputs(&mut self) -> Vec<Output> {
         self.slots.file();
         let pending = std::mem::take(&mut self.pending);
@@ -285,7 +282,7 @@ impl<G: Guards> Core<G> {
         }
         for name in &pending.nodes {
             if let Some(slot) = self.slots.get(name) {
-                writes.extend(restore::node_record(name, &slot.approved, &slot.state));
+                writes.extend(restore::node_record(name, slot));
             }
         }
         if !writes.is_empty() || !pending.notes.is_empty() {

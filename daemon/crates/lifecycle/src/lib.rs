@@ -16,6 +16,7 @@ mod guards;
 mod handover;
 mod health;
 mod ids;
+mod left;
 mod loss;
 mod machine;
 mod node;

@@ -31,6 +31,8 @@ pub(crate) enum Loss {
         id: String,
         /// has no vote
         learner: bool,
+        /// how many have a vote now
+        voters: usize,
         /// a healthy voter, to be asked
         via: NodeName,
         /// where that one is
@@ -82,7 +84,7 @@ pub(crate) fn judge(node: &NodeName, accounts: &[Account<'_>], strict: bool) -> 
     }
     let via = healthy.first().ok_or_else(|| few(all, 0))?;
     let (id, learner) = (member.id.clone(), member.learner);
-    Ok(Loss::Member { id, learner, via: via.witness.clone(), address: via.address })
+    Ok(Loss::Member { id, learner, voters: all, via: via.witness.clone(), address: via.address })
 }
 
 /// Whether the voters that are left are enough before and after.

@@ -11,6 +11,7 @@ use crate::{
     core::{ClusterWork, Pending},
     departure::DepartureWork,
     ids::Ids,
+    left::Home,
     slot::Slot,
     slots::Slots,
 };
@@ -82,6 +83,8 @@ struct NodeRecord {
     version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     approved: Option<Approval>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Home>,
     #[serde(flatten)]
     state: NodeState,
 }
@@ -128,8 +131,8 @@ impl<G: Guards> Core<G> {
         let mut slots = Slots::default();
         for (name, value) in &records.nodes {
             let record: NodeRecord = read(&format!("node/{name}"), value)?;
-            let slot =
-                Slot { approved: record.approved, ..Slot::new(brought_up(record.version, record.state)) };
+            let slot = Slot::new(brought_up(record.version, record.state));
+            let slot = Slot { approved: record.approved, home: record.home, ..slot };
             slots.insert(name.clone(), slot);
         }
         let mut core = Self {
@@ -137,6 +140,7 @@ impl<G: Guards> Core<G> {
             plan,
             cluster,
             slots,
+            left: BTreeSet::new(),
             work: ClusterWork::default(),
             departing: DepartureWork::default(),
             unstarted: None,
@@ -150,7 +154,7 @@ impl<G: Guards> Core<G> {
             pending,
             last: Time::default(),
         };
-        core.slots.open(&core.plan);
+        core.keep_left(&BTreeMap::new());
         if records.is_older && core.guards.on(Guard::Newness) {
             core.distrust();
         }
@@ -222,8 +226,9 @@ pub(crate) fn cluster_record(cluster_id: &str, ledger: &Ledger, cluster: &Cluste
     write("cluster".to_owned(), &ClusterRecord { version: VERSION, cluster_id, ledger, cluster })
 }
 
-pub(crate) fn node_record(name: &NodeName, approved: &Option<Approval>, state: &NodeState) -> Option<Write> {
-    let record = NodeRecord { version: VERSION, approved: approved.clone(), state: state.clone() };
+pub(crate) fn node_record(name: &NodeName, slot: &Slot) -> Option<Write> {
+    let (approved, home, state) = (slot.approved.clone(), slot.home, slot.state.clone());
+    let record = NodeRecord { version: VERSION, approved, home, state };
     write(format!("node/{name}"), &record)
 }
 

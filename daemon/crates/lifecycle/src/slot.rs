@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     Approval, EtcdObservation, Machine, NodeState, Stage, State, Ticket, Time,
+    left::Home,
     power::PowerWork,
     states::{Limit, identified::Candidate},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Slot {
     pub(crate) rival: Option<Machine>,
     /// a person gave the slot to this machine; durable
     pub(crate) approved: Option<Approval>,
+    /// what the node is, wherever it is written; durable
+    pub(crate) home: Option<Home>,
     /// what is known of its power
     pub(crate) power: PowerWork,
     /// failures in a row
@@ -84,6 +87,7 @@ impl Slot {
             fingerprint: None,
             rival: None,
             approved: None,
+            home: None,
             power: PowerWork::default(),
             failures: 0,
             late: false,

@@ -73,6 +73,9 @@ pub struct NodeView {
     /// it is taken out, or not back yet: what for, and how far that is
     #[serde(default)]
     pub leaving: Option<String>,
+    /// the site no longer names it: what is to be done
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
     /// how its machine is switched, where the site says it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<PowerView>,
@@ -177,6 +180,7 @@ impl<G: Guards> Core<G> {
             permit_expires: open.map(|permit| permit.expires),
             since: slot.state.since(),
             leaving: self.ledger.departures.get(name).map(|it| it.describe(&self.departing)),
+            left: self.left_view(name),
             power: slot.power.switch.map(|_| PowerView::from(&slot.power)),
         })
     }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use boot::{LldpReport, discovery::Report};
 use hardware::MacAddr;
 use identity::{Marks, PortRow, Sighting};
-use lifecycle::{BootAnswer, Event, NodeName, Order};
+use lifecycle::{BootAnswer, ClusterPlan, Event, NodeName, Order};
 use site::Site;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,6 +64,7 @@ pub(crate) enum Input {
     Fetched { from: IpAddr },
     Ports { answer: oneshot::Sender<Ports> },
     Explain { machine: String, answer: oneshot::Sender<Vec<Explained>> },
+    Judge { plan: Box<ClusterPlan>, answer: oneshot::Sender<Result<(), OrderError>> },
     Site { site: Arc<Site>, taken: oneshot::Sender<()> },
     Effect(Event),
     Tick,
@@ -93,6 +94,9 @@ pub enum DeployError {
         /// its machine
         machine: String,
     },
+    /// the site no longer names it
+    #[error("{0}")]
+    Left(String),
     /// `--unfilled` found nothing
     #[error("every slot has its machine: there is nothing to deploy")]
     NothingUnfilled,
@@ -186,6 +190,13 @@ impl Handle {
         wait.await.map_err(|_| AskError)
     }
 
+    /// Whether the cluster that there is can become what another site says; nothing is changed by it.
+    pub async fn judge(&self, site: &Site) -> Result<(), OrderError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Judge { plan: Box::new(site.plan()), answer }).await?;
+        wait.await.map_err(|_| AskError)?
+    }
+
     /// Goes on with another site, which was checked and accepted.
     pub async fn reload(&self, site: Arc<Site>) -> Result<(), AskError> {
         let (taken, wait) = oneshot::channel();
@@ -225,6 +236,7 @@ impl std::fmt::Debug for Input {
             Self::Fetched { .. } => "Fetched",
             Self::Ports { .. } => "Ports",
             Self::Explain { .. } => "Explain",
+            Self::Judge { .. } => "Judge",
             Self::Site { .. } => "Site",
             Self::Effect(_) => "Effect",
             Self::Tick => "Tick",

@@ -301,6 +301,11 @@ impl<W: World> Reconciler<W> {
                 answer.send(self.evidence.explain(&machine, &self.core, now)).ok();
                 None
             }
+            Input::Judge { plan, answer } => {
+                // whoever asked may be gone
+                answer.send(self.core.may_accept(&plan).map_err(OrderError::Refused)).ok();
+                None
+            }
             Input::Site { site, taken } => {
                 self.evidence.replace_slots(site.slots());
                 self.site = site;
@@ -325,6 +330,9 @@ impl<W: World> Reconciler<W> {
             (Some(_), Some(state)) if state.is_configured() => {
                 let machine = state.claim().map(|claim| claim.machine.to_string()).unwrap_or_default();
                 Err(DeployError::Installed { node: name.clone(), machine })
+            }
+            (Some(view), _) if view.left.is_some() => {
+                Err(DeployError::Left(view.left.clone().unwrap_or_default()))
             }
             (Some(_), _) => Ok(vec![name.clone()]),
             (None, _) => {

@@ -47,6 +47,11 @@ pub enum Cause {
     Reprovision,
     /// it forgets its config and its data, and keeps Talos
     Reset,
+    /// the site no longer names it, and it does not come back
+    Removed {
+        /// its disk is wiped, Talos included
+        wipe: bool,
+    },
     /// it is a learner that nobody gives its vote any more
     Repair,
     /// a member of etcd that has never started keeps it from joining
@@ -174,6 +179,7 @@ impl Departure {
             Cause::Replaced { machine } => format!("{machine} takes its place"),
             Cause::Reprovision => "it is installed anew".to_owned(),
             Cause::Reset => "it is reset".to_owned(),
+            Cause::Removed { .. } => "the site no longer names it".to_owned(),
             Cause::Repair => "it is to join etcd anew".to_owned(),
             Cause::Unstarted => "a member that has never started keeps it from joining etcd".to_owned(),
         };
@@ -199,14 +205,9 @@ impl<G: Guards> Core<G> {
         undrained: bool,
     ) -> Result<String, String> {
         let slot = self.planned(name)?;
-        if let Some(departure) = self.ledger.departures.get(name).filter(|it| it.is_under_way()) {
-            if departure.cause == *cause && undrained && !departure.undrained {
-                return Ok(format!("{name}: its pods are not waited for"));
-            }
-            return Err(format!(
-                "{name} is being taken out already: {}",
-                departure.describe(&self.departing)
-            ));
+        self.is_named(name)?;
+        if let Some(going) = self.under_way(name, cause, undrained) {
+            return going;
         }
         let Some(claim) = slot.state.claim() else {
             return Err(format!("nobody holds {name}: `ichord deploy {name}` lets its machine be installed"));
@@ -242,6 +243,20 @@ impl<G: Guards> Core<G> {
             }
         };
         Ok(format!("{name} ({}): its pods go elsewhere{out}; {end}", claim.machine))
+    }
+
+    /// What the same order does where it is under way already.
+    pub(crate) fn under_way(
+        &self,
+        name: &NodeName,
+        cause: &Cause,
+        undrained: bool,
+    ) -> Option<Result<String, String>> {
+        let departure = self.ledger.departures.get(name).filter(|it| it.is_under_way())?;
+        if departure.cause == *cause && undrained && !departure.undrained {
+            return Some(Ok(format!("{name}: its pods are not waited for")));
+        }
+        Some(Err(format!("{name} is being taken out already: {}", departure.describe(&self.departing))))
     }
 
     /// A person's order to take a node out, after it was weighed.
@@ -297,7 +312,11 @@ impl<G: Guards> Core<G> {
         let boot_id = self.node(name).and_then(NodeState::boot_id).map(str::to_owned);
         let departure = Departure { cause, by: by.to_owned(), since: now, boot_id, step, undrained };
         let words = departure.describe(&DepartureWork::default());
-        self.note(&name.0, "is taken out to come back", vec![words]);
+        let what = match departure.cause {
+            Cause::Removed { .. } => "is taken out",
+            _ => "is taken out to come back",
+        };
+        self.note(&name.0, what, vec![words]);
         self.ledger.departures.insert(name.clone(), departure);
         self.departing = DepartureWork { from: now, not_before: now, ..DepartureWork::default() };
         self.write_cluster();
@@ -351,7 +370,7 @@ impl<G: Guards> Core<G> {
     }
 
     /// Whether the cluster is founded, and nobody waits for its first members.
-    fn founded(&self) -> Result<(), String> {
+    pub(crate) fn founded(&self) -> Result<(), String> {
         match self.cluster {
             Cluster::HandingOver { .. } | Cluster::HandedOver { .. } => Ok(()),
             _ => Err(format!(

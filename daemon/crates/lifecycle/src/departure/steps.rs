@@ -61,7 +61,7 @@ impl<G: Guards> Core<G> {
         };
         let is_gone = self.is_gone(name, now) || matches!(departure.cause, Cause::Replaced { .. });
         match (loss, departure.step, &departure.cause) {
-            (Loss::Nothing, Going::Snapshot, Cause::Reprovision | Cause::Reset) => {
+            (Loss::Nothing, Going::Snapshot, Cause::Reprovision | Cause::Reset | Cause::Removed { .. }) => {
                 self.go(name, Going::Drain)
             }
             (Loss::Nothing, _, Cause::Replaced { .. }) => {
@@ -124,7 +124,11 @@ impl<G: Guards> Core<G> {
         }
         let Some(look) = slot.look.clone().filter(|look| look.at >= self.departing.from.min(now)) else {
             let is_gone = self.is_gone(name, now);
-            if is_gone && !leaves_etcd && departure.cause == Cause::Reprovision {
+            if is_gone && !leaves_etcd && matches!(departure.cause, Cause::Removed { .. }) {
+                // its keys are on its disk still
+                self.vacate(name, &departure.by, now);
+                self.go(name, Going::Clear);
+            } else if is_gone && !leaves_etcd && departure.cause == Cause::Reprovision {
                 // nobody is there to be told: the next boot from the network wipes it
                 let boot_id = departure.boot_id.clone().unwrap_or_default();
                 self.leaves(name, boot_id, departure, now);
@@ -137,12 +141,13 @@ impl<G: Guards> Core<G> {
             return;
         };
         let wiped = match departure.cause {
-            Cause::Reset => Wiped::State,
+            Cause::Reset | Cause::Removed { wipe: false } => Wiped::State,
             Cause::Repair | Cause::Unstarted => Wiped::Data,
-            Cause::Replaced { .. } | Cause::Reprovision => Wiped::Disk,
+            Cause::Replaced { .. } | Cause::Reprovision | Cause::Removed { wipe: true } => Wiped::Disk,
         };
         let boot_id = look.boot_id.clone();
-        if wiped != Wiped::Data {
+        let comes_back = !matches!(departure.cause, Cause::Removed { .. });
+        if wiped != Wiped::Data && comes_back {
             self.leaves(name, boot_id.clone(), departure, now);
         }
         let task = Task::Reset { address: look.address, boot_id, leaves_etcd, wiped };
@@ -199,7 +204,11 @@ impl<G: Guards> Core<G> {
                 self.departing.stuck = true;
                 let reason = format!(
                     "{reason}. It goes on when you say so: `ichord {} {name} --without-drain`, or `--cancel`",
-                    if departure.cause == Cause::Reset { "reset" } else { "reprovision" }
+                    match departure.cause {
+                        Cause::Reset => "reset",
+                        Cause::Removed { .. } => "remove",
+                        _ => "reprovision",
+                    }
                 );
                 return self.departure_waits(name, reason);
             }
@@ -212,6 +221,12 @@ impl<G: Guards> Core<G> {
             // whether it is gone is seen, not believed
             (Going::Remove, _) => {}
             (Going::Reset, Cause::Repair) if is_done => self.end_departure(name),
+            // it has forgotten what it was: nobody needs to be kept from it
+            (Going::Reset, Cause::Removed { .. }) if is_done => {
+                self.move_node(name, NodeState::Vacant { permit: None }, Vec::new());
+                self.forget(name);
+                self.go(name, Going::Clear);
+            }
             (Going::Reset, _) if is_done => {
                 if let Some(NodeState::Leaving { mut claim, permit, boot_id, since }) =
                     self.node(name).cloned()
@@ -226,7 +241,11 @@ impl<G: Guards> Core<G> {
             (Going::Reset, _) => pause(self, "it was not told".to_owned()),
             (Going::Clear, _) => self.go(name, Going::Return),
             (Going::Return, _) => {
-                self.note(&name.0, "is back", Vec::new());
+                if !matches!(departure.cause, Cause::Removed { .. })
+                    || self.node(name).is_some_and(|it| it.claim().is_some())
+                {
+                    self.note(&name.0, "is back", Vec::new());
+                }
                 self.end_departure(name);
             }
         }

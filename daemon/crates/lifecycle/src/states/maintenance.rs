@@ -165,6 +165,9 @@ impl<G: Guards> Core<G> {
         {
             return Err(format!("{reason}: `ichord deploy {name}` grants a new one"));
         }
+        if let Some(other) = self.joins_before(name) {
+            return Err(format!("{other} joins etcd first: one control plane at a time"));
+        }
         let disk = match one_disk(&plan.install_disk, inventory) {
             Ok(disk) => Some(disk),
             Err(reason) if on(Guard::OneDisk) => return Err(reason),

@@ -27,7 +27,7 @@ impl<G: Guards> Core<G> {
         attempt: u32,
         now: Time,
     ) -> BootAnswer {
-        let planned = self.plan.nodes.contains_key(name);
+        let planned = self.plan.nodes.contains_key(name) && !self.left.contains(name);
         let Some(slot) = self.slots.get(name).filter(|_| planned) else {
             return BootAnswer::Refused { reason: format!("{name} is not in the site") };
         };
@@ -103,7 +103,7 @@ impl<G: Guards> Core<G> {
             Some(name) => BTreeSet::from([name]),
             None => self.slots.all_that_are(Key::Vacant).cloned().collect(),
         };
-        for name in chosen {
+        for name in chosen.into_iter().filter(|name| !self.left.contains(name)).collect::<Vec<_>>() {
             let fresh = self.new_permit(by, now);
             let words = vec![format!("by {by}, permit {}", fresh.id)];
             let Some(slot) = self.slots.get_mut(&name) else { continue };
