@@ -92,7 +92,9 @@ impl<G: Guards> Simulation<G> {
                 Mishap::Dies { .. }
                 | Mishap::OldDisk { .. }
                 | Mishap::Reprovision { .. }
-                | Mishap::Reset { .. } => {
+                | Mishap::Reset { .. }
+                | Mishap::Grows { .. }
+                | Mishap::Shrinks { .. } => {
                     self.outstanding += 1;
                     self.later(at, Due::Befall(mishap));
                 }
@@ -113,10 +115,11 @@ impl<G: Guards> Simulation<G> {
                 | Mishap::Replaced { .. } => self.later(at, Due::Befall(mishap)),
             }
         }
-        for index in 0..self.plan.nodes.len() {
+        for index in 0..self.names.len() {
             let at = self.random.between(0, 1000);
             let late = self.scenario.has(|mishap| *mishap == Mishap::Late { slot: index });
-            if !self.scenario.has(|mishap| *mishap == Mishap::NeverComes { slot: index }) {
+            let absent = [Mishap::NeverComes { slot: index }, Mishap::Grows { slot: index }];
+            if !self.scenario.has(|mishap| absent.contains(mishap)) {
                 let label = self.label(index);
                 self.later(if late { LATE + at } else { at }, Due::PowerOn { label });
             }

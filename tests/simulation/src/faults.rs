@@ -1,5 +1,7 @@
 //! What may go wrong in a run by chance, and how often. Zero is never.
 
+use crate::random::Random;
+
 /// How often each fault strikes: once in so many chances.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
@@ -26,6 +28,27 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Each by its own luck: never, as often as it is, or up to three times as seldom.
+    pub(crate) fn scale(&mut self, random: &mut Random) {
+        for rate in [
+            &mut self.crash,
+            &mut self.lost_reply,
+            &mut self.doubled_reply,
+            &mut self.slow_reply,
+            &mut self.lost_request,
+            &mut self.late_request,
+        ] {
+            draw(rate, random);
+        }
+    }
+
+    /// The same of machines' power.
+    pub(crate) fn scale_power(&mut self, random: &mut Random) {
+        for rate in [&mut self.power_loss, &mut self.worst_moment, &mut self.swapped_address] {
+            draw(rate, random);
+        }
+    }
+
     /// Everything goes well.
     pub fn none() -> Self {
         Self::default()
@@ -46,4 +69,8 @@ impl Faults {
             until: 120_000,
         }
     }
+}
+
+fn draw(rate: &mut u64, random: &mut Random) {
+    *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
 }

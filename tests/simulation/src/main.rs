@@ -1,25 +1,33 @@
 //! `simulation SEED` tells the story of one world, `simulation FROM..TO` runs many and names those that break a
-//! promise as they are found; with `day-two` before it, worlds whose cluster is handed over and then loses nodes.
+//! promise as they are found; with `day-two` before it, worlds whose cluster is handed over and then loses nodes; with
+//! `changing`, those of a site that grows and shrinks.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is a command
 
 use std::process::ExitCode;
 
+use lifecycle::Strict;
 use simulation::{Scenario, Simulation, many, seeds};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (day_two, word) = match words.as_slice() {
-        [word] => (false, word),
-        [first, word] if first == "day-two" => (true, word),
-        _ => {
-            eprintln!("usage: simulation [day-two] SEED | FROM..TO");
+    let kinds: [(&str, fn(u64) -> Scenario); 3] =
+        [("", Scenario::of), ("day-two", Scenario::of_day_two), ("changing", Scenario::of_changing)];
+    let (kind, word) = match words.as_slice() {
+        [word] => ("", word),
+        [kind, word] => (kind.as_str(), word),
+        _ => ("?", &String::new()),
+    };
+    let scenario = match kinds.iter().find(|(name, _)| *name == kind) {
+        Some((_, scenario)) => *scenario,
+        None => {
+            eprintln!("usage: simulation [day-two | changing] SEED | FROM..TO");
             return ExitCode::from(2);
         }
     };
-    let world = |seed| if day_two { Simulation::of_day_two(seed) } else { Simulation::of(seed) };
+    let world = |seed| Simulation::new(scenario(seed), Strict, seed);
     if let Ok(seed) = word.parse() {
         let (story, outcome) = world(seed).told();
-        println!("{:?}", if day_two { Scenario::of_day_two(seed) } else { Scenario::of(seed) });
+        println!("{:?}", scenario(seed));
         story.iter().for_each(|line| println!("{line}"));
         println!("{outcome:?}");
         return if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -81,6 +81,8 @@ pub struct Simulation<G = Strict> {
     pub(crate) guards: G,
     pub(crate) plan: ClusterPlan,
     pub(crate) names: Vec<NodeName>,
+    /// the site no longer names them
+    pub(crate) gone: BTreeSet<NodeName>,
     pub(crate) world: World,
     pub(crate) ledger: Ledger,
     /// the store: what is left when the daemon dies
@@ -126,12 +128,27 @@ impl Simulation {
     }
 }
 
+impl Simulation {
+    /// The same of a site that grows and shrinks.
+    pub fn of_changing(seed: u64) -> Self {
+        Self::new(Scenario::of_changing(seed), Strict, seed)
+    }
+}
+
 impl<G: Guards> Simulation<G> {
     /// A rack of machines in these circumstances.
     pub fn new(scenario: Scenario, guards: G, seed: u64) -> Self {
-        let plan = plan(&scenario);
+        let whole = plan(&scenario);
         let mut random = Random::new(seed);
-        let world = World::new(plan.clone(), random.next());
+        let world = World::new(whole.clone(), random.next());
+        // who comes later is not named at first
+        let names: Vec<&NodeName> = whole.nodes.keys().collect();
+        let later = |name: &NodeName| {
+            let slot = names.iter().position(|other| *other == name);
+            scenario.has(|mishap| matches!(mishap, Mishap::Grows { slot: later } if Some(*later) == slot))
+        };
+        let mut plan = whole.clone();
+        plan.nodes.retain(|name, _| !later(name));
         let records = Records::default();
         let core = match Core::restore_with(guards.clone(), plan.clone(), &records, random.next()) {
             Ok(core) => core,
@@ -145,7 +162,8 @@ impl<G: Guards> Simulation<G> {
             faults: scenario.faults,
             scenario,
             guards,
-            names: plan.nodes.keys().cloned().collect(),
+            names: whole.nodes.keys().cloned().collect(),
+            gone: BTreeSet::new(),
             plan,
             world,
             ledger: Ledger::default(),
@@ -248,9 +266,10 @@ impl<G: Guards> Simulation<G> {
     /// Handed over, every node at its end.
     fn finished(&self) -> bool {
         let ready = |name| matches!(self.core.node(name), Some(NodeState::Ready { .. }));
+        let vacant = |name| self.core.node(name).is_none_or(|state| state.claim().is_none());
         let leaves = |name: &NodeName| self.core.departure(name).is_some();
         matches!(self.core.cluster(), Cluster::HandedOver { .. })
-            && self.names.iter().all(ready)
+            && self.names.iter().all(|name| if self.gone.contains(name) { vacant(name) } else { ready(name) })
             && self.outstanding == 0
             && !self.names.iter().any(leaves)
     }

@@ -114,6 +114,16 @@ pub enum Mishap {
         /// which slot
         slot: usize,
     },
+    /// the site names this node only later
+    Grows {
+        /// which slot
+        slot: usize,
+    },
+    /// the site no longer names this node, and a person has it taken out
+    Shrinks {
+        /// which slot
+        slot: usize,
+    },
     /// pods that do not go away are on every node
     EndlessDrain,
 }
@@ -125,7 +135,9 @@ impl Mishap {
             Self::Dies { slot }
             | Self::OldDisk { slot }
             | Self::Reprovision { slot }
-            | Self::Reset { slot } => Some(slot),
+            | Self::Reset { slot }
+            | Self::Grows { slot }
+            | Self::Shrinks { slot } => Some(slot),
             _ => None,
         }
     }
@@ -171,12 +183,13 @@ impl Mishap {
             Self::Dies { .. } => TOO_FEW,
             Self::OldDisk { .. } => &["the disk of a node that was taken out", "answers with our CA at"],
             Self::EndlessDrain => &["--without-drain"],
-            Self::Reprovision { .. } | Self::Reset { .. } => TOO_FEW,
+            Self::Reprovision { .. } | Self::Reset { .. } | Self::Shrinks { .. } => TOO_FEW,
             Self::SilentHour { .. }
             | Self::ClockJump { .. }
             | Self::FullDisk
             | Self::Late { .. }
-            | Self::Replaced { .. } => &[],
+            | Self::Replaced { .. }
+            | Self::Grows { .. } => &[],
         }
     }
 
@@ -192,6 +205,7 @@ impl Mishap {
                 | Self::OldDisk { .. }
                 | Self::Reprovision { .. }
                 | Self::Reset { .. }
+                | Self::Shrinks { .. }
         )
     }
 
@@ -203,6 +217,8 @@ impl Mishap {
                 | Self::OldDisk { .. }
                 | Self::Reprovision { .. }
                 | Self::Reset { .. }
+                | Self::Grows { .. }
+                | Self::Shrinks { .. }
                 | Self::EndlessDrain
         )
     }
@@ -257,19 +273,8 @@ impl Scenario {
         let control_planes = [1, 3, 3, 3, 3, 5][random.below(6)];
         let workers = [0, 0, 1, 1, 2][random.below(5)];
         let mut faults = Faults::all();
-        for rate in [
-            &mut faults.crash,
-            &mut faults.lost_reply,
-            &mut faults.doubled_reply,
-            &mut faults.slow_reply,
-            &mut faults.lost_request,
-            &mut faults.late_request,
-            &mut faults.power_loss,
-            &mut faults.worst_moment,
-            &mut faults.swapped_address,
-        ] {
-            *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
-        }
+        faults.scale(&mut random);
+        faults.scale_power(&mut random);
         faults.until = random.between(20_000, 120_000);
         let mut mishaps = Vec::new();
         for _ in 0..[0, 1, 1, 1, 2][random.below(5)] {
@@ -323,16 +328,7 @@ impl Scenario {
         let control_planes = [3, 3, 3, 3, 5, 1, 2][random.below(7)];
         let workers = [0, 1, 2][random.below(3)];
         let mut faults = Faults::all();
-        for rate in [
-            &mut faults.crash,
-            &mut faults.lost_reply,
-            &mut faults.doubled_reply,
-            &mut faults.slow_reply,
-            &mut faults.lost_request,
-            &mut faults.late_request,
-        ] {
-            *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
-        }
+        faults.scale(&mut random);
         // power comes and goes more seldom than in a rack that is being built
         (faults.power_loss, faults.worst_moment) = if random.one_in(3) { (40, 8) } else { (0, 0) };
         faults.swapped_address = 0;
@@ -359,6 +355,32 @@ impl Scenario {
         // where nobody is there to say so, the site does
         let same_port = !mended || !random.one_in(4);
         Self { control_planes, workers, faults, mishaps, policy, mended, same_port }
+    }
+
+    /// The circumstances of a seed in which the site grows and shrinks: its people have more nodes, or fewer.
+    pub fn of_changing(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x9_0775);
+        let control_planes = [3, 3, 4, 5][random.below(4)];
+        let workers = [1, 1, 2][random.below(3)];
+        let mut faults = Faults::all();
+        faults.scale(&mut random);
+        (faults.power_loss, faults.worst_moment, faults.swapped_address) = (0, 0, 0);
+        faults.until = random.between(120_000, 240_000);
+        let slots = usize::from(control_planes + workers);
+        let mut mishaps = match random.below(3) {
+            // from one control plane to three, and more
+            0 => (1..usize::from(control_planes)).map(|slot| Mishap::Grows { slot }).collect(),
+            1 => vec![Mishap::Grows { slot: random.below(slots - 1) + 1 }],
+            _ => Vec::new(),
+        };
+        for _ in 0..[1, 1, 2][random.below(3)] {
+            let slot = random.below(slots);
+            if !mishaps.iter().any(|other: &Mishap| other.slot() == Some(slot)) {
+                mishaps.push(Mishap::Shrinks { slot });
+            }
+        }
+        let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
+        Self { control_planes, workers, faults, mishaps, policy, mended: true, same_port: false }
     }
 
     /// Whether this befalls the site.

@@ -1,12 +1,13 @@
 //! What befalls a cluster that was handed over: machines die and are exchanged, and people have nodes taken out.
 
-use lifecycle::{Cluster, Event, Guards, NodeName, NodeState, Order};
+use lifecycle::{Cluster, ClusterPlan, Event, Guards, NodeName, NodeState, Order};
 use machine::model::{BootOrder, Storage};
 
 use crate::{
     invariants::Violation,
     run::{Due, Simulation},
     scenario::Mishap,
+    site::plan,
 };
 
 /// So long a mishap waits for its cluster, and a person for an order to be possible.
@@ -14,6 +15,12 @@ const PATIENCE: u64 = 9 * 60_000;
 
 impl<G: Guards> Simulation<G> {
     pub(crate) fn second_day(&mut self, mishap: Mishap) -> Result<(), Violation> {
+        if let Mishap::Grows { slot } = mishap {
+            return self.grow(mishap, slot);
+        }
+        if let Mishap::Shrinks { slot } = mishap {
+            return self.shrink(mishap, slot);
+        }
         let (Mishap::Dies { slot }
         | Mishap::OldDisk { slot }
         | Mishap::Reprovision { slot }
@@ -35,6 +42,75 @@ impl<G: Guards> Simulation<G> {
             (Some(label), _) => return self.take_out(mishap, node, &label),
         }
         Ok(())
+    }
+
+    /// The site names one node more, and its machine is switched on.
+    fn grow(&mut self, mishap: Mishap, slot: usize) -> Result<(), Violation> {
+        let node = self.name(slot);
+        if !matches!(self.core.cluster(), Cluster::HandedOver { .. }) {
+            self.later(1_000, Due::Befall(mishap));
+            return Ok(());
+        }
+        let mut wanted = self.plan.clone();
+        if let Some(plan) = plan(&self.scenario).nodes.remove(&node) {
+            wanted.nodes.insert(node, plan);
+        }
+        self.outstanding -= 1;
+        let label = self.label(slot);
+        self.later(1_000, Due::PowerOn { label });
+        self.changes(wanted)
+    }
+
+    /// The site names one node less, if the daemon takes that; then a person has it taken out, as soon as that is possible.
+    fn shrink(&mut self, mishap: Mishap, slot: usize) -> Result<(), Violation> {
+        let node = self.name(slot);
+        let order = Order::Remove { node: node.clone(), wipe: false, undrained: true };
+        if self.plan.nodes.contains_key(&node) {
+            let arrived = matches!(self.core.node(&node), Some(NodeState::Ready { .. }))
+                && matches!(self.core.cluster(), Cluster::HandedOver { .. });
+            if !arrived {
+                self.not_now(mishap);
+                return Ok(());
+            }
+            let mut wanted = self.plan.clone();
+            wanted.nodes.remove(&node);
+            if let Err(reason) = self.core.may_accept(&wanted) {
+                self.tell(|| format!("refused: {reason}"));
+                self.outstanding -= 1;
+                return Ok(());
+            }
+            self.gone.insert(node);
+            self.later(1_000, Due::Befall(mishap));
+            return self.changes(wanted);
+        }
+        let Some(label) = self.world.boxed(&node) else { return Ok(()) };
+        let is_gone = self.core.node(&node).is_none_or(|state| state.claim().is_none());
+        if is_gone && self.core.departure(&node).is_none() {
+            self.outstanding -= 1;
+            return Ok(());
+        }
+        let refused = self.core.weigh(&order).is_err() && self.core.departure(&node).is_none();
+        if refused && self.now >= PATIENCE {
+            // the way out that the refusal names
+            self.outstanding -= 1;
+            self.gone.remove(&node);
+            let mut wanted = self.plan.clone();
+            wanted.nodes.extend(plan(&self.scenario).nodes.remove(&node).map(|plan| (node, plan)));
+            return self.changes(wanted);
+        }
+        if self.core.departure(&node).is_none() {
+            self.arrived.remove(&label);
+            self.hear(Event::Ordered { order, by: "a person".into() })?;
+        }
+        self.later(1_000, Due::Befall(mishap));
+        Ok(())
+    }
+
+    /// The files are other ones: also the next daemon reads them.
+    fn changes(&mut self, wanted: ClusterPlan) -> Result<(), Violation> {
+        self.tell(|| format!("the site names {:?}", wanted.nodes.keys().collect::<Vec<_>>()));
+        self.plan = wanted.clone();
+        self.hear(Event::PlanChanged(Box::new(wanted)))
     }
 
     fn not_now(&mut self, mishap: Mishap) {

@@ -81,6 +81,31 @@ fn every_second_day_keeps_every_promise() {
     assert!(ready > outcomes.len() / 2 && left > outcomes.len() / 5, "{ready} ready, {left} left");
 }
 
+/// The same for sites that grow and shrink.
+#[test]
+fn every_changing_site_keeps_every_promise() {
+    let seeds = seeds().start..seeds().start + (seeds().end - seeds().start).div_ceil(8);
+    let results = many(seeds, |seed| Simulation::of_changing(seed).run());
+    let broken = results.iter().filter_map(|(seed, result)| Some((seed, result.as_ref().err()?)));
+    let broken: Vec<String> = broken
+        .map(|(seed, violation)| format!("seed {seed}: {violation:?} in {:?}", Scenario::of_changing(*seed)))
+        .collect();
+    assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), results.len(), broken.join("\n"));
+    let outcomes: Vec<Outcome> = results.into_iter().filter_map(|(_, result)| result.ok()).collect();
+    let ready = outcomes.iter().filter(|outcome| outcome.is_ready).count();
+    let gone = |outcome: &&Outcome| {
+        ["ready", "member"]
+            .iter()
+            .any(|from| outcome.arrows.contains(&((*from).to_owned(), "vacant".to_owned())))
+    };
+    let gone = outcomes.iter().filter(gone).count();
+    println!(
+        "{} changing sites: {ready} ready, in {gone} of them a node was taken out for good",
+        outcomes.len()
+    );
+    assert!(ready > outcomes.len() / 2 && gone > outcomes.len() / 5, "{ready} ready, {gone} gone");
+}
+
 /// Second days that broke a promise once.
 const SECOND_DAYS: [(u64, &str); 5] = [
     (96, "nobody but the machine itself said in which port it is"),

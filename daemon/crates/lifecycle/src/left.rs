@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Cluster, ClusterPlan, Core, Departure, Guards, InstallDisk, NodeName, NodePlan, NodeState, Role,
-    Time, loss::Loss,
+    Cause, Cluster, ClusterPlan, Core, Departure, Going, Guards, InstallDisk, Machine, NodeName, NodePlan,
+    NodeState, Role, Time, loss::Loss,
 };
 
 /// Fewer voters cannot lose one: a site that has so many keeps them.
@@ -102,6 +102,21 @@ impl<G: Guards> Core<G> {
             permit.revoke();
             self.move_node(name, state, Vec::new());
         }
+    }
+
+    /// The machine of a node that is taken out for good has no config any more, whatever was heard of its being told so.
+    pub(crate) fn has_forgotten(&mut self, name: &NodeName, found: &Machine) -> bool {
+        let departure = self.ledger.departures.get(name);
+        let told = departure.is_some_and(|it| !comes_back(it) && it.step == Going::Reset);
+        let is_it = self.node(name).and_then(NodeState::claim).is_some_and(|it| it.machine.is_same_as(found));
+        if told && is_it {
+            let words = vec!["it waits in maintenance mode, without the config it had".to_owned()];
+            self.move_node(name, NodeState::Vacant { permit: None }, words);
+            self.forget(name);
+            // whether it left etcd before is asked of the others
+            self.go(name, Going::Remove);
+        }
+        told && is_it
     }
 
     /// Who has been taken out, and is named by nobody, is forgotten.

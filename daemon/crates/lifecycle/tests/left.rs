@@ -43,6 +43,8 @@ fn founded(names: &[&str]) -> Bench {
     bench.nobody_has_the_virtual_address();
     let (ticket, _) = bench.bootstrapping();
     bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    // the first look shows that there are members, and the next one of the last that all are
+    tell(&mut bench, &members_now, &members_now);
     tell(&mut bench, &members_now, &members_now);
     assert_eq!(bench.core.cluster().name(), "handing over", "{}", bench.cluster_waiting());
     for name in names.iter().filter(|name| name.starts_with('w')) {
@@ -216,6 +218,28 @@ fn of_three_voters_none_is_taken_out_for_good_and_of_four_one() {
     }
     tell(&mut bench, &witnesses, &witnesses);
     assert!(bench.core.weigh(&Order::Reprovision { node: "cp3".into(), undrained: true }).is_ok());
+}
+
+#[test]
+fn a_machine_that_forgot_what_it_was_is_out_although_its_answer_was_lost() {
+    let mut bench = founded(&["cp1", "cp2", "cp3", "w1"]);
+    changed(&mut bench, &["cp1", "cp2", "cp3"]);
+    bench.order(remove("w1"));
+    assert_eq!(done(&mut bench, "w1"), Task::Drain);
+    bench.look("w1", configured(6, "after", EtcdObservation::None));
+    let (ticket, reset) = task(&mut bench);
+    assert!(matches!(reset, Task::Reset { .. }), "{reset:?}");
+    let outcome = TaskOutcome::Failed { reason: "connection reset".into() };
+    bench.step(Event::Departed { node: "w1".into(), ticket, outcome });
+    bench.look("w1", maintenance(6, "anew"));
+    for _ in 0..10 {
+        bench.step(Event::Tick);
+        if bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })) {
+            assert!(matches!(done(&mut bench, "w1"), Task::Clear { .. }));
+        }
+    }
+    assert_eq!(view(&bench, "w1"), None);
+    assert!(bench.core.view(Time(bench.now)).fenced.is_empty());
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl<G: Guards> Core<G> {
             Ok(loss) => loss,
             Err(reason) => return self.departure_waits(name, reason),
         };
-        let is_gone = self.is_gone(name, now) || matches!(departure.cause, Cause::Replaced { .. });
+        let nobody = self.node(name).is_none_or(|state| state.claim().is_none());
+        let is_gone = nobody || self.is_gone(name, now) || matches!(departure.cause, Cause::Replaced { .. });
         match (loss, departure.step, &departure.cause) {
             (Loss::Nothing, Going::Snapshot, Cause::Reprovision | Cause::Reset | Cause::Removed { .. }) => {
                 self.go(name, Going::Drain)

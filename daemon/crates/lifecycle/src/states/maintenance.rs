@@ -59,6 +59,9 @@ impl<G: Guards> Core<G> {
                 return;
             }
             NodeState::Configured { .. } | NodeState::Member { .. } | NodeState::Ready { .. } => {
+                if self.has_forgotten(name, &found) {
+                    return;
+                }
                 let reason = "it waits in maintenance mode, without the config it once had";
                 self.wait(name, reason.to_owned());
                 return;
