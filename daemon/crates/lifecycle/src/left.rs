@@ -70,7 +70,7 @@ impl<G: Guards> Core<G> {
                 let home = before.get(&name).map(Home::from).or(slot.home);
                 // records of older programs do not tell it; who may be a member of etcd is treated as one
                 let netboot = slot.state.claim().and_then(|claim| claim.netboot_address);
-                let home = home.or(netboot.map(|address| Home { role: Role::ControlPlane, address }));
+                let home = home.or_else(|| netboot.map(|address| Home { role: Role::ControlPlane, address }));
                 let Some(home) = home else { continue };
                 self.plan.nodes.insert(name.clone(), home.into());
                 self.left.insert(name.clone());

@@ -196,7 +196,7 @@ impl<G: Guards> Core<G> {
         let Some(slot) = self.slots.get_mut(name) else { return };
         slot.power.in_flight = Some(ticket);
         let machine = slot.state.claim().map(|claim| &claim.machine);
-        let machine = machine.or(slot.candidate.as_ref().map(|candidate| &candidate.machine));
+        let machine = machine.or_else(|| slot.candidate.as_ref().map(|candidate| &candidate.machine));
         let macs = machine.map(|machine| machine.macs.iter().copied().collect()).unwrap_or_default();
         if action != PowerAction::Status {
             self.note(&name.0, format!("is {}", action.name()), evidence);
