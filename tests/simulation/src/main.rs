@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use lifecycle::Strict;
 use simulation::{Scenario, Simulation, many, seeds};
 
+/// A word, and the worlds that it stands for.
+type Kind = (&'static str, fn(u64) -> Scenario);
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let kinds: [(&str, fn(u64) -> Scenario); 3] =
+    let kinds: [Kind; 3] =
         [("", Scenario::of), ("day-two", Scenario::of_day_two), ("changing", Scenario::of_changing)];
     let (kind, word) = match words.as_slice() {
         [word] => ("", word),
