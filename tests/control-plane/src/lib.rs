@@ -45,7 +45,7 @@ pub use controllers::Controllers;
 pub use flux::Flux;
 pub use git::Repository as GitRepository;
 pub use operators::Operators;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Until};
 pub use transcript::{Exchange, Normaliser, Transcript, folder};
 
 /// How long a part may take to answer, on a machine with other things to do.
