@@ -6,6 +6,7 @@
 
 mod admin;
 mod authority;
+mod built;
 mod certificates;
 mod fault;
 mod folder;

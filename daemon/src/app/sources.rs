@@ -13,7 +13,10 @@ use handover::{
 use serde_json::{Value, json};
 use site::{Files, GitChart, HandoverStep, Site, Source, Sync};
 
-use super::values::{self, Values};
+use super::{
+    built::{self, Built},
+    values::{self, Values},
+};
 
 /// How the paths of what is no file begin.
 pub(super) const KUSTOMIZE: &str = "kustomize:";
@@ -153,27 +156,40 @@ struct Chart<'a> {
 impl Chart<'_> {
     fn read(&self, findings: &mut Findings, brought: &mut Brought) {
         let Some(documents) = self.documents(self.release, findings) else { return };
-        let mut others: Vec<Value> = documents.iter().map(|document| document.root().to_json()).collect();
+        let of = |path: &Path, documents: &[Document]| -> Vec<(PathBuf, Value)> {
+            documents.iter().map(|document| (path.to_owned(), document.root().to_json())).collect()
+        };
+        let mut read = of(self.release, &documents);
         for path in self.repositories {
             let Some(documents) = self.documents(path, findings) else { return };
-            others.extend(documents.iter().map(|document| document.root().to_json()));
+            read.extend(of(path, &documents));
+        }
+        let before = findings.errors();
+        let Built { objects: others, secrets } = built::build(&read, self.step, findings);
+        if findings.errors() > before {
+            return;
         }
         let is_release =
-            |document: &&Document| document.root().get("kind").and_then(Node::text) == Some("HelmRelease");
-        let Some(document) = documents.iter().find(is_release) else {
+            |document: &Document| document.root().get("kind").and_then(Node::text) == Some("HelmRelease");
+        let Some(index) = documents.iter().position(is_release) else {
             let name = self.release.display().to_string();
             let finding = Finding::about_file(name, "release-git", "there is no HelmRelease in it");
             return findings.push(finding.fix("name the file of the repository that has it"));
         };
-        let object = document.root().to_json();
-        let place = document.place();
-        let identity = match Identity::resolve(&object) {
+        // as Flux has it; its place is that of the file
+        let (object, place) = (&others[index], documents[index].place());
+        let identity = match Identity::resolve(object) {
             Ok(identity) => identity,
             Err(error) => return findings.push(place.error("release-git", error.to_string())),
         };
         let chart = match self.chart {
-            Some(path) => ChartRef { name: path.display().to_string(), repository: None, version: None },
-            None => match ChartRef::resolve(&object, &others) {
+            Some(path) => ChartRef {
+                name: path.display().to_string(),
+                repository: None,
+                version: None,
+                plain_http: false,
+            },
+            None => match ChartRef::resolve(object, &others) {
                 Ok(chart) => chart,
                 Err(message) => {
                     let finding = place.key("spec").error("release-chart", message);
@@ -183,7 +199,8 @@ impl Chart<'_> {
                 }
             },
         };
-        let Some(values) = values::of(place, &object, &others, findings) else { return };
+        let Some(mut values) = values::of(place, object, &others, findings) else { return };
+        values.hide(secrets);
         let Some(description) = self.helm("chart", &chart, None, findings) else { return };
         let Some(defaults) = self.helm("values", &chart, None, findings) else { return };
         let (description, defaults) = (mapping(&description), mapping(&defaults));
@@ -268,6 +285,9 @@ impl Chart<'_> {
         };
         for (option, value) in [("--repo", &chart.repository), ("--version", &chart.version)] {
             arguments.extend(value.iter().flat_map(|value| [option.to_owned(), value.clone()]));
+        }
+        if chart.plain_http {
+            arguments.push("--plain-http".to_owned());
         }
         let values = rendered.map(|(_, values)| values);
         let merged = values.map(|values| &values.merged);

@@ -29,6 +29,11 @@ impl Values {
         !self.secrets.is_empty()
     }
 
+    /// More that is told to nobody.
+    pub(super) fn hide(&mut self, secrets: Vec<Zeroizing<String>>) {
+        self.secrets.extend(secrets);
+    }
+
     /// A text without what Secrets say.
     pub(super) fn redacted(&self, text: &str) -> String {
         let shown = |text: String, secret: &Zeroizing<String>| text.replace(secret.as_str(), "…");

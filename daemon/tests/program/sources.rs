@@ -161,6 +161,101 @@ async fn values_from_config_maps_come_before_the_releases_own() {
     assert!(built.contains("\"labels\":{\"from\":\"map\"}"), "{built}");
 }
 
+/// A Kustomization of Flux that builds the folder of the chart, and what its variables come from.
+const BUILDER: &str = "\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: apps, namespace: flux-system}
+spec:
+  path: ./apps
+  postBuild:
+    substitute: {REPLICAS: '5'}
+    substituteFrom:
+      - {kind: ConfigMap, name: settings}
+      - {kind: Secret, name: hidden}
+      - {kind: Secret, name: none, optional: true}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: flux-system}
+data: {REPLICAS: '4', ZONE: north}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: hidden, namespace: flux-system}
+stringData: {HIDDEN: canary-7f3a91-variable}
+";
+
+#[tokio::test]
+async fn variables_of_the_kustomization_are_put_in_as_flux_does_it() {
+    let Some(programs) = real(Programs::none(), "helm", Tool::HelmClient, "") else { return };
+    let site = with_chart();
+    site.edit(
+        "ichord.yaml",
+        "release: apps/demo.yaml",
+        "release: apps/demo.yaml, repositories: [flux/apps.yaml]",
+    );
+    site.write("flux/apps.yaml", BUILDER);
+    let labels = "labels: {zone: '${ZONE}', text: '$${ZONE}', odd: '${ODD:=a default}'}";
+    site.edit("apps/demo.yaml", "    replicas: 1\n", &format!("    replicas: ${{REPLICAS}}\n    {labels}\n"));
+    site.edit(
+        "charts/demo/templates/demo.yaml",
+        "mount:",
+        "labels: {{ toJson .Values.labels | quote }}, mount:",
+    );
+    let pack = site.path("demo.pack").display().to_string();
+    let build = async || run(programs.command(&site, &["pack", "build"], &["demo", "--out", &pack])).await;
+    let check = async || run(programs.command(&site, &["check"], &[])).await;
+    let Said { code, text, .. } = check().await;
+    assert_eq!(code, Some(0), "{text}");
+
+    // a Secret's variable is in no pack, whether it is used or not, and is told to nobody
+    let Said { code, text, .. } = build().await;
+    assert!(code == Some(2) && text.contains("error[pack-secret]"), "{text}");
+    site.edit("apps/demo.yaml", "a default", "${HIDDEN}");
+    site.edit("charts/demo/templates/demo.yaml", "mount:", "x: {{ fail .Values.labels.odd }}, mount:");
+    let Said { code, text, out } = check().await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("error[release-helm]") && !(text + &out).contains(CANARY), "the value is told");
+    site.edit("charts/demo/templates/demo.yaml", "x: {{ fail .Values.labels.odd }}, mount:", "mount:");
+    site.edit("apps/demo.yaml", "${HIDDEN}", "a default");
+
+    site.edit("flux/apps.yaml", "      - {kind: Secret, name: hidden}\n", "");
+    let Said { code, text, .. } = build().await;
+    assert_eq!(code, Some(0), "{text}");
+    let built = site.read("demo.pack").replace([' ', '\n'], "");
+    assert!(built.contains("\"replicas\":\"5\""), "{built}");
+    for said in ["north", "${ZONE}", "adefault"] {
+        assert!(built.contains(said), "{said}: {built}");
+    }
+
+    for (file, from, to, rule, said) in [
+        (
+            "apps/demo.yaml",
+            "${ZONE}",
+            "${NOBODY}",
+            "warning",
+            "NOBODY is no variable of the Kustomization apps: Flux puts nothing there",
+        ),
+        ("apps/demo.yaml", "${ZONE}", "${ZONE", "error", "its brace is missing"),
+        (
+            "flux/apps.yaml",
+            "name: settings}",
+            "name: other}",
+            "error",
+            "the ConfigMap other, which is not among the files",
+        ),
+        ("flux/apps.yaml", "REPLICAS: '5'", "1R: '5'", "error", "cannot be the name of a variable"),
+        ("flux/apps.yaml", "path: ./apps", "path: ./other", "warning", "is in no folder that apps builds"),
+    ] {
+        let before = site.read(file);
+        site.edit(file, from, to);
+        let Said { text, .. } = check().await;
+        assert!(text.contains(&format!("{rule}[release-variables]")) && text.contains(said), "{to}: {text}");
+        site.write(file, &before);
+    }
+}
+
 /// A Secret as SOPS leaves it.
 const SEALED: &str = "\
 apiVersion: v1

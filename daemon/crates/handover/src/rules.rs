@@ -23,6 +23,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "release-fixed", about: "what nobody can change later is as Git's chart renders it" },
     Rule { id: "release-helm", about: "helm renders the chart" },
     Rule { id: "release-value-unknown", about: "a chart knows the values that it is given" },
+    Rule { id: "release-variables", about: "the variables of a HelmRelease's Kustomization can be put in" },
     Rule { id: "secret-connect", about: "the credentials of 1Password Connect are whole and of version 2" },
     Rule { id: "secret-value", about: "a value of a Secret can be had" },
 ];

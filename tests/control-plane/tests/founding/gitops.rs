@@ -85,6 +85,39 @@ pub(crate) async fn every_level_is_told(road: &mut Road) {
     assert!(!out.contains("absent"), "{out}");
 }
 
+/// A chart in an OCI registry, whose version is a variable of the Kustomization that builds the folder.
+const IN_REGISTRY: &str = "apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: cilium, namespace: kube-system}
+spec: {interval: 1h, insecure: true, url: 'URL/cilium', ref: {tag: '${VERSION}'}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: cilium, namespace: kube-system}
+spec: {interval: 1h, chartRef: {kind: OCIRepository, name: cilium}}
+";
+const BUILDER: &str = "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: network, namespace: flux-system}
+spec: {path: ./network, postBuild: {substitute: {VERSION: 1.20.2}}}
+";
+
+/// The real Helm renders what Flux would fetch from the registry.
+pub(crate) async fn a_chart_comes_from_a_registry(road: &mut Road) {
+    let release = IN_REGISTRY.replace("URL", &road.founding.registry());
+    road.site.write("repository/network/cilium.yaml", &release);
+    road.site.write("repository/network.yaml", BUILDER);
+    let mut steps = road.steps.clone();
+    let helm =
+        json!({ "release": "repository/network/cilium.yaml", "repositories": ["repository/network.yaml"] });
+    steps.as_array_mut().unwrap().push(json!({ "name": "from-registry", "helm": helm }));
+    road.site.hand_over(&steps);
+    let pack = road.site.path("from-registry.pack").display().to_string();
+    let built = road.site.ask(&["pack", "build"], &["from-registry", "--out", &pack]).await.well();
+    assert!(built.starts_with("cilium 1.20.2: "), "{built}");
+    road.site.hand_over(&road.steps);
+}
+
 /// The repository brings a Flux of its own, of another version: that is told beforehand, Flux becomes what Git says, and the
 /// hand-over leaves it so.
 pub(crate) async fn another_flux_in_git_wins(road: &mut Road) {

@@ -50,6 +50,7 @@ fn an_empty_cluster_is_handed_over_and_a_second_run_writes_nothing() {
         road.goes_to_its_end().await;
         road.again_and_nothing_is_written().await;
         gitops::every_level_is_told(&mut road).await;
+        gitops::a_chart_comes_from_a_registry(&mut road).await;
         gitops::another_flux_in_git_wins(&mut road).await;
         network::a_failed_upgrade_takes_nothing_away(&mut road).await;
     });

@@ -13,6 +13,8 @@ pub struct ChartRef {
     pub repository: Option<String>,
     /// the version, as Git pins it
     pub version: Option<String>,
+    /// whether the registry is asked without TLS (`insecure: true`)
+    pub plain_http: bool,
 }
 
 impl ChartRef {
@@ -43,7 +45,8 @@ impl ChartRef {
             let reference = &repository["spec"]["ref"];
             let version = text(&reference["tag"]).or_else(|| text(&reference["semver"]));
             let version = version.ok_or("the OCIRepository pins no tag")?;
-            return Ok(ChartRef { name, repository: None, version: Some(version) });
+            let plain_http = repository["spec"]["insecure"] == true;
+            return Ok(ChartRef { name, repository: None, version: Some(version), plain_http });
         }
         let chart = &spec["chart"]["spec"];
         let name = text(&chart["chart"]).ok_or("it names no chart")?;
@@ -53,11 +56,13 @@ impl ChartRef {
             return Err("a chart in a Git repository cannot be had before Flux runs".to_owned());
         }
         let url = text(&repository["spec"]["url"]).ok_or("the HelmRepository has no url")?;
+        let plain_http = repository["spec"]["insecure"] == true && url.starts_with("oci://");
         Ok(match url.starts_with("oci://") {
             true => {
-                ChartRef { name: format!("{}/{name}", url.trim_end_matches('/')), repository: None, version }
+                let name = format!("{}/{name}", url.trim_end_matches('/'));
+                ChartRef { name, repository: None, version, plain_http }
             }
-            false => ChartRef { name, repository: Some(url), version },
+            false => ChartRef { name, repository: Some(url), version, plain_http },
         })
     }
 }
@@ -91,6 +96,8 @@ mod tests {
                 "spec": { "url": "oci://host.test/charts/cilium", "ref": { "tag": "1.20.1" } } }),
             json!({ "kind": "HelmRepository", "metadata": { "name": "eso", "namespace": "flux-system" },
                 "spec": { "url": "https://charts.test" } }),
+            json!({ "kind": "OCIRepository", "metadata": { "name": "near" },
+                "spec": { "url": "oci://near.test/c", "insecure": true, "ref": { "tag": "2.9.0" } } }),
             json!({ "kind": "HelmRepository", "metadata": { "name": "op" },
                 "spec": { "url": "oci://host.test/op/", "type": "oci" } }),
         ];
@@ -98,12 +105,17 @@ mod tests {
             name: name.to_owned(),
             repository: repository.map(str::to_owned),
             version: Some(version.to_owned()),
+            plain_http: false,
         };
         let by = |kind: &str, name: &str, namespace: Value| json!({ "chart": { "spec": { "chart": "c", "version": "2.9.0", "sourceRef": { "kind": kind, "name": name, "namespace": namespace } } } });
         for (spec, expected) in [
             (
                 json!({ "chartRef": { "kind": "OCIRepository", "name": "cilium" } }),
                 Ok(chart("oci://host.test/charts/cilium", None, "1.20.1")),
+            ),
+            (
+                json!({ "chartRef": { "kind": "OCIRepository", "name": "near" } }),
+                Ok(ChartRef { plain_http: true, ..chart("oci://near.test/c", None, "2.9.0") }),
             ),
             (
                 by("HelmRepository", "eso", json!("flux-system")),
