@@ -190,7 +190,8 @@ impl Backend for Admin {
     }
 
     async fn doctor(&self) -> Vec<Complaint> {
-        let complaints = self.seen.trace.complaints(now()).into_iter();
+        let now = now();
+        let complaints = self.seen.trace.complaints(now).into_iter();
         let convert = |complaint: serve::trace::Complaint| Complaint {
             kind: complaint.kind,
             what: complaint.what,
@@ -198,7 +199,15 @@ impl Backend for Admin {
             last: complaint.last,
             times: complaint.times,
         };
-        complaints.map(convert).collect()
+        let cluster = Arc::clone(&self.cluster.borrow());
+        let ending = cluster.ending_certificates().await.into_iter().map(|what| Complaint {
+            kind: "certificate".to_owned(),
+            what,
+            since: now,
+            last: now,
+            times: 1,
+        });
+        complaints.map(convert).chain(ending).collect()
     }
 
     async fn health(&self) -> Vec<Assertion> {

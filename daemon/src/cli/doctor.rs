@@ -9,7 +9,8 @@ use super::{Failure, Socket, print, time_of_day};
 /// Shows what is wrong on the provisioning network, as far as the daemon can see, and what to do about it.
 ///
 /// Machines that ask and never fetch, other DHCP servers, relays nobody knows, addresses in use, files that are asked
-/// for and not there. What did not come again for an hour is left out.
+/// for and not there; and certificates that end soon: those that the hand-over made, and the cluster's own authorities. What did
+/// not come again for an hour is left out.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// as JSON

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterPlan, EtcdMember, NodeName};
 
-pub use kubernetes::{KubernetesFacts, KubernetesNode, MadeCertificate, StaticPod, Workload};
+pub use kubernetes::{KubernetesFacts, KubernetesNode, MadeCertificate, StaticPod, Workload, ending};
 
 /// Everything that was told.
 #[derive(Debug, Clone, PartialEq)]

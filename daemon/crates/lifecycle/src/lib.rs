@@ -45,7 +45,7 @@ pub use crate::{
     guards::{Guard, Guards, Strict},
     health::{
         Assertion, HealthFacts, KubernetesFacts, KubernetesNode, MadeCertificate, NodeFacts, ServiceFacts,
-        StaticPod, Verdict, Workload, assertions,
+        StaticPod, Verdict, Workload, assertions, ending,
     },
     ids::{RequestId, Ticket},
     machine::Machine,

@@ -190,7 +190,12 @@ pub(super) fn certificates_are_valid(facts: &HealthFacts) -> Verdict {
     if told.certificates.is_empty() {
         return Verdict::Skipped("the hand-over has made none".to_owned());
     }
-    let wrong = told.certificates.iter().filter_map(|MadeCertificate { secret, days }| {
+    Verdict::of(ending(&told.certificates))
+}
+
+/// Which of them end soon or cannot be read, and what to do about it.
+pub fn ending(certificates: &[MadeCertificate]) -> Vec<String> {
+    let wrong = certificates.iter().filter_map(|MadeCertificate { secret, days }| {
         let how = match days {
             None => "cannot be read".to_owned(),
             Some(days) if *days < 0 => format!("has not been valid for {} days", -days),
@@ -199,5 +204,5 @@ pub(super) fn certificates_are_valid(facts: &HealthFacts) -> Verdict {
         };
         Some(format!("the Secret {secret} {how}: delete it, and `ichord handover run` makes another one"))
     });
-    Verdict::of(wrong.collect())
+    wrong.collect()
 }

@@ -13,12 +13,12 @@ use lifecycle::{
 };
 use serde_json::Value;
 use talos_api::{CallError, Client, ConnectError, Service, Stage};
-use talos_config::pki::valid_until;
 
 use super::{
+    expiry::made,
     look::LOOK,
     step::api_server,
-    talos::{Cluster, machine_api, unix_seconds},
+    talos::{Cluster, machine_api},
 };
 
 /// The extension whose service must run where it is.
@@ -99,7 +99,7 @@ fn word(stage: Stage) -> &'static str {
 }
 
 /// Each control plane is asked by its own address: the shared one may be what is wrong.
-async fn kubernetes_facts(cluster: &Cluster) -> Result<KubernetesFacts, String> {
+pub(super) async fn kubernetes_facts(cluster: &Cluster) -> Result<KubernetesFacts, String> {
     let mut reasons = Vec::new();
     for (name, node) in cluster.site.plan().nodes.iter().filter(|(_, node)| node.role == Role::ControlPlane) {
         match of_api_server(cluster, node.address).await {
@@ -148,22 +148,14 @@ async fn of_api_server(cluster: &Cluster, address: IpAddr) -> Result<KubernetesF
 
 /// The certificates in a Secret.
 fn certificates(secret: &Value) -> Vec<MadeCertificate> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &secret["metadata"];
-    let name = format!("{}/{}", text(&metadata["namespace"]), text(&metadata["name"]));
-    let days = |packed: &Value| {
-        let bytes = BASE64_STANDARD.decode(packed.as_str()?).ok()?;
-        let until = valid_until(std::str::from_utf8(&bytes).ok()?).ok()?;
-        Some((i64::try_from(until).ok()? - i64::try_from(unix_seconds()).ok()?).div_euclid(24 * 3_600))
-    };
+    let name = format!("{}/{}", word(&metadata["namespace"]), word(&metadata["name"]));
+    let text = |packed: &Value| String::from_utf8(BASE64_STANDARD.decode(packed.as_str()?).ok()?).ok();
     // whose key is there is whose certificate it is
     let pairs = [("tls.key", "tls.crt"), ("ca.key", "ca.crt")];
     let own = pairs.into_iter().filter(|(key, _)| !secret["data"][key].is_null());
-    own.map(|(_, certificate)| MadeCertificate {
-        secret: name.clone(),
-        days: days(&secret["data"][certificate]),
-    })
-    .collect()
+    own.map(|(_, certificate)| made(name.clone(), text(&secret["data"][certificate]).as_deref())).collect()
 }
 
 fn static_pod(pod: &Value) -> StaticPod {

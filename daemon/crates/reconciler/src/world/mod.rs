@@ -2,6 +2,7 @@
 
 mod admin;
 mod depart;
+mod expiry;
 mod health;
 mod look;
 mod power;
