@@ -135,6 +135,7 @@ fn read(
     let secrets = SecretsBundle::from_yaml(&text)
         .with_context(|| format!("{} is not a secrets bundle", path.display()))?;
     certificates::add(&site, &secrets, &mut steps).context("the certificates of Hubble cannot be made")?;
+    handover::restart_with_secrets(&mut steps, secrets.cluster_secret.expose().as_bytes());
     let site = site.for_cluster(secrets.cluster_id.clone());
     Ok((site, secrets, steps, findings))
 }

@@ -127,10 +127,10 @@ async fn each(steps: &[Step], client: &Client) -> Result<(), Failure> {
     for step in steps {
         let outcome = handover::run_step(client, step).await.map_err(|error| anyhow!("{error}"))?;
         if outcome.mutations > 0 {
-            print(&format!(
-                "kubernetes, step {}: {} objects written, all ready\n",
-                step.name, outcome.mutations
-            ))?;
+            let mut text =
+                format!("kubernetes, step {}: {} objects written, all ready\n", step.name, outcome.mutations);
+            outcome.notes.iter().for_each(|note| text += &format!("  {note}\n"));
+            print(&text)?;
         }
     }
     Ok(())

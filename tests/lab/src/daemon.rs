@@ -123,6 +123,23 @@ impl Daemon {
         Ok(changed)
     }
 
+    /// `ichord plan` as a person sees it: how it ended, and what it said.
+    pub(crate) async fn plan_as_text(&self) -> Result<(Option<i32>, String)> {
+        let output = Command::new(&self.program)
+            .arg("plan")
+            .arg(&self.site)
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// The site's folder.
+    pub(crate) fn site(&self) -> &Path {
+        &self.site
+    }
+
     /// `ichord apply`, killed as by a power cut at the first line of its that `kill` says so of.
     pub(crate) async fn apply(&self, record: &Path, kill: &mut dyn FnMut(&str) -> bool) -> Result<Ended> {
         let mut child = Command::new(&self.program)

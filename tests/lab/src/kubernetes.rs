@@ -221,6 +221,11 @@ impl Kubernetes {
         self.plane.start_apiserver().await
     }
 
+    /// Somebody who sees everything in it.
+    pub(crate) fn hands(&self) -> &Hands {
+        &self.hands
+    }
+
     /// What is wrong with how Flux took over.
     pub(crate) async fn faults(&self) -> Result<Vec<String>> {
         let mut faults = Vec::new();

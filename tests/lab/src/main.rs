@@ -21,6 +21,7 @@ mod machines;
 mod neighbours;
 mod others;
 mod outage;
+mod owned;
 mod plan;
 mod ports;
 mod process;

@@ -32,7 +32,7 @@ use crate::qemu::{self, Kit};
 use crate::report::{Event, Report};
 use crate::summary::{Counted, HANDED_OVER, Summary};
 use crate::wires::Wires;
-use crate::{others, rack, space, switch};
+use crate::{others, owned, rack, space, switch};
 
 /// Between two looks at the daemon's status.
 const LOOK: Duration = Duration::from_millis(200);
@@ -230,11 +230,16 @@ impl Lab {
             });
         }
 
-        if self.kubernetes.is_some() {
+        if let Some(kubernetes) = &self.kubernetes {
             self.daemon.git_is_well().await?;
             self.report.tell(&Event::Lab {
                 what: "everything that Git brings is ready, by `ichord gitops`".to_owned(),
             });
+            if self.summary.kills == 0 && !self.points {
+                owned::changes(&self.daemon, kubernetes.hands()).await?;
+                let what = "what ichord owns in the cluster has changed with the site, by `ichord plan` and `ichord apply`";
+                self.report.tell(&Event::Lab { what: what.to_owned() });
+            }
         }
 
         let mut cycled = BTreeMap::new();

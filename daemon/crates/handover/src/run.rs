@@ -18,6 +18,7 @@ use crate::{
     git::GitOwner,
     manifest::{Manifest, Owner, Step},
     plan::{Phase, Plan, plan},
+    restart,
 };
 
 /// How many objects are asked about at the same time: most of the time is the way there and back.
@@ -129,7 +130,12 @@ async fn attempt(client: &Client, step: &Step) -> Result<StepOutcome, StepError>
         }
         ready(client, step, &manifests, end).await?;
     }
-    let notes = checks::wait(client, step, end).await?;
+    let mut notes = checks::wait(client, step, end).await?;
+    match restart::stale(client, &objects).await {
+        Ok(lines) => notes.extend(lines),
+        // the Secret is written, and the next look at the pods is a person's
+        Err(error) => tracing::warn!(step = step.name, %error, "cannot see who uses the changed Secrets"),
+    }
     objects.extend(record(client, step, &objects).await?);
     let mutations = objects.iter().filter(|object| object.outcome != Outcome::Unchanged).count();
     Ok(StepOutcome { step: step.name.clone(), objects, mutations, notes })
