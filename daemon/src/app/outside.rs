@@ -17,6 +17,17 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// More than any manifest has. In bytes.
 const LARGEST: usize = 64 << 20;
 
+/// How the lines begin that helm prints of a registry; it begins with one of the first two.
+const ANNOUNCED: [&str; 7] = [
+    "Pulled: ",
+    "Warning: chart media type ",
+    "Digest: sha256:",
+    "OCI artifact references (e.g. tags) do not support",
+    "storing semantic versions, Helm adopts the convention",
+    "an underscore (_) in chart version tags",
+    "a plus (+) when pulling from a registry.",
+];
+
 /// What a path that is no file stands for; `None` where it is one.
 pub(super) fn read(path: &Path) -> Option<io::Result<String>> {
     let text = path.to_str()?;
@@ -64,7 +75,25 @@ fn helm(question: &str) -> io::Result<String> {
         question["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let values = &question["values"];
     let input = (!values.is_null()).then(|| Zeroizing::new(values.to_string()));
-    printed(program::answer("helm", &arguments, input, LIMIT))
+    Ok(without_announcement(&printed(program::answer("helm", &arguments, input, LIMIT))?).to_owned())
+}
+
+/// What helm prints behind what it says of the registry that it has fetched a chart from, which comes the same way.
+fn without_announcement(text: &str) -> &str {
+    if !ANNOUNCED.iter().take(2).any(|begin| text.starts_with(begin)) {
+        return text;
+    }
+    let is_said = |line: &str| {
+        let about_underscores = line.is_empty() || line.ends_with(" contains an underscore.");
+        about_underscores || ANNOUNCED.iter().any(|begin| line.starts_with(begin))
+    };
+    let mut rest = text;
+    while let Some((line, after)) = rest.split_once('\n')
+        && is_said(line)
+    {
+        rest = after;
+    }
+    rest
 }
 
 /// A file of another host, which must be the one that the site means.
@@ -94,4 +123,23 @@ fn download(url: &str) -> io::Result<Vec<u8>> {
         }
         Ok(bytes)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helm_says_of_a_registry_is_no_part_of_the_chart() {
+        let said = "Pulled: host.test/charts/cilium:1.20.2\nDigest: sha256:00\n";
+        let underscore = "host.test/charts/cilium:1_2 contains an underscore.\n\nOCI artifact references (e.g. tags) do not support the plus \
+            sign (+). To support\nstoring semantic versions, Helm adopts the convention of changing plus (+) to\nan underscore (_) in chart \
+            version tags when pushing to a registry and back to\na plus (+) when pulling from a registry.\n";
+        for chart in ["---\n# Source: a\na: 1\n", "", "\na: 1\n", "Digest: sha256:1\n"] {
+            assert_eq!(without_announcement(chart), chart);
+        }
+        assert_eq!(without_announcement(&format!("{said}a: 1\n")), "a: 1\n");
+        assert_eq!(without_announcement(said), "");
+        assert_eq!(without_announcement(&format!("{said}{underscore}---\na: 1\n")), "---\na: 1\n");
+    }
 }

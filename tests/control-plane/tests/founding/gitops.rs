@@ -114,7 +114,7 @@ pub(crate) async fn a_chart_comes_from_a_registry(road: &mut Road) {
     road.site.hand_over(&steps);
     let pack = road.site.path("from-registry.pack").display().to_string();
     let built = road.site.ask(&["pack", "build"], &["from-registry", "--out", &pack]).await.well();
-    assert!(built.starts_with("cilium 1.20.2: "), "{built}");
+    assert!(built.starts_with("from-registry 1.20.2: "), "{built}");
     road.site.hand_over(&road.steps);
 }
 
