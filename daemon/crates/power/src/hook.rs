@@ -163,7 +163,7 @@ mod tests {
         let mut held = held.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&fifo).unwrap();
         // a grandchild that holds the pipe open as long as it lives
         let script = format!("(echo up; exec sleep 1000) >{} & wait", fifo.display());
-        let ended = run(&script, Duration::from_secs(1)).await;
+        let ended = run(&script, Duration::from_secs(3)).await;
         assert!(matches!(ended, Err(PowerError::Late { .. })), "{ended:?}");
         fcntl(&held, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
         let mut read = String::new();
