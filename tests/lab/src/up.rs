@@ -235,7 +235,7 @@ impl Lab {
             self.report.tell(&Event::Lab {
                 what: "everything that Git brings is ready, by `ichord gitops`".to_owned(),
             });
-            if self.summary.kills == 0 && !self.points {
+            if self.summary.kills == 0 && !self.points && !self.outages {
                 owned::changes(&self.daemon, kubernetes.hands()).await?;
                 let what = "what ichord owns in the cluster has changed with the site, by `ichord plan` and `ichord apply`";
                 self.report.tell(&Event::Lab { what: what.to_owned() });
