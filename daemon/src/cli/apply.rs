@@ -7,13 +7,12 @@ use clap::Args;
 use rollout::order::{Record, Task};
 
 use super::{
-    Failure,
-    book::{Book, place},
-    cluster,
+    Failure, cluster,
     credentials::loaded,
-    rolling::{go, now_ms},
-    running::administrator,
+    rolling::{Options, Rollout, known, now_ms},
+    running::{Running, ask},
 };
+use crate::app::Loaded;
 
 /// Brings a changed site to its nodes, one at a time, and then into the cluster.
 ///
@@ -37,43 +36,40 @@ Examples:
 pub(crate) struct Apply {
     /// the site's folder
     site: PathBuf,
-    /// one node only
-    node: Option<String>,
-    /// etcd may stand still while one of its one or two members boots again
-    #[arg(long)]
-    accept_downtime: bool,
-    /// nodes boot again with everything that runs on them, and nothing is moved elsewhere before
-    #[arg(long)]
-    without_drain: bool,
-    /// where it remembers how far it is [default: ichord/apply-SITE.json in $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
+    /// these nodes only
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Apply {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let loaded = loaded(&self.site)?;
-        let name = loaded.site.name();
-        if let Some(node) = &self.node
-            && !loaded.site.plan().nodes.keys().any(|known| known.0 == *node)
-        {
-            return Err(anyhow!("{node} is not in the site").into());
-        }
-        let path = match &self.record {
-            Some(path) => path.clone(),
-            None => place(&format!("apply-{name}"))?,
-        };
-        let book = Book::open(path)?;
-        let mut record = book.read()?.unwrap_or_else(|| Record::new(None, false, now_ms()));
-        // whoever gives the command again has looked
-        record.since = now_ms();
-        record.only.clone_from(&self.node);
-        record.accepts_downtime = self.accept_downtime;
-        record.task = Task::Apply;
-        record.keep_pods(self.without_drain);
-        let credentials = administrator(&loaded.secrets)?;
-        go(&loaded, &credentials, &book, record, "apply").await?;
+        known(&loaded, &self.nodes)?;
+        let book = self.options.book(&format!("apply-{}", loaded.site.name()))?;
+        let mut record = book.read()?.unwrap_or_else(|| Record::new(Task::Apply, now_ms()));
+        record.nodes = self.nodes.iter().cloned().collect();
+        self.options.take_up(&mut record);
+        no_other_kubernetes(&loaded).await?;
+        Rollout::new(&loaded, "apply")?.go(&book, record).await?;
         // one node is one node
-        if self.node.is_some() { Ok(()) } else { cluster::write(&loaded).await }
+        if self.nodes.is_empty() { cluster::write(&loaded).await } else { Ok(()) }
+    }
+}
+
+/// A kubelet must not be newer than any API server, so that another minor version comes to no node together with all the rest.
+async fn no_other_kubernetes(loaded: &Loaded) -> Result<(), Failure> {
+    let answers = ask(&loaded.site, &loaded.secrets, None).await?;
+    // who does not answer now is waited for later
+    let wants = |answer: &anyhow::Result<Running>| {
+        answer.as_ref().is_ok_and(|running| running.plan.wants_another_kubernetes())
+    };
+    match answers.iter().find(|(_, answer)| wants(answer)) {
+        Some((node, _)) => Err(anyhow!(
+            "the site wants another minor version of Kubernetes than {node} runs, which comes to every API server before the              first kubelet: `ichord upgrade kubernetes` brings it; nothing was changed"
+        )
+        .into()),
+        None => Ok(()),
     }
 }

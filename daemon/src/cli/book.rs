@@ -61,6 +61,12 @@ impl Book {
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(failed)
     }
 
+    /// A file that belongs to it and outlives it.
+    pub(crate) fn beside(&self, what: &str) -> PathBuf {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{stem}-{what}"))
+    }
+
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -81,6 +87,8 @@ pub(crate) fn place(what: &str) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use rollout::order::Task;
+
     use super::*;
 
     #[test]
@@ -89,10 +97,11 @@ mod tests {
         let path = folder.path().join("deeper/apply.json");
         let book = Book::open(path.clone()).expect("opens");
         assert_eq!(book.read().expect("reads"), None);
-        let mut record = Record::new(Some("mini01".to_owned()), false, 7);
+        let mut record = Record::new(Task::Apply, 7);
         book.write(&record).expect("writes");
         record.since = 8;
         book.write(&record).expect("writes over it");
+        assert_eq!(book.beside("etcd-7.db"), folder.path().join("deeper/apply-etcd-7.db"));
         let second = Book::open(path.clone()).err().expect("one owner").to_string();
         assert!(second.contains("another `ichord`"), "{second}");
         drop(book);

@@ -8,10 +8,8 @@ use rollout::order::{Record, Task};
 
 use super::{
     Failure,
-    book::{Book, place},
     credentials::loaded,
-    rolling::{go, now_ms},
-    running::administrator,
+    rolling::{Options, Rollout, known, now_ms},
 };
 
 /// Empties a node, lets it boot again or switches it off, waits until it is back and Ready, and lets pods on it again.
@@ -32,15 +30,8 @@ pub(crate) struct Maintain {
     site: PathBuf,
     /// the node
     node: String,
-    /// etcd may stand still while one of its one or two members is away
-    #[arg(long)]
-    accept_downtime: bool,
-    /// it goes down with everything that runs on it, and nothing is moved elsewhere before
-    #[arg(long)]
-    without_drain: bool,
-    /// where it remembers how far it is [default: ichord/maintain-SITE-NODE.json in $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     /// what is done with it
     #[arg(value_enum)]
     task: MaintainTask,
@@ -58,20 +49,13 @@ impl Maintain {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let loaded = loaded(&self.site)?;
         let (site, node) = (loaded.site.name(), &self.node);
-        if !loaded.site.plan().nodes.keys().any(|known| known.0 == *node) {
-            return Err(anyhow!("{node} is not in the site").into());
-        }
-        let path = match &self.record {
-            Some(path) => path.clone(),
-            None => place(&format!("maintain-{site}-{node}"))?,
-        };
+        known(&loaded, std::slice::from_ref(node))?;
         let task = match self.task {
             MaintainTask::Reboot => Task::Reboot,
             MaintainTask::Shutdown => Task::Shutdown,
         };
-        let book = Book::open(path)?;
-        let fresh = || Record::of_task(task, node.clone(), self.accept_downtime, now_ms());
-        let mut record = book.read()?.unwrap_or_else(fresh);
+        let book = self.options.book(&format!("maintain-{site}-{node}"))?;
+        let mut record = book.read()?.unwrap_or_else(|| Record::new(task, now_ms()));
         if record.task != task && record.current.is_some() {
             let former = if record.task == Task::Shutdown { "shutdown" } else { "reboot" };
             return Err(anyhow!(
@@ -80,12 +64,9 @@ impl Maintain {
             .into());
         }
         record.task = task;
-        // whoever gives the command again has looked
-        record.since = now_ms();
-        record.accepts_downtime = self.accept_downtime;
-        record.keep_pods(self.without_drain);
-        let credentials = administrator(&loaded.secrets)?;
-        go(&loaded, &credentials, &book, record, "maintain").await
+        record.nodes = [node.clone()].into();
+        self.options.take_up(&mut record);
+        Rollout::new(&loaded, "maintain")?.go(&book, record).await
     }
 }
 

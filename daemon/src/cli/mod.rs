@@ -34,6 +34,7 @@ mod slot;
 mod status;
 mod talosconfig;
 mod trace;
+mod upgrade;
 
 use std::{
     io::{self, Write as _},
@@ -70,7 +71,8 @@ Examples:
   ichord plan profiles/home-ops            what a changed site would change on each node
   ichord apply profiles/home-ops           the same done, one node at a time
   ichord maintain profiles/home-ops mini03 -- reboot
-                                           one node emptied, booted again, and back at work";
+                                           one node emptied, booted again, and back at work
+  ichord upgrade talos profiles/home-ops   the Talos that the site names, one node at a time";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -103,6 +105,7 @@ enum Command {
     Plan(plan::Plan),
     Apply(apply::Apply),
     Maintain(maintain::Maintain),
+    Upgrade(upgrade::Upgrade),
 }
 
 /// How the commands find the running daemon.
@@ -183,6 +186,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Plan(command) => block_on(command.run()),
         Command::Apply(command) => block_on(command.run()),
         Command::Maintain(command) => block_on(command.run()),
+        Command::Upgrade(command) => block_on(command.run()),
     };
     match result {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

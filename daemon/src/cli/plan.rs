@@ -137,7 +137,7 @@ mod tests {
         let old = read(
             "machine: {type: worker, nodeLabels: {zone: a}, env: {A: '1'}, token: abcdef.0123456789abcdef}",
         );
-        let plan = rollout::plan(&old, &read(wanted), b"key").expect("two configs");
+        let plan = rollout::plan(&old, &read(wanted), None, b"key").expect("two configs");
         Ok(Running { talos: talos.to_owned(), plan })
     }
 

@@ -13,7 +13,8 @@ use super::{Failure, Socket, give};
 /// Nothing is begun that would cost etcd its quorum. A snapshot of etcd is kept first, in the daemon's state directory; its
 /// pods go elsewhere, it leaves etcd, is told to wipe itself, and is deleted in Kubernetes. One node at a time. Where pods do
 /// not go away, `ichord status` says which, and --without-drain goes on all the same. A node that does not answer is taken
-/// out of etcd by the others, and its next boot from the network wipes it, once.
+/// out of etcd by the others, and its next boot from the network wipes it, once. `ichord reset NODE --wipe-disk` is the same
+/// under another name, for those who look for it there.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ichord reprovision mini02\n  ichord reprovision mini02 --without-drain\n  ichord reprovision mini02 --cancel"
@@ -29,8 +30,8 @@ pub(crate) struct Reprovision {
 
 /// Takes a node out and gives it its config anew. Talos stays on its disk; its config and its data (STATE and EPHEMERAL) go.
 ///
-/// It boots its own disk and waits there for its config. With --wipe-disk its whole system disk goes, as with `ichord
-/// reprovision`; the node's name must be typed then.
+/// It boots its own disk and waits there for its config. With --wipe-disk its whole system disk goes and Talos is installed anew: that
+/// is `ichord reprovision` in every step, but that the node's name must be typed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ichord reset mini02\n  ichord reset mini02 --wipe-disk      asks for its name"

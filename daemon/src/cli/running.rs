@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Context as _;
-use rollout::{NodePlan, plan};
+use rollout::{NodePlan, plan, upgrade::Image};
 use site::Site;
 use talos_api::{Client, Credentials, PORT};
 use talos_config::{config::MachineConfig, secrets::SecretsBundle};
@@ -65,7 +65,21 @@ async fn one(
 /// What a node runs with beside what the site wants; secrets are shown as hashes with `key` in them.
 pub(crate) async fn compared(client: &Client, wanted: &MachineConfig, key: &[u8]) -> anyhow::Result<Running> {
     let talos = client.version().await?.tag;
+    let running = config_of(client).await?;
+    // who does not say which image it runs is taken for one that runs another one
+    let image = image_of(client).await.ok();
+    Ok(Running { talos, plan: plan(&running, wanted, image.as_ref(), key)? })
+}
+
+/// The config that a node runs with.
+pub(crate) async fn config_of(client: &Client) -> anyhow::Result<MachineConfig> {
     let text = client.running_config().await?.context("it runs without a config")?;
-    let running = MachineConfig::from_yaml(&text)?;
-    Ok(Running { talos, plan: plan(&running, wanted, key)? })
+    Ok(MachineConfig::from_yaml(&text)?)
+}
+
+/// The Talos that a node runs.
+pub(crate) async fn image_of(client: &Client) -> anyhow::Result<Image> {
+    let tag = client.version().await?.tag;
+    let version = tag.parse().with_context(|| format!("it says that it runs {tag}"))?;
+    Ok(Image { version, schematic: client.schematic().await? })
 }

@@ -52,7 +52,8 @@ pub(crate) enum Command {
     Replacement(Replacement),
     /// Judges that a rack comes back when its power does, the daemon last, and nothing is installed
     Outage(Outage),
-    /// Judges that a changed label comes to every node, one at a time, though whoever brings it is killed at each step
+    /// Judges that what is done to a running cluster (a label, maintenance, another Talos, a reset) is done one node at a time,
+    /// though whoever does it is killed at each step
     Rolling(Rolling),
     /// Judges that three control planes found one cluster, whether they come at once, late, never or as other machines
     Racing(Racing),

@@ -24,6 +24,8 @@ pub(crate) struct Boxes {
     launcher: Launcher,
     programs: Programs,
     disks: PathBuf,
+    /// what every one of them is told beside what it is
+    traits: Vec<String>,
     machines: BTreeMap<String, Machine>,
     running: BTreeMap<String, (usize, Process)>,
     lines: Lines,
@@ -45,6 +47,7 @@ impl Boxes {
             launcher: launcher.clone(),
             programs: programs.clone(),
             disks: disks.to_owned(),
+            traits: Vec::new(),
             machines: machines.into_iter().map(|machine| (machine.name.clone(), machine)).collect(),
             running: BTreeMap::new(),
             lines,
@@ -52,6 +55,11 @@ impl Boxes {
             records: BTreeMap::new(),
             began: Instant::now(),
         }
+    }
+
+    /// What every one of them is told beside what it is, from its next start on.
+    pub(crate) fn are(&mut self, traits: &[&str]) {
+        self.traits = traits.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// What a box is made of.
@@ -72,7 +80,7 @@ impl Boxes {
             name: name.to_owned(),
             network: Some(ports.place(port)),
             card: Some(machine.mac),
-            command: rack::command(machine, &self.programs, &self.disks),
+            command: [rack::command(machine, &self.programs, &self.disks), self.traits.clone()].concat(),
             environment: Vec::new(),
         };
         let process = self.launcher.start(start, Some(self.lines.clone()))?;

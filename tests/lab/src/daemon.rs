@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// One answer on a local socket.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// One line of `ichord apply` after another: longer than a node may need between two.
+/// One line of such a command after another: longer than a node may need between two.
 const APPLIED: Duration = Duration::from_secs(120);
 
 /// How a command ended.
@@ -140,24 +140,34 @@ impl Daemon {
         &self.site
     }
 
-    /// `ichord apply`, killed as by a power cut at the first line of its that `kill` says so of.
-    pub(crate) async fn apply(&self, record: &Path, kill: &mut dyn FnMut(&str) -> bool) -> Result<Ended> {
+    /// A command that goes from node to node (`apply`, or `maintain` with the site between these words), killed as by a power cut
+    /// at the first line of its that `kill` says so of.
+    pub(crate) async fn roll(
+        &self,
+        command: &[&str],
+        record: &Path,
+        more: &[&str],
+        kill: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Ended> {
+        let said = command.join(" ");
         let mut child = Command::new(&self.program)
-            .arg("apply")
-            .arg(&self.site)
+            .args(command)
             .arg("--record")
             .arg(record)
+            .arg(&self.site)
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
-        while let Some(line) =
-            timeout(APPLIED, lines.next_line()).await.context("`ichord apply` says nothing more")??
+        while let Some(line) = timeout(APPLIED, lines.next_line())
+            .await
+            .with_context(|| format!("`ichord {said}` says nothing more"))??
         {
             if kill(&line) {
-                child.kill().await.context("`ichord apply` cannot be killed")?;
+                child.kill().await.with_context(|| format!("`ichord {said}` cannot be killed"))?;
                 return Ok(Ended::Killed);
             }
         }

@@ -1,7 +1,14 @@
-//! `lab rolling`: a changed label comes to three control planes and two workers by `ichord apply`, one at a time, with the command
-//! killed after every step and the daemon after every one, too. What cannot be changed in place changes nothing.
+//! `lab rolling`: what is done to a cluster of three control planes and two workers, one node at a time, by commands that are killed
+//! after every step and given again, the daemon killed with them: a changed label, maintenance, another version of Talos, a node
+//! reset and one installed anew. What must not be done changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod killed;
+mod label;
+mod maintenance;
+mod taken_out;
+mod upgrade;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -25,137 +32,112 @@ pub(crate) struct Rolling {
     /// Kill the daemon, too, whenever the command is killed
     #[arg(long)]
     restarts: bool,
+    /// Talos of before LifecycleService, whose machines are told to upgrade themselves
+    #[arg(long)]
+    elder: bool,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
     #[arg(long)]
     no_build: bool,
 }
 
-/// Runs it. True when every node has the label, and nothing else has happened to it.
+/// Runs it. True when everything has come to every node, and nothing else has happened to it.
 pub(crate) fn run(arguments: &Rolling) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
     space::tell(async |folder| {
         let plan = plan::machines(CONTROL_PLANES, WORKERS);
         let mut story = Story::prepare(&programs, folder, plan, Vec::new(), |_| {}).await?;
         story.restarts = arguments.restarts;
-        rolled(&mut story, folder).await?;
+        let versions = upgrade::versions(arguments.elder);
+        // after an upgrade to this one they go back to the one before
+        story.boxes.are(&["--doomed", versions.doomed]);
+        upgrade::begin_with(story.site(), versions.first)?;
+        let chapter = "what is done to a running cluster";
+        founded(&mut story, chapter).await?;
+        if arguments.elder {
+            upgrade::upgraded(&mut story, folder, &versions).await?;
+        } else {
+            label::rolled(&mut story, folder).await?;
+            maintenance::maintained(&mut story, folder).await?;
+            upgrade::upgraded(&mut story, folder, &versions).await?;
+            taken_out::taken_out(&mut story).await?;
+        }
+        story.founded_once()?;
+        story.end(chapter).await?;
         say(&json!({ "event": "summary", "passed": true }));
         Ok(true)
     })
 }
 
-async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
-    let chapter = "a label is rolled out";
+/// A cluster that is handed over.
+async fn founded(story: &mut Story, chapter: &str) -> Result<()> {
     story.begin(chapter).await?;
     story.switch_on(&(0..CONTROL_PLANES + WORKERS).collect::<Vec<_>>()).await?;
-    let names: Vec<String> = story.ports.plan.iter().map(|machine| machine.name.clone()).collect();
-    let all = names.clone();
+    let names = names(story);
     story
         .until("the cluster to be handed over, and every node to be ready", move |status, _| {
-            has_come_to(status, "handed over") && all.iter().all(|name| state_of(status, name) == "ready")
+            has_come_to(status, "handed over") && names.iter().all(|name| state_of(status, name) == "ready")
         })
-        .await?;
-    let planned = story.daemon()?.plan().await?;
-    ensure!(planned.is_empty(), "there are changes before anything was changed: {planned:#?}");
+        .await
+}
 
-    let record = folder.join("apply.json");
-    let before: BTreeMap<String, usize> =
-        names.iter().map(|name| (name.clone(), given(&story.boxes, name))).collect();
-    let kept = edited(story.site(), |site| site["domain"] = json!("rolled.local"))?;
-    let ended = story.daemon()?.apply(&record, &mut |_| false).await?;
-    let Ended::ByItself { code: Some(1), complaint } = &ended else {
-        anyhow::bail!("what cannot be changed in place was not refused: {ended:?}")
+/// The nodes, control planes first.
+fn names(story: &Story) -> Vec<String> {
+    story.ports.plan.iter().map(|machine| machine.name.clone()).collect()
+}
+
+/// How often each box was called by this name, by its own record.
+fn called(boxes: &Boxes, names: &[String], call: &str) -> BTreeMap<String, usize> {
+    let count = |name: &String| boxes.record(name).calls.iter().filter(|made| *made == call).count();
+    names.iter().map(|name| (name.clone(), count(name))).collect()
+}
+
+/// A command that does not do what it must not, and says why; nothing changes on any box.
+async fn refused(
+    story: &mut Story,
+    record: &Path,
+    command: &[&str],
+    more: &[&str],
+    because: &str,
+) -> Result<()> {
+    let changes = |story: &Story| -> BTreeMap<String, Vec<String>> {
+        names(story).into_iter().map(|name| (name.clone(), story.boxes.record(&name).calls)).collect()
     };
-    ensure!(complaint.contains("cannot be made in place"), "it says {complaint}");
-    fs::write(story.site().join("talconfig.yaml"), kept).context("the site cannot be written")?;
+    let before = changes(story);
+    let ended = story.daemon()?.roll(command, record, more, &mut |_| false).await?;
+    let Ended::ByItself { code: Some(1), complaint } = &ended else {
+        anyhow::bail!("`ichord {} {}` was not refused: {ended:?}", command.join(" "), more.join(" "))
+    };
+    ensure!(complaint.contains(because), "`ichord {}` says {complaint}", command.join(" "));
+    ensure!(changes(story) == before, "something was changed, although it was refused: {complaint}");
     say(&json!({ "event": "refused", "because": complaint.trim() }));
+    Ok(())
+}
 
-    edited(story.site(), |site| {
-        for node in site["nodes"].as_array_mut().into_iter().flatten() {
-            node["nodeLabels"] = json!({ "lab.example/rolled": "yes" });
-        }
-    })?;
-    let planned = story.daemon()?.plan().await?;
-    let classes: BTreeMap<&str, &Value> =
-        planned.iter().map(|(name, node)| (name.as_str(), &node["class"])).collect();
-    ensure!(classes.len() == names.len() && classes.values().all(|class| **class == "live"), "{planned:#?}");
-
-    let (steps, kills) = apply_killed_again_and_again(story, &record).await?;
-    let finished: Vec<&str> =
-        steps.iter().filter_map(|line| line.strip_suffix(": has what the site wants")).collect();
-    let (control_planes, workers) = finished.split_at(CONTROL_PLANES.min(finished.len()));
+/// Every node is done with after the one before, control planes first.
+fn in_order(steps: &[String], names: &[String], done: &str) -> Result<()> {
+    let finished: Vec<&str> = steps
+        .iter()
+        .filter_map(|line| line.split_once(": ").filter(|(_, what)| what.starts_with(done)))
+        .map(|(name, _)| name)
+        .collect();
+    let mut sorted = finished.clone();
+    sorted.sort_by_key(|name| !name.contains("-cp-"));
     ensure!(
-        finished.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>()
-            == names.iter().cloned().collect()
-            && finished.len() == names.len()
-            && control_planes.iter().all(|name| name.contains("-cp-"))
-            && workers.iter().all(|name| !name.contains("-cp-")),
+        sorted == finished && finished.len() == names.len(),
         "the nodes came in this order: {finished:?}"
     );
-    one_at_a_time(&steps)?;
-    let planned = story.daemon()?.plan().await?;
-    ensure!(planned.is_empty(), "something is still to be changed: {planned:#?}");
-    ensure!(!record.exists(), "the record is still there");
-    // a node that was given it twice had a command that died in between
-    let times = before.clone();
-    story
-        .until("every box to write down that it was given its config", move |_, boxes| {
-            times.iter().all(|(name, before)| (1..=2).contains(&(given(boxes, name) - before)))
-        })
-        .await?;
-    for name in &names {
-        let seen = story.boxes.record(name);
-        ensure!(seen.counted.installs == 1 && seen.wipes == 0, "{name} was installed again");
-    }
-    story.founded_once()?;
-    say(&json!({ "event": "rolled", "steps": steps.len(), "command-killed": kills }));
-    story.end(chapter).await
-}
-
-/// Gives the command until it ends by itself. It is killed at the first sight of every step, in the middle of what the step
-/// says; a step that was seen already is let go on.
-async fn apply_killed_again_and_again(story: &mut Story, record: &Path) -> Result<(Vec<String>, u32)> {
-    let (mut steps, mut kills) = (Vec::new(), 0);
-    loop {
-        let mut fresh = |line: &str| {
-            say(&json!({ "event": "apply", "says": line }));
-            let is_step = !line.starts_with("waiting: ");
-            let is_new = is_step && !steps.iter().any(|known| known == line);
-            if is_new {
-                steps.push(line.to_owned());
-            }
-            is_new
-        };
-        match story.daemon()?.apply(record, &mut fresh).await? {
-            Ended::Killed => {
-                kills += 1;
-                let step = steps.last().cloned().unwrap_or_default();
-                say(&json!({ "event": "killed", "at": step }));
-                story.point(&step).await?;
-            }
-            Ended::ByItself { code: Some(0), .. } => return Ok((steps, kills)),
-            ended => anyhow::bail!("`ichord apply` did not go on after {steps:?}: {ended:?}"),
-        }
-    }
-}
-
-/// Nobody begins before the one before is back.
-fn one_at_a_time(steps: &[String]) -> Result<()> {
     let mut current = None;
     for step in steps {
-        if let Some(name) = step.strip_suffix(": begins") {
+        let Some((name, what)) = step.split_once(": ") else { continue };
+        if what == "begins" {
             ensure!(current.is_none(), "{name} begins while {current:?} is not back");
             current = Some(name);
-        } else if let Some(name) = step.strip_suffix(": has what the site wants") {
+        } else if what.starts_with(done) {
             ensure!(current == Some(name), "{name} is back and {current:?} was away");
             current = None;
         }
     }
     Ok(())
-}
-
-/// How often a box was given a config, by its own record.
-fn given(boxes: &Boxes, name: &str) -> usize {
-    boxes.record(name).calls.iter().filter(|call| *call == "ApplyConfiguration").count()
 }
 
 /// Changes the cluster's file; what was there before.

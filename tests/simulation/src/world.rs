@@ -110,6 +110,7 @@ impl World {
             system: Some(SystemDisk {
                 dev_path: "/dev/nvme0n1".into(),
                 image: Image { schematic: None, version: "v1.13.9".into() },
+                fallback: None,
                 state: Some(config),
                 etcd,
             }),

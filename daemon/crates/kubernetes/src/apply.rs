@@ -132,7 +132,8 @@ impl Client {
         // Strict: a misspelt field is an error and not silently dropped.
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let request = hyper::Request::patch(format!(
-            "{path}?fieldManager={FIELD_MANAGER}&force={force}&fieldValidation=Strict{dry}"
+            "{path}?fieldManager={}&force={force}&fieldValidation=Strict{dry}",
+            self.manager()
         ))
         .header(CONTENT_TYPE, "application/apply-patch+yaml")
         .header(ACCEPT, "application/json")

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     alone::Guard,
+    apply::FIELD_MANAGER,
     error::{AccessError, ApplyError, RequestError},
     object::ObjectId,
 };
@@ -52,6 +53,8 @@ pub struct Client {
     resources: Arc<Mutex<BTreeMap<(String, String), Resource>>>,
     /// Where it writes only while nobody else does.
     guard: Option<Arc<Guard>>,
+    /// By whom the fields that it writes are managed.
+    manager: &'static str,
 }
 
 /// What it takes to connect again.
@@ -122,7 +125,7 @@ impl Client {
             key: Zeroizing::new(access.key.to_owned()),
         };
         let (endpoint, papers) = (access.endpoint.to_owned(), Arc::new(papers));
-        Ok(Client { kube, endpoint, papers, resources: Arc::default(), guard: None })
+        Ok(Client { kube, endpoint, papers, resources: Arc::default(), guard: None, manager: FIELD_MANAGER })
     }
 
     pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
@@ -131,6 +134,16 @@ impl Client {
 
     pub(crate) fn guarded(&self, guard: Option<Arc<Guard>>) -> Client {
         Client { guard, ..self.clone() }
+    }
+
+    /// The same client, which applies objects in the name of somebody else whose they are.
+    #[must_use]
+    pub fn managing_as(&self, manager: &'static str) -> Client {
+        Client { manager, ..self.clone() }
+    }
+
+    pub(crate) fn manager(&self) -> &'static str {
+        self.manager
     }
 
     /// The same cluster through one of its control planes.

@@ -157,6 +157,26 @@ fn a_drain_that_never_ends_is_a_person_s_to_decide() {
 }
 
 #[test]
+fn a_drain_that_fails_for_minutes_is_a_person_s_to_decide_as_well() {
+    let mut bench = founded();
+    bench.order(reprovision("cp2", false));
+    others_tell(&mut bench, "cp2", &ALL);
+    let (ticket, _) = task(&mut bench);
+    ends(&mut bench, "cp2", ticket, done());
+    for minute in 0..=5 {
+        let (ticket, drain) = task(&mut bench);
+        assert_eq!(drain, Task::Drain, "minute {minute}");
+        ends(&mut bench, "cp2", ticket, TaskOutcome::Failed { reason: "evictions are forbidden".into() });
+        assert_eq!(leaving(&bench, "cp2").contains("--without-drain"), minute == 5, "minute {minute}");
+        bench.now += 60_000;
+        others_tell(&mut bench, "cp2", &ALL);
+    }
+    let said = leaving(&bench, "cp2");
+    assert!(said.contains("evictions are forbidden"), "{said}");
+    assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })), "nothing by itself");
+}
+
+#[test]
 fn a_dead_member_leaves_before_its_successor_comes_and_an_old_disk_in_that_is_fenced() {
     let mut bench = founded();
     bench.look("cp2", Observation::Silent { detail: "no route".into() });

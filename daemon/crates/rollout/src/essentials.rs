@@ -6,18 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use talos_config::config::MachineConfig;
-
-/// Kinds of documents in which a link gets its addresses.
-const LINKS: [&str; 8] = [
-    "BondConfig",
-    "BridgeConfig",
-    "DummyLinkConfig",
-    "LinkConfig",
-    "VLANConfig",
-    "VRFConfig",
-    "VethConfig",
-    "WireguardConfig",
-];
+use talos_config::documents::LINKS;
 
 /// Something without which it would be another node or another cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

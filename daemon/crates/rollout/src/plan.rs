@@ -11,6 +11,7 @@ use talos_config::difference::{Difference, differences};
 use crate::essentials::Essentials;
 use crate::phase::{self, Phase};
 use crate::rules::{self, Leaf};
+use crate::upgrade::Image;
 use crate::versions::Minor;
 
 /// From this one on Talos does not boot again by itself when a config would need it.
@@ -78,21 +79,32 @@ impl NodePlan {
         self.changes.iter().map(|change| change.class).max()
     }
 
+    /// Whether Kubernetes is to be another minor version, which is not a matter of one node.
+    pub fn wants_another_kubernetes(&self) -> bool {
+        self.changes.iter().any(|change| change.way.as_deref() == Some(rules::NEXT_KUBERNETES))
+    }
+
     /// Whether Talos up to 1.13 reboots when it is given the config.
     pub fn reboots(&self) -> bool {
         self.changes.iter().any(|change| change.reboots)
     }
 }
 
-/// Compares what a node runs with and what the site wants. Secrets are shown as hashes that `key` goes into, so that
-/// nobody who does not know it can try out short ones.
-pub fn plan(running: &MachineConfig, wanted: &MachineConfig, key: &[u8]) -> Result<NodePlan, ConfigError> {
+/// Compares what a node runs with and what the site wants. `image` is the Talos that it runs, which tells whether an installer
+/// that is named has run already. Secrets are shown as hashes that `key` goes into, so that nobody who does not know it can
+/// try out short ones.
+pub fn plan(
+    running: &MachineConfig,
+    wanted: &MachineConfig,
+    image: Option<&Image>,
+    key: &[u8],
+) -> Result<NodePlan, ConfigError> {
     let (running, wanted) = (meaningful(running)?, meaningful(wanted)?);
     let essentials = Essentials::between(&running, &wanted);
     let all = differences(&running, &wanted);
     let changes = all.iter().map(|difference| {
         let in_place = [&running, &wanted].iter().all(|config| config.get(&difference.document).is_some());
-        change(difference, in_place, &essentials, key)
+        change(difference, in_place, image, &essentials, key)
     });
     Ok(NodePlan { changes: changes.collect() })
 }
@@ -120,7 +132,13 @@ fn pruned_map(map: &Map<String, Value>) -> Map<String, Value> {
     map.iter().filter_map(|(key, value)| Some((key.clone(), pruned(value)?))).collect()
 }
 
-fn change(difference: &Difference, in_place: bool, essentials: &Essentials, key: &[u8]) -> Change {
+fn change(
+    difference: &Difference,
+    in_place: bool,
+    image: Option<&Image>,
+    essentials: &Essentials,
+    key: &[u8],
+) -> Change {
     let mut found = Change {
         document: difference.document.to_string(),
         path: difference.path.clone(),
@@ -133,7 +151,7 @@ fn change(difference: &Difference, in_place: bool, essentials: &Essentials, key:
     };
     let mut path = difference.path.clone();
     let mut judge = |path: &[String], old: Option<&Value>, new: Option<&Value>| {
-        let leaf = Leaf { document: &difference.document, path, old, new, in_place };
+        let leaf = Leaf { document: &difference.document, path, old, new, in_place, image };
         let (class, way) = rules::judge(&leaf, essentials);
         found.reboots |= rules::needs_reboot(&difference.document, path);
         if class > found.class || (class == found.class && found.way.is_none()) {
@@ -141,9 +159,12 @@ fn change(difference: &Difference, in_place: bool, essentials: &Essentials, key:
             found.way = way.map(str::to_owned);
         }
     };
-    // the two sides differ in kind here, so what lies beneath is on one side only
-    each_leaf(difference.old.as_ref(), &mut path, &mut |path, old| judge(path, Some(old), None));
-    each_leaf(difference.new.as_ref(), &mut path, &mut |path, new| judge(path, None, Some(new)));
+    let is_one = |side: &Option<Value>| side.as_ref().is_some_and(|it| !it.is_object() && !it.is_array());
+    if !is_one(&difference.old) || !is_one(&difference.new) {
+        // the two sides differ in kind here, so what lies beneath is on one side only
+        each_leaf(difference.old.as_ref(), &mut path, &mut |path, old| judge(path, Some(old), None));
+        each_leaf(difference.new.as_ref(), &mut path, &mut |path, new| judge(path, None, Some(new)));
+    }
     if let (Some(old), Some(new)) = (&difference.old, &difference.new) {
         judge(&difference.path, Some(old), Some(new));
     }

@@ -6,6 +6,7 @@ use talos_config::config::DocumentId;
 
 use crate::essentials::{Essential, Essentials};
 use crate::plan::Class;
+use crate::upgrade::Image;
 use crate::versions::{Minor, Step, step};
 
 /// Sections of `machine` that Talos takes without a reboot.
@@ -57,6 +58,8 @@ pub(crate) struct Leaf<'a> {
     pub(crate) new: Option<&'a Value>,
     /// the document is there before and after
     pub(crate) in_place: bool,
+    /// the Talos that the node runs
+    pub(crate) image: Option<&'a Image>,
 }
 
 /// A verdict of ours that Talos does not have, and the way.
@@ -90,10 +93,13 @@ const ENCRYPTION: &str = "a disk is encrypted when its partitions are made: rese
 const KEY: &str = "these are the cluster's keys: bring the former secrets file back; keys are rotated with `talosctl rotate-ca`";
 const ADDRESS: &str = "etcd's other members know this control plane by it: take the node out of etcd and reset it, then install it with the new address";
 const VIRTUAL: &str = "the cluster's endpoint is this address: give the endpoint a name first";
-const INSTALLER: &str = "Talos's installer has to run again, which an upgrade to the wanted image does; the config alone changes nothing";
+const INSTALLER: &str = "Talos's installer has to run again, which `ichord upgrade talos` sees to; the config alone changes nothing";
+const INSTALLED: &str = "the node runs this image already";
 const DISK: &str =
     "it counts when the node is installed: reset it with its disk wiped, and let it be installed anew";
 const VOLUME: &str = "a volume is made once: give the new one another name and move the data, or wipe it";
+/// What the parts of Kubernetes are told apart by in a plan.
+pub(crate) const NEXT_KUBERNETES: &str = "a minor version of Kubernetes, every API server before the first kubelet: `ichord upgrade kubernetes` brings it";
 const MANIFESTS: &str = "what the former network plugin has made in Kubernetes stays there";
 
 /// Places with a rule of their own: the kind of the document (none for the main one) and the keys that lead there, `*` for
@@ -186,6 +192,7 @@ fn ours(leaf: &Leaf<'_>, essentials: &Essentials) -> Verdict {
         Rule::Is(essential, way) => essentials.changes(essential).then_some((Class::Refused, way)),
         Rule::Key => Some((Class::Refused, KEY)),
         Rule::Kubernetes => kubernetes(leaf),
+        Rule::Installer(_) if has_been_installed(leaf) => Some((Class::Live, INSTALLED)),
         Rule::Installer(way) => Some((Class::Reinstall, way)),
         Rule::Volume if !leaf.in_place && leaf.old.is_none() => None,
         Rule::Volume if !leaf.in_place => Some((Class::Live, "its data stays on the disk")),
@@ -194,15 +201,20 @@ fn ours(leaf: &Leaf<'_>, essentials: &Essentials) -> Verdict {
     }
 }
 
+/// An upgrade does not write into the config which image it was.
+fn has_been_installed(leaf: &Leaf<'_>) -> bool {
+    let names = |value: &Value| Image::of_installer(value.as_str()?).ok();
+    let is_image = leaf.path.last().is_some_and(|key| key == "image");
+    let wanted = leaf.new.filter(|_| is_image).and_then(names);
+    leaf.image.zip(wanted).is_some_and(|(runs, wanted)| runs.is(&wanted))
+}
+
 /// Kubernetes takes one minor version at a time and none back.
 fn kubernetes(leaf: &Leaf<'_>) -> Verdict {
     let version = |value: Option<&Value>| Minor::of_image(value?.as_str()?);
     match step(version(leaf.old)?, version(leaf.new)?) {
         Step::Patch => None,
-        Step::Next => Some((
-            Class::Live,
-            "a minor version of Kubernetes: the control planes take it before the workers",
-        )),
+        Step::Next => Some((Class::Live, NEXT_KUBERNETES)),
         Step::Leap => {
             Some((Class::Refused, "Kubernetes goes up one minor version at a time: name the next one first"))
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rollout::Class;
-use rollout::order::{Etcd, Look, Next, PATIENCE, Record, Task, Told, Work, next};
+use rollout::order::{Etcd, Look, Next, PATIENCE, Record, Talos, Task, Told, Work, next};
 
 /// Milliseconds between two looks.
 const TICK: u64 = 5_000;
@@ -19,7 +19,7 @@ enum Luck {
     Deaf,
     /// it goes down and stays there
     Dies,
-    /// it takes every config and runs with the old one
+    /// it takes every config, and every image, and runs with the old one
     Stubborn,
 }
 
@@ -42,6 +42,13 @@ struct Node {
     /// whether pods may come to it, and how many are there
     open: bool,
     pods: u32,
+    /// the Talos it runs and is to run, the one on its disk, and how it gets there
+    talos: u32,
+    wanted: u32,
+    on_disk: u32,
+    elder: bool,
+    /// how often its installer has run
+    installs: u32,
 }
 
 impl Node {
@@ -59,11 +66,26 @@ impl Node {
             told_to_boot: 0,
             open: true,
             pods: 3,
+            talos: 13,
+            wanted: 13,
+            on_disk: 13,
+            elder: false,
+            installs: 0,
         }
     }
 
+    /// Its installer runs; a stubborn one goes back when the new image does not come up.
+    fn install(&mut self) -> bool {
+        self.installs += 1;
+        if self.luck == Luck::Deaf && self.installs == 1 {
+            return false;
+        }
+        self.on_disk = if self.luck == Luck::Stubborn { self.talos } else { self.wanted };
+        true
+    }
+
     fn boot(&mut self, now: u64) {
-        self.boots += 1;
+        (self.boots, self.talos) = (self.boots + 1, self.on_disk);
         self.down_until = if self.luck == Luck::Dies { u64::MAX } else { now + 40_000 };
         self.well_at = self.down_until.saturating_add(20_000);
     }
@@ -142,11 +164,17 @@ impl Cluster {
             let told = Told {
                 boot: Some(node.boots.to_string()),
                 class: node.class,
-                reboots_itself: node.reboots_itself,
                 running: is_well,
+                leaves: false,
                 settled: is_well && !node.complains,
                 ready: Some(is_well),
                 etcd: (node.control_plane && is_well).then_some(etcd),
+                talos: Some(Talos {
+                    runs: node.talos.to_string(),
+                    wanted: node.wanted.to_string(),
+                    is_wanted: node.talos == node.wanted,
+                    boots_itself: node.elder,
+                }),
             };
             let told = node.is_up(self.now).then_some(told);
             (name.clone(), Look { control_plane: node.control_plane, told })
@@ -175,8 +203,31 @@ impl Cluster {
             let asked = next(record, &self.looks(), &self.work(), self.now);
             self.check(record, &asked);
             match &asked {
-                Next::Done | Next::Stop(_) => return asked,
+                Next::Done | Next::Stop(_) | Next::GiveUp(_) => return asked,
                 Next::Wait(_) => {}
+                Next::Snapshot(_) => {
+                    if killed().is_none() {
+                        record.snapshot = Some("kept".to_owned());
+                    }
+                }
+                Next::Install(name) | Next::Upgrade(name) => {
+                    let (now, dies) = (self.now, killed());
+                    let by_itself = matches!(asked, Next::Upgrade(_));
+                    if dies != Some(true) {
+                        record.ask(true, now);
+                    }
+                    if dies.is_none() {
+                        let node = self.nodes.get_mut(name).expect("a node");
+                        let boot = node.boots.to_string();
+                        if node.install() {
+                            record.installed(Some(boot), now);
+                            if by_itself {
+                                record.ask(false, now);
+                                self.boot(name);
+                            }
+                        }
+                    }
+                }
                 Next::Begin(current) => record.begin(current.clone(), self.now),
                 Next::Finished(_) => record.finish(self.now),
                 Next::Drain(name) => {
@@ -237,7 +288,13 @@ impl Cluster {
                 current.node
             );
         }
-        let (Next::Apply(name) | Next::Reboot(name) | Next::Shutdown(name)) = asked else { return };
+        if let Next::Install(_) = asked {
+            assert!(record.snapshot.is_some(), "nothing of etcd is kept");
+        }
+        let (Next::Apply(name) | Next::Reboot(name) | Next::Shutdown(name) | Next::Upgrade(name)) = asked
+        else {
+            return;
+        };
         if self.kubernetes && !record.keeps_pods && record.current.as_ref().is_some_and(|it| it.must_boot) {
             assert_eq!(self.nodes[name].pods, 0, "{name} goes down with its pods");
         }
@@ -256,7 +313,12 @@ impl Cluster {
 }
 
 fn record(only: Option<&str>) -> Record {
-    Record::new(only.map(str::to_owned), false, 1_000_000)
+    Record { nodes: only.map(str::to_owned).into_iter().collect(), ..Record::new(Task::Apply, 1_000_000) }
+}
+
+/// One node that boots again or is switched off.
+fn of_task(task: Task, node: &str, accepts_downtime: bool) -> Record {
+    Record { task, accepts_downtime, ..record(Some(node)) }
 }
 
 fn never() -> impl FnMut() -> Option<bool> {
@@ -458,7 +520,7 @@ fn one_node_is_maintained_and_keeps_the_quorum() {
         for (control_planes, name, accepts) in [(3, "cp2", false), (1, "w1", false), (1, "cp1", true)] {
             let mut cluster = Cluster::of(control_planes, 2, Some(Class::Live));
             cluster.kubernetes = true;
-            let mut record = Record::of_task(task, name.to_owned(), accepts, cluster.now);
+            let mut record = of_task(task, name, accepts);
             assert_eq!(cluster.roll(&mut record, &mut never()), Next::Done, "{task:?} of {name}");
             assert_eq!((record.done, cluster.nodes[name].boots), (vec![name.to_owned()], 2));
             assert_eq!(
@@ -468,14 +530,14 @@ fn one_node_is_maintained_and_keeps_the_quorum() {
             assert!(cluster.nodes[name].open && cluster.nodes[name].pods == 0);
         }
         let mut cluster = Cluster::of(2, 1, None);
-        let mut record = Record::of_task(task, "cp1".to_owned(), false, cluster.now);
+        let mut record = of_task(task, "cp1", false);
         let ended = cluster.roll(&mut record, &mut never());
         assert!(matches!(&ended, Next::Stop(reason) if reason.contains("--accept-downtime")), "{ended:?}");
         assert_eq!(cluster.nodes["cp1"].boots, 1);
     }
     // whoever works on a machine says when it is back
     let mut cluster = Cluster::of(3, 1, None);
-    let mut off = Record::of_task(Task::Shutdown, "w1".to_owned(), false, cluster.now);
+    let mut off = of_task(Task::Shutdown, "w1", false);
     let Next::Begin(current) = next(&off, &cluster.looks(), &cluster.work(), cluster.now) else {
         panic!("w1 begins")
     };
@@ -495,6 +557,129 @@ fn a_record_of_before_is_read() {
     let old = r#"{"only":null,"accepts_downtime":false,"since":1,"done":["a"],"current":{"node":"b","boot":"1","must_boot":true,"was_settled":true,"was_ready":true,"tries":1,"asked":2}}"#;
     let record: Record = serde_json::from_str(old).unwrap();
     assert_eq!((record.task, record.keeps_pods), (Task::Apply, false));
+    let one = old.replacen("null", "\"b\"", 1);
+    let record: Record = serde_json::from_str(&one).unwrap();
+    assert_eq!(record.nodes, BTreeSet::from(["b".to_owned()]));
+    let again: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+    assert_eq!(again, record);
+}
+
+fn to_be_upgraded(control_planes: usize, workers: usize, elder: bool) -> Cluster {
+    let mut cluster = Cluster::of(control_planes, workers, None);
+    cluster.kubernetes = true;
+    cluster.nodes.values_mut().for_each(|node| (node.wanted, node.elder) = (14, elder));
+    cluster
+}
+
+fn upgrade() -> Record {
+    Record { task: Task::Upgrade, ..record(None) }
+}
+
+#[test]
+fn another_talos_comes_to_one_node_after_the_other() {
+    for elder in [false, true] {
+        let mut cluster = to_be_upgraded(3, 2, elder);
+        let mut record = upgrade();
+        assert_eq!(cluster.roll(&mut record, &mut never()), Next::Done);
+        assert_eq!(record.done, ["cp1", "cp2", "cp3", "w1", "w2"]);
+        assert!(record.snapshot.is_some());
+        for node in cluster.nodes.values() {
+            assert_eq!((node.talos, node.boots, node.installs, node.open), (14, 2, 1, true));
+        }
+    }
+}
+
+#[test]
+fn a_node_that_goes_back_to_its_old_talos_ends_it_and_is_let_work_again() {
+    for elder in [false, true] {
+        let mut cluster = to_be_upgraded(3, 2, elder);
+        cluster.nodes.get_mut("cp2").unwrap().luck = Luck::Stubborn;
+        let mut record = upgrade();
+        let ended = cluster.roll(&mut record, &mut never());
+        let said = "cp2 was to run 14 and has come back with 13";
+        assert!(matches!(&ended, Next::GiveUp(reason) if reason.contains(said)), "{ended:?}");
+        assert_eq!(record.done, ["cp1"]);
+        assert!(cluster.nodes["cp2"].open && cluster.nodes["cp3"].installs == 0);
+    }
+}
+
+#[test]
+fn an_installer_that_fails_takes_no_work_from_its_node() {
+    let mut cluster = to_be_upgraded(3, 0, false);
+    let mut record = upgrade();
+    cluster.nodes.get_mut("cp1").unwrap().luck = Luck::Deaf;
+    let mut turns = 0;
+    // the command is killed right after the first, failed try
+    let mut killed = || {
+        turns += 1;
+        (turns == 3).then_some(true)
+    };
+    assert_eq!(cluster.roll(&mut record, &mut killed), Next::Done);
+    assert_eq!(cluster.nodes["cp1"].installs, 2);
+
+    // one that never runs is a person's to look at, and the node has all of its pods
+    let mut cluster = to_be_upgraded(3, 0, false);
+    let mut record = upgrade();
+    loop {
+        let asked = next(&record, &cluster.looks(), &cluster.work(), cluster.now);
+        match asked {
+            Next::Begin(current) => record.begin(current, cluster.now),
+            Next::Snapshot(_) => record.snapshot = Some("kept".to_owned()),
+            Next::Install(_) => record.ask(true, cluster.now),
+            Next::Wait(_) => {}
+            Next::Stop(reason) => {
+                assert!(reason.contains("told 3 times"), "{reason}");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        cluster.now += TICK;
+    }
+    assert_eq!((cluster.nodes["cp1"].pods, cluster.nodes["cp1"].open), (3, true));
+    // who gives the command again has looked
+    record.take_up(cluster.now);
+    assert!(matches!(next(&record, &cluster.looks(), &cluster.work(), cluster.now), Next::Install(_)));
+}
+
+#[test]
+fn an_order_that_a_dead_command_may_have_given_is_given_at_once_unless_it_is_seen_to_be_carried_out() {
+    for task in [Task::Reboot, Task::Shutdown] {
+        let cluster = Cluster::of(3, 1, None);
+        let mut record = of_task(task, "w1", false);
+        let Next::Begin(current) = next(&record, &cluster.looks(), &cluster.work(), cluster.now) else {
+            panic!("w1 begins")
+        };
+        record.begin(current, cluster.now);
+        record.ask(false, cluster.now);
+        let asked = |record: &Record, leaves: bool| {
+            let mut looks = cluster.looks();
+            looks.get_mut("w1").unwrap().told.as_mut().unwrap().leaves = leaves;
+            next(record, &looks, &cluster.work(), cluster.now)
+        };
+        assert!(matches!(asked(&record, false), Next::Wait(_)), "it was given this moment");
+        record.take_up(cluster.now);
+        assert!(matches!(asked(&record, false), Next::Reboot(_) | Next::Shutdown(_)));
+        assert!(matches!(asked(&record, true), Next::Wait(reason) if reason.contains("on its way down")));
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_not_tried_for_ever() {
+    let mut cluster = Cluster::of(3, 1, None);
+    cluster.kubernetes = true;
+    let mut record = of_task(Task::Reboot, "w1", false);
+    let Next::Begin(current) = next(&record, &cluster.looks(), &cluster.work(), cluster.now) else {
+        panic!("w1 begins")
+    };
+    record.begin(current, cluster.now);
+    assert!(matches!(next(&record, &cluster.looks(), &cluster.work(), cluster.now), Next::Drain(_)));
+    let later = cluster.now + PATIENCE + 1;
+    let ended = next(&record, &cluster.looks(), &cluster.work(), later);
+    assert!(matches!(&ended, Next::Stop(reason) if reason.contains("cannot be emptied")), "{ended:?}");
+    let mut cluster = to_be_upgraded(3, 0, false);
+    cluster.now += PATIENCE + 1;
+    let ended = next(&upgrade(), &cluster.looks(), &cluster.work(), cluster.now);
+    assert!(matches!(&ended, Next::Stop(reason) if reason.contains("no snapshot of etcd")), "{ended:?}");
 }
 
 prop_compose! {
@@ -508,6 +693,37 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn whatever_happens_an_upgrade_ends_and_the_quorum_is_kept(
+        control_planes in prop::sample::select(vec![3_usize, 5]),
+        nodes in prop::collection::vec((any_node(), any::<bool>()), 10),
+        deaths in prop::collection::vec(prop::option::weighted(0.4, any::<bool>()), 0..8),
+        kubernetes in any::<bool>(),
+    ) {
+        let mut cluster = to_be_upgraded(control_planes, 3, false);
+        cluster.kubernetes = kubernetes;
+        for (node, ((_, luck, elder), has_it)) in cluster.nodes.values_mut().zip(&nodes) {
+            (node.luck, node.elder) = (*luck, *elder);
+            if *has_it {
+                (node.talos, node.on_disk) = (14, 14);
+            }
+        }
+        let had: Vec<bool> = cluster.nodes.values().map(|node| node.talos == 14).collect();
+        let mut record = upgrade();
+        let mut deaths = deaths.into_iter();
+        let ended = cluster.roll(&mut record, &mut || deaths.next().flatten());
+        prop_assert!(cluster.has_quorum());
+        let down = cluster.nodes.values().filter(|node| !node.is_up(cluster.now)).count();
+        prop_assert!(down <= 1, "{down} are down");
+        for ((name, node), had) in cluster.nodes.iter().zip(had) {
+            prop_assert!(!had || (node.boots, node.installs) == (1, 0), "{} was touched for nothing", name);
+            prop_assert!(node.boots <= 2, "{name} has booted {} times", node.boots);
+            if ended == Next::Done {
+                prop_assert!(node.talos == 14 && node.open, "{}: {:?}", name, node);
+            }
+        }
+    }
+
     #[test]
     fn whatever_happens_a_rollout_ends_and_the_quorum_is_kept(
         control_planes in prop::sample::select(vec![3_usize, 5]),

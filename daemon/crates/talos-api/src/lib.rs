@@ -36,6 +36,7 @@ pub mod proto;
 mod recover;
 mod reply;
 mod resource;
+mod schematic;
 mod snapshot;
 pub mod tls;
 mod upgrade;

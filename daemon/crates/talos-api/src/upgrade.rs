@@ -20,9 +20,10 @@ impl Client {
         Ok(())
     }
 
-    /// Upgrades Talos to an installer image, at once or, `staged`, at the next reboot. The data is always kept, and a
-    /// control plane whose etcd would lose its quorum refuses. The machine answers after it has pulled the image,
-    /// which may want a longer limit ([`Client::with_deadline`]). Superseded in 1.13, still there in 1.14.
+    /// Upgrades Talos to an installer image, at once or, `staged`, at the next reboot. The data is always kept; whether etcd keeps
+    /// its quorum is the caller's to know, since Talos 1.13 asks only who does not keep its data. The machine answers after it has
+    /// pulled the image, which may want a longer limit ([`Client::with_deadline`]), and then empties its node and boots by itself.
+    /// Superseded in 1.13, still there in 1.14.
     pub async fn upgrade(&self, image: &str, staged: bool) -> Result<(), CallError> {
         const CALL: &str = "Upgrade";
         if image.is_empty() {

@@ -4,6 +4,18 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+/// Kinds of documents that are a link each, and give it its addresses.
+pub const LINKS: [&str; 8] = [
+    "BondConfig",
+    "BridgeConfig",
+    "DummyLinkConfig",
+    "LinkConfig",
+    "VLANConfig",
+    "VRFConfig",
+    "VethConfig",
+    "WireguardConfig",
+];
+
 /// The name of the LLDP extension in a schematic.
 pub const LLDPD_EXTENSION: &str = "siderolabs/lldpd";
 

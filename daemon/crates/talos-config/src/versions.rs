@@ -116,6 +116,17 @@ impl Contract {
         Some(self.release()?.default_kubernetes)
     }
 
+    /// The oldest and the newest release of which is known which Kubernetes they run.
+    pub fn known() -> (Self, Self) {
+        let [oldest, .., newest] = &RELEASES;
+        (oldest.contract, newest.contract)
+    }
+
+    /// Whether it is one of them.
+    pub fn is_known(self) -> bool {
+        self.release().is_some()
+    }
+
     /// Checks that this Talos runs that Kubernetes. An unknown Talos is not judged.
     pub fn check_kubernetes(self, kubernetes: KubernetesVersion) -> Result<(), VersionError> {
         let Some(Release { kubernetes: (oldest, newest), .. }) = self.release() else {

@@ -38,9 +38,13 @@ impl ImageFiles {
 
 /// Writes the files and their lists of digests.
 pub(crate) fn write_images(images: &Path, files: &ImageFiles) -> Result<()> {
-    let talos = images.join(schematic_id()).join(TALOS);
+    write_images_of(TALOS, images, files)
+}
+
+/// The same of another version of Talos.
+pub(crate) fn write_images_of(version: &str, images: &Path, files: &ImageFiles) -> Result<()> {
     write_folder(
-        &talos,
+        &images.join(schematic_id()).join(version),
         &[
             ("kernel-amd64", &files.kernel),
             ("initramfs-amd64.xz", &files.initramfs),

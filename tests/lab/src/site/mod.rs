@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::images::{ImageFiles, write_discovery, write_images};
+pub(crate) use self::images::{ImageFiles, write_discovery, write_images, write_images_of};
 
 use crate::plan::{Machine, SWITCH, VIRTUAL_ADDRESS};
 use crate::wires::{BRIDGE, HOST};

@@ -57,6 +57,9 @@ struct Arguments {
     /// A schematic of the image factory and its extensions: ID=siderolabs/lldpd,siderolabs/iscsi-tools
     #[arg(long, value_parser = schematic)]
     schematic: Vec<(String, BTreeSet<String>)>,
+    /// A version of Talos that does not come up on it
+    #[arg(long, value_name = "VERSION")]
+    doomed: Vec<String>,
     /// The real API server to stand in front of as a control plane, instead of imitating one
     #[arg(long, value_name = "ADDRESS:PORT")]
     api_server: Option<SocketAddr>,
@@ -126,6 +129,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         hardware,
         pace,
         factory: Factory(BTreeMap::from_iter(arguments.schematic)),
+        doomed: arguments.doomed.into_iter().collect(),
         disk: Medium::File(arguments.disk),
         start: Start::Firmware,
         second,

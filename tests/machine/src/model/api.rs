@@ -99,6 +99,9 @@ impl Machine {
                 self.leave_soon(Leave::PowerOff, now);
                 Ok(Response::Accepted)
             }
+            Request::ImagePull { reference } => self.pull(&reference),
+            Request::InstallUpgrade { reference } => self.begin_upgrade(&reference, now),
+            Request::Upgrade { reference } => self.upgrade_itself(&reference, now),
             Request::Reset { graceful, reboot, partitions } => self.reset(graceful, reboot, partitions, now),
             Request::EtcdRemoveMember { id } => {
                 self.control_plane_only("member remove")?;
@@ -343,12 +346,14 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::EtcdMemberList { .. } | Request::EtcdStatus => {
             any(&["os:admin", "os:operator", "os:reader", "os:etcd:backup"])
         }
-        Request::Reboot { .. } | Request::Shutdown | Request::PacketCapture => {
+        Request::Reboot { .. } | Request::Shutdown | Request::PacketCapture | Request::ImagePull { .. } => {
             any(&["os:admin", "os:operator"])
         }
         Request::ApplyConfiguration { .. }
         | Request::Bootstrap
         | Request::Reset { .. }
+        | Request::InstallUpgrade { .. }
+        | Request::Upgrade { .. }
         | Request::EtcdRemoveMember { .. }
         | Request::Read { .. }
         | Request::Kubeconfig => any(&["os:admin"]),

@@ -19,6 +19,9 @@ pub struct SystemDisk {
     pub dev_path: String,
     /// what the boot loader starts
     pub image: Image,
+    /// what ran before an upgrade, until the new one has come up: META names it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Image>,
     /// STATE: the machine config
     pub state: Option<String>,
     /// EPHEMERAL, as far as etcd wrote it

@@ -71,6 +71,7 @@ impl Machine {
             (Timer::OsUp, State::Booting { .. }) => self.os_up(now),
             (Timer::ApplySettled, State::Maintenance { .. }) => self.apply_settled(now),
             (Timer::InstallDone, State::Installing { .. }) => self.install_done(now),
+            (Timer::UpgradeDone, State::Configured(_)) => self.upgrade_done(),
             (Timer::RebootDone, &State::Rebooting { through_firmware }) => {
                 self.reboot_done(through_firmware, now)
             }
@@ -130,6 +131,9 @@ impl Machine {
 
     /// The kernel is up: parameters, then the config (talos.md §7.1 to §7.5).
     fn os_up(&mut self, now: u64) {
+        if self.does_not_come_up(now) {
+            return;
+        }
         let State::Booting { os } = &self.state else {
             return;
         };
@@ -218,6 +222,7 @@ impl Machine {
         self.storage.system = Some(SystemDisk {
             dev_path: disk.dev_path.clone(),
             image: config.installer.as_deref().map_or_else(default, Image::from_installer),
+            fallback: None,
             state: Some(config.text.clone()),
             etcd: None,
         });

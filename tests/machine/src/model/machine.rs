@@ -90,6 +90,11 @@ pub enum Happening {
     },
     /// the installer is done
     Installed,
+    /// another version of Talos is on the disk and boots next
+    Upgraded {
+        /// which
+        version: String,
+    },
     /// the system disk was wiped
     Wiped,
     /// the machine API answers with the config's certificates
@@ -189,6 +194,7 @@ pub(crate) enum Timer {
     OsUp,
     ApplySettled,
     InstallDone,
+    UpgradeDone,
     RebootDone,
     FailurePause,
     BootTimeout,
@@ -201,6 +207,8 @@ pub struct Machine {
     pub(crate) hardware: Hardware,
     pub(crate) pace: Pace,
     pub(crate) factory: Factory,
+    /// versions of Talos that do not come up on it
+    pub(crate) doomed: BTreeSet<String>,
     pub(crate) chance: Chance,
     pub(crate) storage: Storage,
     pub(crate) counters: Counters,
@@ -228,6 +236,7 @@ impl Machine {
             hardware,
             pace,
             factory: Factory::default(),
+            doomed: BTreeSet::new(),
             chance: Chance::new(seed),
             storage: Storage::default(),
             counters: Counters::default(),
@@ -249,6 +258,13 @@ impl Machine {
     #[must_use]
     pub fn with_factory(mut self, factory: Factory) -> Self {
         self.factory = factory;
+        self
+    }
+
+    /// These versions of Talos do not come up on it.
+    #[must_use]
+    pub fn with_doomed(mut self, versions: BTreeSet<String>) -> Self {
+        self.doomed = versions;
         self
     }
 

@@ -26,6 +26,7 @@ mod request;
 mod resources;
 mod services;
 mod status;
+mod upgrade;
 
 pub use config::{Authority, Config, InstallDisk, Role, fingerprint};
 pub use disk::{Storage, SystemDisk};

@@ -10,6 +10,7 @@ use super::{
     config::{Config, Role},
     etcd::DataDirectory,
     exchange::{NodeReport, PeerCall},
+    hardware::Image,
     machine::{Happening, Machine, Os, State},
     peers::Pending,
 };
@@ -36,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) is_running: bool,
     said_ready: bool,
     pub(crate) leaving: Option<Leave>,
+    /// images in its containerd
+    pub(crate) pulled: BTreeSet<String>,
+    /// what the installer that runs puts on the disk
+    pub(crate) upgrading: Option<Image>,
 }
 
 /// The etcd service.
@@ -71,6 +76,10 @@ pub(crate) enum Leave {
         through_firmware: bool,
     },
     PowerOff,
+    /// by itself to another version
+    Upgrade {
+        image: Image,
+    },
     /// wipes these partitions, or the whole system disk
     Reset {
         partitions: BTreeSet<String>,
@@ -147,6 +156,8 @@ impl Machine {
             is_running: false,
             said_ready: false,
             leaving: None,
+            pulled: BTreeSet::new(),
+            upgrading: None,
         };
         self.enter(State::Configured(Box::new(node)));
         let pace = self.pace.clone();
@@ -234,6 +245,10 @@ impl Machine {
         match self.node_mut().and_then(|node| node.leaving.take()) {
             Some(Leave::Reboot { through_firmware }) => self.reboot(through_firmware, now),
             Some(Leave::PowerOff) => self.enter(State::Off),
+            Some(Leave::Upgrade { image }) => {
+                self.put_beside(image);
+                self.reboot(false, now);
+            }
             Some(Leave::Reset { partitions, reboot, leaves_etcd: Some(tries) }) if self.is_member() => {
                 // who cannot leave etcd stays as it is (§6.9)
                 if let Some(tries) = tries.checked_sub(1) {
@@ -371,6 +386,9 @@ impl Machine {
         }
         if newly_ready {
             self.say(Happening::Ready);
+        }
+        if running && ready {
+            self.stays();
         }
     }
 

@@ -35,6 +35,21 @@ pub enum Request {
     },
     /// `MachineService.Shutdown`
     Shutdown,
+    /// `ImageService.Pull`, or `MachineService.ImagePull`
+    ImagePull {
+        /// the image
+        reference: String,
+    },
+    /// `LifecycleService.Upgrade`: the installer begins
+    InstallUpgrade {
+        /// the installer's image
+        reference: String,
+    },
+    /// `MachineService.Upgrade`
+    Upgrade {
+        /// the installer's image
+        reference: String,
+    },
     /// `MachineService.Reset`
     Reset {
         /// leave etcd first
@@ -97,12 +112,15 @@ impl Request {
             Self::Shutdown => Some("Shutdown"),
             Self::Reset { .. } => Some("Reset"),
             Self::EtcdRemoveMember { .. } => Some("EtcdRemoveMemberByID"),
+            Self::InstallUpgrade { .. } => Some("LifecycleService.Upgrade"),
+            Self::Upgrade { .. } => Some("Upgrade"),
             Self::ApplyConfiguration { .. }
             | Self::Version
             | Self::Hostname
             | Self::ServiceList
             | Self::Memory
             | Self::PacketCapture
+            | Self::ImagePull { .. }
             | Self::EtcdMemberList { .. }
             | Self::EtcdStatus
             | Self::Kubeconfig
@@ -155,7 +173,7 @@ pub enum Response {
         /// for people
         details: String,
     },
-    /// to Bootstrap, Reboot, Shutdown, Reset, EtcdRemoveMember, Events, HealthCheck: accepted
+    /// to Bootstrap, Reboot, Shutdown, ImagePull, InstallUpgrade, Upgrade, Reset, EtcdRemoveMember, Events, HealthCheck: accepted
     Accepted,
     /// to EtcdMemberList
     Members(Vec<(u64, Member)>),

@@ -10,7 +10,7 @@ use super::{
     config::Role,
     definitions::{DEFINITIONS, Definition, definition},
     machine::{Machine, Stage},
-    node::Etcd,
+    node::{Etcd, Leave},
     request::Resource,
     status::{Code, Status},
 };
@@ -29,6 +29,15 @@ fn one(id: &str, spec: Value) -> [Entry; 1] {
 impl Machine {
     /// What Talos calls the stage.
     fn talos_stage(&self) -> &'static str {
+        let leaving = self.node().and_then(|node| node.leaving.as_ref());
+        if let Some(leaving) = leaving {
+            return match leaving {
+                Leave::Reboot { .. } => "rebooting",
+                Leave::PowerOff => "shutting down",
+                Leave::Upgrade { .. } => "upgrading",
+                Leave::Reset { .. } => "resetting",
+            };
+        }
         match self.stage() {
             Stage::Maintenance => "maintenance",
             Stage::Installing => "installing",

@@ -19,6 +19,8 @@ pub enum Code {
     FailedPrecondition = 9,
     /// 12
     Unimplemented = 12,
+    /// 13
+    Internal = 13,
     /// 14; also what a client sees when nobody listens or TLS fails
     Unavailable = 14,
 }

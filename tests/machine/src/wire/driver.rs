@@ -2,7 +2,7 @@
 //! something is due or somebody called.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -45,6 +45,8 @@ pub struct Options {
     pub pace: Pace,
     /// what the images contain
     pub factory: Factory,
+    /// versions of Talos that do not come up on it
+    pub doomed: BTreeSet<String>,
     /// where the disk's contents are kept
     pub disk: Medium,
     /// where the machine's life begins
@@ -96,6 +98,7 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
     let seed = u64::from(firmware::fresh_transaction()?) << 32 | u64::from(firmware::fresh_transaction()?);
     let mut machine = Machine::new(options.hardware, options.pace, seed)
         .with_factory(options.factory)
+        .with_doomed(options.doomed)
         .with_storage(storage, counters);
     if options.start != Start::Firmware {
         machine = machine.with_foreign_kernel();

@@ -55,6 +55,7 @@ impl Events {
             Happening::ConfigApplied => ("config-applied", json!({})),
             Happening::Installing { disk } => ("installer", json!({ "disk": disk })),
             Happening::Installed => ("installed", json!({})),
+            Happening::Upgraded { version } => ("upgraded", json!({ "version": version })),
             Happening::Wiped => ("wiped", json!({})),
             Happening::Configured { hostname } => ("configured", json!({ "hostname": hostname })),
             Happening::BootstrapAccepted => ("bootstrap-accepted", json!({})),

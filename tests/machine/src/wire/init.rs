@@ -6,6 +6,7 @@
 //! `ichord.boot=disk` on the command line says that the own disk was booted.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -98,6 +99,7 @@ fn prepare() -> anyhow::Result<Options> {
         // an emulated processor needs longer for a reply
         pace: Pace { apply_settle: 2_000, ..Pace::fast() },
         factory: factory(&cmdline),
+        doomed: BTreeSet::new(),
         disk: Medium::Device(device),
         start: Start::Kernel { image, cmdline, from_network, installer: INSTALLER.into() },
         second: Duration::from_secs(1),

@@ -288,6 +288,26 @@ impl MachineService for Api {
         }))
     }
 
+    async fn upgrade(
+        &self,
+        request: Grpc<pb::UpgradeRequest>,
+    ) -> Result<Reply<pb::UpgradeResponse>, tonic::Status> {
+        let reference = request.get_ref().image.clone();
+        self.ask(&request, Request::Upgrade { reference })?;
+        let ack = "Upgrade request received".to_owned();
+        let message = pb::Upgrade { ack, actor_id: fresh_id(), ..pb::Upgrade::default() };
+        Ok(Reply::new(pb::UpgradeResponse { messages: vec![message] }))
+    }
+
+    async fn image_pull(
+        &self,
+        request: Grpc<pb::ImagePullRequest>,
+    ) -> Result<Reply<pb::ImagePullResponse>, tonic::Status> {
+        let reference = request.get_ref().reference.clone();
+        self.ask(&request, Request::ImagePull { reference })?;
+        Ok(Reply::new(pb::ImagePullResponse { messages: vec![pb::ImagePull::default()] }))
+    }
+
     async fn version(&self, request: Grpc<()>) -> Result<Reply<pb::VersionResponse>, tonic::Status> {
         let Response::Version { tag } = self.ask(&request, Request::Version)? else { return Err(mismatch()) };
         let version = pb::VersionInfo {

@@ -30,6 +30,7 @@ mod pki;
 mod server;
 mod servers;
 mod trustd;
+mod upgrade;
 mod world;
 
 pub use disk::Medium;

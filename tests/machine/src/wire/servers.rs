@@ -8,8 +8,12 @@ use std::{
 
 use serde_json::json;
 use talos_api::proto::{
-    cluster::cluster_service_server::ClusterServiceServer, cosi::resource::state_server::StateServer,
-    machine::machine_service_server::MachineServiceServer,
+    cluster::cluster_service_server::ClusterServiceServer,
+    cosi::resource::state_server::StateServer,
+    machine::{
+        image_service_server::ImageServiceServer, lifecycle_service_server::LifecycleServiceServer,
+        machine_service_server::MachineServiceServer,
+    },
     securityapi::security_service_server::SecurityServiceServer,
     storage::storage_service_server::StorageServiceServer,
 };
@@ -191,6 +195,8 @@ impl Servers {
         let routes = Routes::new(MachineServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
             .add_service(StorageServiceServer::new(api.clone()))
             .add_service(ClusterServiceServer::new(api.clone()))
+            .add_service(ImageServiceServer::new(api.clone()))
+            .add_service(LifecycleServiceServer::new(api.clone()))
             .add_service(StateServer::new(api));
         let counted = axum::middleware::from_fn_with_state(Arc::clone(&self.world), apid::count);
         let router = routes.into_axum_router().layer(counted);

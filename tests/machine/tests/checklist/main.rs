@@ -9,6 +9,7 @@ mod etcd;
 mod lldpd;
 mod resources;
 mod support;
+mod upgrade;
 
 use std::collections::BTreeSet;
 

@@ -43,6 +43,7 @@ impl Powered {
                 hardware,
                 pace: Pace::fast(),
                 factory: Factory([(SCHEMATIC.to_owned(), extensions)].into()),
+                doomed: [].into(),
                 disk: Medium::File(disk),
                 start: Start::Firmware,
                 second: Duration::from_millis(100),

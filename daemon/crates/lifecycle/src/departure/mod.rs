@@ -156,6 +156,8 @@ pub(crate) struct DepartureWork {
     from: Time,
     /// a step did not end, and a person decides
     pub(crate) stuck: bool,
+    /// since when a step fails, again and again
+    failing: Option<Time>,
     pub(crate) waiting: Option<String>,
 }
 
@@ -164,6 +166,7 @@ impl DepartureWork {
     pub(crate) fn clock_went_back(&mut self, now: Time) {
         self.not_before = self.not_before.min(now);
         self.from = self.from.min(now);
+        self.failing = self.failing.map(|since| since.min(now));
     }
 }
 

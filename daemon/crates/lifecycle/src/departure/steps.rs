@@ -1,10 +1,15 @@
 //! A departure goes on: what its next step asks of etcd and tells the world, and what comes of that.
 
+use std::time::Duration;
+
 use super::{Cause, Departure, DepartureWork, Going, Task, TaskOutcome, Wiped};
 use crate::{Claim, Core, Effect, Erase, Guards, NodeName, NodeState, Ticket, Time, loss::Loss};
 
 /// A machine that has not answered for so many intervals between looks is gone.
 const GONE: u32 = 15;
+
+/// Whatever it is that keeps a node from being emptied, after so long a person decides.
+const DRAIN_FAILS: Duration = Duration::from_secs(5 * 60);
 
 impl<G: Guards> Core<G> {
     /// Goes on with the departure that is under way, and with those that came back.
@@ -199,20 +204,13 @@ impl<G: Guards> Core<G> {
                 if departure.step == Going::Clear {
                     self.go(name, Going::Return);
                 }
+                let since = *self.departing.failing.get_or_insert(now);
+                if departure.step == Going::Drain && now.since(since) >= DRAIN_FAILS {
+                    return self.is_stuck(name, &departure, &reason);
+                }
                 return pause(self, reason);
             }
-            TaskOutcome::Stuck { reason } => {
-                self.departing.stuck = true;
-                let reason = format!(
-                    "{reason}. It goes on when you say so: `ichord {} {name} --without-drain`, or `--cancel`",
-                    match departure.cause {
-                        Cause::Reset => "reset",
-                        Cause::Removed { .. } => "remove",
-                        _ => "reprovision",
-                    }
-                );
-                return self.departure_waits(name, reason);
-            }
+            TaskOutcome::Stuck { reason } => return self.is_stuck(name, &departure, &reason),
         };
         self.note(&name.0, departure.describe(&DepartureWork::default()), vec![words]);
         match (departure.step, &departure.cause) {
@@ -250,6 +248,18 @@ impl<G: Guards> Core<G> {
                 self.end_departure(name);
             }
         }
+    }
+
+    /// A person decides how it goes on.
+    fn is_stuck(&mut self, name: &NodeName, departure: &Departure, reason: &str) {
+        self.departing.stuck = true;
+        let command = match departure.cause {
+            Cause::Reset => "reset",
+            Cause::Removed { .. } => "remove",
+            _ => "reprovision",
+        };
+        let ways = format!("`ichord {command} {name} --without-drain`, or `--cancel`");
+        self.departure_waits(name, format!("{reason}. It goes on when you say so: {ways}"));
     }
 
     /// Its machine still runs in the boot that was told, and should be about to end that.

@@ -195,7 +195,7 @@ pub(crate) const CASES: &[Case] = &[
         "kubelet:v1.35.4",
         "kubelet:v1.36.3",
         Live,
-        "control planes take it before",
+        "`ichord upgrade kubernetes`",
     ),
     case("a patch of Kubernetes", "kube-apiserver:v1.35.4", "kube-apiserver:v1.35.5", Live),
     way("wiping at the next installation", "wipe: false", "wipe: true", Live, "at the next installation"),
@@ -225,13 +225,13 @@ pub(crate) const CASES: &[Case] = &[
         Reboot,
     ),
     // what only the installer writes
-    way("another Talos", "s1:v1.13.9", "s1:v1.14.0", Reinstall, "an upgrade to the wanted image"),
+    way("another Talos", "s1:v1.13.9", "s1:v1.14.0", Reinstall, "`ichord upgrade talos`"),
     way(
         "another schematic",
         "metal-installer/s1:",
         "metal-installer/s2:",
         Reinstall,
-        "an upgrade to the wanted image",
+        "`ichord upgrade talos`",
     ),
     way(
         "a kernel argument",

@@ -6,7 +6,7 @@ mod cases;
 mod talos;
 
 use proptest::prelude::*;
-use rollout::{Change, Class, NodePlan, Phase, plan};
+use rollout::{Change, Class, NodePlan, Phase, plan, upgrade::Image};
 use talos_config::config::MachineConfig;
 
 use cases::{BASE, CASES, Case};
@@ -18,7 +18,7 @@ fn read(text: &str) -> MachineConfig {
 }
 
 fn planned(old: &str, new: &str) -> NodePlan {
-    plan(&read(old), &read(new), KEY).expect("two configs")
+    plan(&read(old), &read(new), None, KEY).expect("two configs")
 }
 
 impl Case {
@@ -101,6 +101,26 @@ fn a_virtual_address_may_go_where_the_endpoint_has_a_name() {
 }
 
 #[test]
+fn an_installer_that_has_run_does_not_run_again() {
+    let wanted = BASE.replacen("s1:v1.13.9", "s1:v1.14.0", 1);
+    let class = |runs: &str| {
+        let image = Image::of_installer(runs).unwrap();
+        let plan = plan(&read(BASE), &read(&wanted), Some(&image), KEY).unwrap();
+        assert_eq!(plan.changes.len(), 1);
+        plan.class()
+    };
+    assert_eq!(class("factory.talos.dev/metal-installer/s1:v1.13.9"), Some(Class::Reinstall));
+    assert_eq!(class("factory.talos.dev/metal-installer/s1:v1.14.0"), Some(Class::Live));
+}
+
+#[test]
+fn another_minor_version_of_kubernetes_is_no_matter_of_one_node() {
+    let plan = |version: &str| planned(BASE, &BASE.replacen("kubelet:v1.35.4", version, 1));
+    assert!(plan("kubelet:v1.36.0").wants_another_kubernetes());
+    assert!(!plan("kubelet:v1.35.9").wants_another_kubernetes());
+}
+
+#[test]
 fn a_volume_that_goes_leaves_its_data() {
     let volume = "---\napiVersion: v1alpha1\nkind: UserVolumeConfig\nname: data\nprovisioning: {minSize: 5GB, diskSelector: {match: \"!system_disk\"}}\nfilesystem: {type: xfs}\n";
     let without = BASE.replacen(volume, "", 1);
@@ -132,7 +152,8 @@ fn secrets_are_hashes_that_tell_only_whether_they_are_the_same() {
         let again = planned(BASE, &BASE.replacen(old, new, 1)).changes.remove(0);
         assert_eq!(change, again, "the same value has the same hash");
         let config = read(&BASE.replacen(old, new, 1));
-        let other = plan(&read(BASE), &config, b"the key of another cluster").unwrap().changes.remove(0);
+        let other =
+            plan(&read(BASE), &config, None, b"the key of another cluster").unwrap().changes.remove(0);
         assert_ne!(change.old, other.old, "hashes of another cluster say nothing");
     }
 }

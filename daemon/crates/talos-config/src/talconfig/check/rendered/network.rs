@@ -7,20 +7,10 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::{Look, name};
+use crate::documents::LINKS;
 
-/// One of these, and Talos runs no DHCP of its own any more, on any link.
-const SILENCING: [&str; 10] = [
-    "BondConfig",
-    "BridgeConfig",
-    "DHCPv4Config",
-    "DHCPv6Config",
-    "DummyLinkConfig",
-    "LinkConfig",
-    "VLANConfig",
-    "VRFConfig",
-    "VethConfig",
-    "WireguardConfig",
-];
+/// One of these or of the links themselves, and Talos runs no DHCP of its own any more, on any link.
+const DHCP: [&str; 2] = ["DHCPv4Config", "DHCPv6Config"];
 
 pub(super) fn check(look: &Look<'_>, findings: &mut Findings) {
     silenced(look, findings);
@@ -32,7 +22,7 @@ pub(super) fn check(look: &Look<'_>, findings: &mut Findings) {
 fn links<'a>(look: &'a Look<'_>) -> impl Iterator<Item = (&'a str, &'a Map<String, Value>)> {
     look.machine.documents().iter().filter_map(Value::as_object).filter_map(|document| {
         let kind = document.get("kind")?.as_str()?;
-        SILENCING.contains(&kind).then_some((kind, document))
+        (LINKS.contains(&kind) || DHCP.contains(&kind)).then_some((kind, document))
     })
 }
 
