@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Rolling) -> Result<bool> {
         let versions = upgrade::versions(arguments.elder);
         // after an upgrade to this one they go back to the one before
         story.boxes.are(&["--doomed", versions.doomed]);
-        upgrade::begin_with(story.site(), versions.first)?;
+        upgrade::begin_with(story.site(), versions.first, versions.kubernetes)?;
         let chapter = "what is done to a running cluster";
         founded(&mut story, chapter).await?;
         if arguments.elder {

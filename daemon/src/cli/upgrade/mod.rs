@@ -68,3 +68,37 @@ async fn each<T: Send + 'static, F: Future<Output = anyhow::Result<T>> + Send + 
 fn refused(reasons: &[String]) -> Failure {
     anyhow!("nothing was changed:\n  {}", reasons.join("\n  ")).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        _upgrade: Upgrade,
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_understood() {
+        let is_understood =
+            |words: &str| Command::try_parse_from(["upgrade"].into_iter().chain(words.split(' '))).is_ok();
+        for words in [
+            "talos s --dry-run",
+            "talos s mini03 mini02",
+            "talos s --to v1.13.9",
+            "talos s mini01 --accept-downtime --without-drain --record f",
+            "kubernetes s --dry-run",
+            "kubernetes s --to 1.36.3",
+        ] {
+            assert!(is_understood(words), "{words}");
+        }
+        for words in
+            ["talos", "talos s --to latest", "kubernetes s --to 1.36", "kubernetes s mini01", "etcd s"]
+        {
+            assert!(!is_understood(words), "{words}");
+        }
+    }
+}

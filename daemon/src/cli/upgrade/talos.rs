@@ -85,7 +85,7 @@ impl Talos {
             let stays = runs.image.is(&installer.image);
             changes |= !stays;
             print(&match stays {
-                true => format!("{name}: runs {}\n", runs.image),
+                true => format!("{name}: {} is what it should run\n", runs.image),
                 false => format!("{name}: {} → {} ({})\n", runs.image, installer.image, installer.reference),
             })?;
             let kubernetes = images(&runs.config).values().filter_map(|image| version_of(image)).collect();

@@ -17,8 +17,8 @@ pub(super) struct Steps {
     pub(super) kills: u32,
 }
 
-/// Gives the command until it ends well by itself. `meanwhile` hears what it waits for; where that wants a person, the command
-/// is killed as well, and the person does it.
+/// Gives the command until it ends well by itself. Where it says, for the first time, that it waits for a `person`, it is killed
+/// as well, and that one does what it waits for.
 pub(super) async fn again_and_again(
     story: &mut Story,
     record: &Path,
@@ -28,11 +28,12 @@ pub(super) async fn again_and_again(
     mut does: impl AsyncFnMut(&mut Story) -> Result<()>,
 ) -> Result<Steps> {
     let mut steps = Steps { lines: Vec::new(), kills: 0 };
+    let mut has_done = false;
     loop {
         let mut is_asked = false;
         let mut fresh = |line: &str| {
             say(&json!({ "event": command.join(" "), "says": line }));
-            is_asked = person(line);
+            is_asked = !has_done && person(line);
             let is_new = !line.starts_with("waiting: ") && !steps.lines.iter().any(|known| known == line);
             if is_new {
                 steps.lines.push(line.to_owned());
@@ -45,6 +46,7 @@ pub(super) async fn again_and_again(
                 let step = steps.lines.last().cloned().unwrap_or_default();
                 story.point(&step).await?;
                 if is_asked {
+                    has_done = true;
                     does(story).await?;
                 }
             }

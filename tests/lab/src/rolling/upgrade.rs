@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{called, edited, in_order, killed, names, refused};
+use crate::daemon::Ended;
 use crate::site::{self, ImageFiles};
 use crate::story::{Story, say};
 
@@ -16,6 +17,8 @@ const COMMAND: [&str; 2] = ["upgrade", "talos"];
 pub(super) struct Versions {
     /// of the cluster when it is founded
     pub(super) first: &'static str,
+    /// the Kubernetes that all of them run
+    pub(super) kubernetes: &'static str,
     /// what it is brought to
     second: &'static str,
     /// does not come up on these machines
@@ -31,6 +34,7 @@ pub(super) fn versions(elder: bool) -> Versions {
     match elder {
         false => Versions {
             first: site::TALOS,
+            kubernetes: "v1.36.0",
             second: "v1.14.0",
             doomed: "v1.14.1",
             never: [("v1.12.11", "rollback"), ("v1.15.0", "not known here")],
@@ -39,6 +43,7 @@ pub(super) fn versions(elder: bool) -> Versions {
         },
         true => Versions {
             first: "v1.12.11",
+            kubernetes: "v1.35.4",
             second: "v1.13.0",
             doomed: "v1.13.1",
             never: [("v1.11.6", "rollback"), ("v1.14.0", "one minor version at a time")],
@@ -49,9 +54,12 @@ pub(super) fn versions(elder: bool) -> Versions {
 }
 
 /// A site for this version, with what its machines boot.
-pub(super) fn begin_with(folder: &Path, version: &str) -> Result<()> {
+pub(super) fn begin_with(folder: &Path, version: &str, kubernetes: &str) -> Result<()> {
     site::write_images_of(version, &folder.join("images"), &ImageFiles::stand_ins())?;
-    edited(folder, |site| site["talosVersion"] = json!(version)).map(drop)
+    edited(folder, |site| {
+        (site["talosVersion"], site["kubernetesVersion"]) = (json!(version), json!(kubernetes));
+    })
+    .map(drop)
 }
 
 pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versions) -> Result<()> {
@@ -62,7 +70,7 @@ pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versio
     }
     let planned = story.daemon()?.plan().await?;
     ensure!(planned.is_empty(), "there are changes before anything was changed: {planned:#?}");
-    begin_with(story.site(), versions.second)?;
+    begin_with(story.site(), versions.second, versions.kubernetes)?;
     let planned = story.daemon()?.plan().await?;
     let reinstalls = planned.values().filter(|node| node["class"] == "reinstall").count();
     ensure!(reinstalls == names.len(), "{planned:#?}");
@@ -111,7 +119,7 @@ async fn goes_back(story: &mut Story, record: &Path, names: &[String], versions:
     let more = ["--to", versions.doomed];
     let ended = story.daemon()?.roll(&COMMAND, record, &more, &mut |_| false).await?;
     let said = format!("was to run {} of schematic", versions.doomed);
-    let crate::daemon::Ended::ByItself { code: Some(1), complaint } = &ended else {
+    let Ended::ByItself { code: Some(1), complaint } = &ended else {
         anyhow::bail!("it did not end with a node that went back: {ended:?}")
     };
     let back = format!("has come back with {}", versions.second);
