@@ -120,7 +120,10 @@ impl Machine {
 
     /// The new one has come up: there is no way back any more.
     pub(crate) fn stays(&mut self) {
-        if let Some(system) = &mut self.storage.system {
+        let has_come_up = self.storage.system.as_ref().is_some_and(|system| {
+            system.fallback.is_some() && self.os().is_some_and(|os| os.image == system.image)
+        });
+        if let Some(system) = self.storage.system.as_mut().filter(|_| has_come_up) {
             system.fallback = None;
         }
     }
