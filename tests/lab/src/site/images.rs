@@ -38,10 +38,14 @@ impl ImageFiles {
 
 /// Writes the files and their lists of digests.
 pub(crate) fn write_images(images: &Path, files: &ImageFiles) -> Result<()> {
-    write_images_of(TALOS, images, files)
+    write_images_of(TALOS, images, files)?;
+    write_folder(
+        &images.join("ipxe"),
+        &[("undionly.kpxe", &files.ipxe_bios), ("snponly.efi", &files.ipxe_efi)],
+    )
 }
 
-/// The same of another version of Talos.
+/// Those of one version of Talos.
 pub(crate) fn write_images_of(version: &str, images: &Path, files: &ImageFiles) -> Result<()> {
     write_folder(
         &images.join(schematic_id()).join(version),
@@ -50,10 +54,6 @@ pub(crate) fn write_images_of(version: &str, images: &Path, files: &ImageFiles) 
             ("initramfs-amd64.xz", &files.initramfs),
             ("cmdline-metal-amd64", files.cmdline.as_bytes()),
         ],
-    )?;
-    write_folder(
-        &images.join("ipxe"),
-        &[("undionly.kpxe", &files.ipxe_bios), ("snponly.efi", &files.ipxe_efi)],
     )
 }
 
