@@ -4,12 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use api::{
     Backend, ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered,
-    Ports, Refusal, Reloaded, Said, Status,
+    Ports, Recover, Refusal, Reloaded, Said, SnapshotTaken, Status, TakeOver, TakenOver,
 };
 use futures_util::{Stream, stream};
 use hardware::MacAddr;
 use lifecycle::{Assertion, NodeName, Order};
-use reconciler::{Cluster, Handle};
+use reconciler::{Cluster, Handle, OrderError};
 use serve::{counters::Counters, trace::Trace};
 use store::Store;
 use tokio::sync::{Mutex, watch};
@@ -17,12 +17,13 @@ use tokio::sync::{Mutex, watch};
 use super::{
     fault::sentence,
     folder::{Loaded, load},
+    snapshots::Snapshots,
     sockets::{Settings, catalogue},
     state::State,
 };
 
 /// The cluster's last state.
-const HANDED_OVER: &str = "handed over";
+pub(super) const HANDED_OVER: &str = "handed over";
 
 /// The daemon, as its operators see it.
 pub(crate) struct Admin {
@@ -42,6 +43,7 @@ pub(crate) struct Admin {
 pub(crate) struct Seen {
     pub(crate) counters: Arc<Counters>,
     pub(crate) trace: Arc<Trace>,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 /// Where the daemon reads and keeps things.
@@ -130,7 +132,9 @@ impl Backend for Admin {
         let view = self.handle.published().borrow().view.clone();
         let site = self.cluster.borrow().site.name().to_owned();
         let site_fault = self.fault.borrow().clone();
-        Status { site, version: env!("CARGO_PKG_VERSION").to_owned(), site_fault, view }
+        let last = self.cluster.borrow().last_snapshot();
+        let snapshots = api::Snapshots { last, fault: self.seen.snapshots.fault() };
+        Status { site, version: env!("CARGO_PKG_VERSION").to_owned(), site_fault, snapshots, view }
     }
 
     async fn deploy(&self, request: Deploy) -> Result<Deployed, Refusal> {
@@ -161,6 +165,45 @@ impl Backend for Admin {
             Some(node) => self.switched(&node).await.map(|said| Ordered { done: format!("{done}: {said}") }),
             None => Ok(Ordered { done }),
         }
+    }
+
+    async fn take_over(&self, request: TakeOver) -> Result<TakenOver, Refusal> {
+        let refusal = |error: &dyn std::fmt::Display| Refusal(error.to_string());
+        let leases = self.store().leases().await.map_err(|error| refusal(&error))?;
+        let leased: Vec<std::net::IpAddr> = leases.iter().map(|row| row.address).collect();
+        let cluster = Arc::clone(&self.cluster.borrow());
+        let survey = cluster.survey(&leased).await;
+        let found = survey.iter().map(|(name, sighted)| (name.clone(), sighted.describe())).collect();
+        let order = Order::TakeOver { found: survey };
+        let answer = match request.only_look {
+            true => self.handle.weigh(order).await,
+            false => self.handle.order(order, request.by).await,
+        };
+        match answer {
+            Ok(done) => Ok(TakenOver { found, done: Some(done), refused: None }),
+            Err(OrderError::Refused(reason)) => Ok(TakenOver { found, done: None, refused: Some(reason) }),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotTaken, Refusal> {
+        let cluster = Arc::clone(&self.cluster.borrow());
+        let kept = cluster.snapshot().await.map_err(Refusal)?;
+        let not_copied = super::snapshots::copy(&cluster.site.snapshots().copy, &kept.path).await.err();
+        Ok(SnapshotTaken { path: kept.path, size: kept.size, from: kept.from, not_copied })
+    }
+
+    async fn recover(&self, request: Recover) -> Result<Ordered, Refusal> {
+        let snapshot = match request.snapshot {
+            Some(path) => path,
+            None => self.cluster.borrow().newest_snapshot().ok_or_else(|| {
+                Refusal("no snapshot of etcd is kept here: name one with --from".to_owned())
+            })?,
+        };
+        let node = NodeName(request.node);
+        let order = Order::Recover { node, snapshot: snapshot.display().to_string() };
+        let done = self.handle.order(order, request.by).await;
+        done.map(|done| Ordered { done }).map_err(|error| Refusal(error.to_string()))
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {
@@ -207,7 +250,8 @@ impl Backend for Admin {
             last: now,
             times: 1,
         });
-        complaints.map(convert).chain(ending).collect()
+        let kept = self.seen.snapshots.complaint();
+        complaints.map(convert).chain(ending).chain(kept).collect()
     }
 
     async fn health(&self) -> Vec<Assertion> {

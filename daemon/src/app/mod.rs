@@ -18,6 +18,7 @@ mod pumps;
 mod release;
 mod sealed;
 mod signals;
+mod snapshots;
 mod sockets;
 mod sources;
 mod state;
@@ -31,6 +32,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use reconciler::{Checkpoints, Clock, Cluster, HighWater, Reconciler, Talos};
 use serve::{counters::Counters, trace::Trace};
 use tokio::{sync::watch, task::JoinSet};
@@ -99,6 +101,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let boot_view = pumps.boot_view(handle.published());
     let (ports, counts, seen) = (options.ports, Arc::clone(&counters), Arc::clone(&trace));
     let links = sockets::Links { ends, boot_view, counters, trace, catalogue, ports };
+    let schedule = in_force.clone();
     let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     // before anybody can find us: until then a signal simply ends the process
     let mut signals = signals::Signals::listen();
@@ -108,6 +111,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (edge, core) = (CancellationToken::new(), CancellationToken::new());
     let folders = admin::Folders { site: options.site, state: options.state };
+    let snapshots = Arc::new(snapshots::Snapshots::default());
     let backend = admin::Admin::new(
         folders,
         start.fault,
@@ -115,12 +119,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         cluster,
         settings,
         state,
-        admin::Seen { counters: Arc::clone(&counts), trace: seen },
+        admin::Seen { counters: Arc::clone(&counts), trace: seen, snapshots: Arc::clone(&snapshots) },
     );
     let backend = Arc::new(backend);
     let mut tasks = JoinSet::new();
     pumps.spawn(&mut tasks, &handle, backend.store().leases().await?, &edge);
     sockets.spawn(&mut tasks, &edge);
+    let keeping = snapshots.keep(schedule, handle.published());
+    tasks.spawn(edge.clone().run_until_cancelled_owned(keeping).map(drop));
     tasks.spawn(admin.serve(Arc::clone(&backend), edge.clone()));
     let mut reconciling = tokio::spawn(reconciler.run(core.clone()));
 

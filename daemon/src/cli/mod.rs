@@ -2,6 +2,7 @@
 
 mod apply;
 mod approve;
+mod backup;
 mod book;
 mod bootstrap;
 mod cabling;
@@ -31,7 +32,9 @@ mod running;
 mod secrets;
 mod serve;
 mod slot;
+mod snapshot;
 mod status;
+mod takeover;
 mod talosconfig;
 mod trace;
 mod upgrade;
@@ -92,6 +95,11 @@ enum Command {
     Remove(remove::Remove),
     Power(power::Power),
     Bootstrap(bootstrap::Bootstrap),
+    Takeover(takeover::Takeover),
+    Snapshot(snapshot::Snapshot),
+    Recover(snapshot::Recover),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Ports(ports::Ports),
     Explain(explain::Explain),
     Reload(reload::Reload),
@@ -175,6 +183,11 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Remove(command) => block_on(command.run()),
         Command::Power(command) => block_on(command.run()),
         Command::Bootstrap(command) => block_on(command.run()),
+        Command::Takeover(command) => block_on(command.run()),
+        Command::Snapshot(command) => block_on(command.run()),
+        Command::Recover(command) => block_on(command.run()),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Reload(command) => block_on(command.run()),
         Command::Events(command) => block_on(command.run()),
         Command::Trace(command) => block_on(command.run()),
@@ -220,6 +233,16 @@ fn time_of_day(at: u64) -> String {
     let (seconds, milliseconds) = (at / 1000 % 86_400, at % 1000);
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{milliseconds:03}Z", seconds % 60)
+}
+
+/// A node's name, typed once more by whoever wants what cannot be taken back.
+fn typed(node: &str, what: &str) -> anyhow::Result<()> {
+    let mut asks = io::stderr().lock();
+    write!(asks, "{what}. Its name: ").and_then(|()| asks.flush()).ok();
+    let mut line = String::new();
+    io::BufRead::read_line(&mut io::stdin().lock(), &mut line).context("what was typed cannot be read")?;
+    anyhow::ensure!(line.trim() == node, "that is not {node}: nothing is done");
+    Ok(())
 }
 
 /// Gives an order and prints what was done.

@@ -1,12 +1,9 @@
 //! `ichord reprovision` and `ichord reset`: a node is taken out and comes back as the same node.
 
-use std::io::{BufRead as _, Write as _};
-
-use anyhow::{Context as _, ensure};
 use clap::Args;
 use lifecycle::{NodeName, Order};
 
-use super::{Failure, Socket, give};
+use super::{Failure, Socket, give, typed};
 
 /// Takes a node out, wipes its disk, and installs it anew as the same node.
 ///
@@ -76,21 +73,11 @@ impl Reset {
         let order = match (self.how.cancel, self.wipe_disk) {
             (true, _) => Order::Stay { node },
             (false, true) => {
-                typed(&self.node)?;
+                typed(&self.node, &format!("Everything on the system disk of {} goes", self.node))?;
                 Order::Reprovision { node, undrained }
             }
             (false, false) => Order::Reset { node, undrained },
         };
         give(&self.socket, order).await
     }
-}
-
-/// The node's name, typed by whoever wants its disk wiped.
-pub(super) fn typed(node: &str) -> anyhow::Result<()> {
-    let mut asks = std::io::stderr().lock();
-    write!(asks, "Everything on the system disk of {node} goes. Its name: ").and_then(|()| asks.flush()).ok();
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("what was typed cannot be read")?;
-    ensure!(line.trim() == node, "that is not {node}: nothing is done");
-    Ok(())
 }

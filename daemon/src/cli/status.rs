@@ -85,6 +85,9 @@ fn table(status: &api::Status) -> String {
     if let Some(waiting) = &status.view.cluster.waiting {
         text += &format!("  └ {waiting}\n");
     }
+    if let Some(fault) = &status.snapshots.fault {
+        text += &format!("! snapshots of etcd: {fault}\n");
+    }
     text
 }
 
@@ -122,7 +125,13 @@ mod tests {
                 }),
             },
         );
-        let status = api::Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view };
+        let status = api::Status {
+            site: "home-ops".into(),
+            version: "0".into(),
+            site_fault: None,
+            snapshots: api::Snapshots { last: None, fault: Some("the copy failed".into()) },
+            view,
+        };
         let expected = "\
 NODE    ROLE           STATE   ADDRESS       PORT  MACHINE
 mini01  control plane  vacant  172.29.51.11  -     -
@@ -136,6 +145,7 @@ mini01  control plane  vacant  172.29.51.11  -     -
 
 cluster: assembling
   └ every control plane must be configured first: mini01 is vacant
+! snapshots of etcd: the copy failed
 ";
         assert_eq!(table(&status), expected);
     }

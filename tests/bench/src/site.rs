@@ -216,13 +216,14 @@ impl Site {
                 self.founded = true;
                 Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted }
             }
-            Effect::RunStep { ticket, step } => Event::StepEnded {
+            Effect::LookAround { ticket, .. } => Event::LookedAround { ticket, nodes: Some(Vec::new()) },
+            Effect::RunStep { ticket, step, .. } => Event::StepEnded {
                 ticket,
                 step,
                 outcome: StepOutcome::Done { summary: "in place".to_owned() },
             },
             // nobody is taken out here
-            Effect::Depart { .. } | Effect::Power { .. } => return,
+            Effect::Depart { .. } | Effect::Power { .. } | Effect::Recover { .. } => return,
         };
         self.events.push_back(event);
     }

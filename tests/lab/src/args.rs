@@ -11,6 +11,7 @@ use crate::cabling::Cabling;
 use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::firmware::Firmware;
+use crate::memory::Memory;
 use crate::neighbours::Neighbours;
 use crate::outage::Outage;
 use crate::racing::Racing;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     /// Judges that another machine in the port of a dead control plane becomes the same node, hands off, and etcd keeps its
     /// quorum, again and again
     Replacement(Replacement),
+    /// Judges that a cluster runs on, untouched, while its daemon's memory is lost, old, or another daemon's, and that etcd comes
+    /// back from a snapshot
+    Memory(Memory),
     /// Judges that a rack comes back when its power does, the daemon last, and nothing is installed
     Outage(Outage),
     /// Judges that what is done to a running cluster (a label, maintenance, another Talos, a reset) is done one node at a time,

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use api::{Client, Deploy, Explain, Status};
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -348,6 +348,59 @@ impl Daemon {
             bail!("`ichord {}` failed: {}", words.join(" "), text(&output.stderr));
         }
         Ok(text(&output.stdout))
+    }
+
+    /// The same of one that asks for a word to be typed.
+    pub(crate) async fn tell_typed(&self, words: &[&str], typed: &str) -> Result<String> {
+        let mut child = Command::new(&self.program)
+            .args(words)
+            .arg("--socket")
+            .arg(self.socket())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        let mut stdin = child.stdin.take().context("its input is piped")?;
+        stdin.write_all(format!("{typed}\n").as_bytes()).await.context("it does not listen")?;
+        drop(stdin);
+        let output = timeout(APPLIED, child.wait_with_output()).await.context("it does not end")??;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if !output.status.success() {
+            bail!("`ichord {}` failed: {}", words.join(" "), text(&output.stderr));
+        }
+        Ok(text(&output.stdout))
+    }
+
+    /// `ichord backup`, beside the running daemon.
+    pub(crate) async fn back_up(&self, out: &Path) -> Result<()> {
+        let (state, out) = (self.state()?.display().to_string(), out.display().to_string());
+        self.command(&["backup", "--state", &state, "--out", &out]).await
+    }
+
+    /// `ichord restore` over the store that is there.
+    pub(crate) async fn restore(&self, backup: &Path) -> Result<()> {
+        let state = self.state()?.display().to_string();
+        let output = Command::new(&self.program)
+            .args(["restore", "--replace", "--state", &state])
+            .arg(&self.site)
+            .arg(backup)
+            .output()
+            .await
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        if !output.status.success() {
+            bail!("`ichord restore` failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Its state directory.
+    pub(crate) fn state(&self) -> Result<PathBuf> {
+        match &self.form {
+            Form::Plain { state, .. } => Ok(state.clone()),
+            Form::Unit { .. } => bail!("its unit has the state"),
+        }
     }
 
     /// The running process.

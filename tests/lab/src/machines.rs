@@ -134,6 +134,7 @@ pub(crate) fn understand(line: &str, at: Duration, seen: &mut Seen) -> Option<St
             return None;
         }
         "wiped" => seen.wipes += 1,
+        "etcd-recovered" => seen.recoveries += 1,
         "config-applied" => counted.configs_applied += 1,
         "installed" => counted.installs += 1,
         "bootstrap-accepted" => counted.bootstraps_accepted += 1,

@@ -18,6 +18,7 @@ mod identity;
 mod kill;
 mod kubernetes;
 mod machines;
+mod memory;
 mod neighbours;
 mod others;
 mod outage;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Speed(speed) => speed::run(&speed),
         Command::Disks(disks) => disks::run(&disks),
         Command::Replacement(replacement) => replacement::run(&replacement),
+        Command::Memory(memory) => memory::run(&memory),
         Command::Outage(outage) => outage::run(&outage),
         Command::Rolling(rolling) => rolling::run(&rolling),
         Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),

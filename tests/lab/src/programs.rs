@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use oracles::Tool;
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Programs {
     pub(crate) machine: PathBuf,
     /// the lab itself, for its children
     pub(crate) lab: PathBuf,
+    /// the real etcd, where one stands behind the machines
+    pub(crate) etcd: Option<PathBuf>,
 }
 
 impl Programs {
@@ -43,9 +46,23 @@ impl Programs {
         Self::beside(env::current_exe().context("cannot find the lab's own program")?)
     }
 
+    /// The same with a real etcd behind the machines.
+    pub(crate) fn with_real_etcd(mut self) -> Result<Self> {
+        let built = Tool::Etcd.if_built()?;
+        self.etcd = Some(
+            built
+                .context("etcd is not built, which takes some minutes once: cargo run -p oracles -- etcd")?,
+        );
+        Ok(self)
+    }
+
     fn beside(lab: PathBuf) -> Result<Self> {
-        let programs =
-            Self { ichord: lab.with_file_name("ichord"), machine: lab.with_file_name("machine"), lab };
+        let programs = Self {
+            ichord: lab.with_file_name("ichord"),
+            machine: lab.with_file_name("machine"),
+            lab,
+            etcd: None,
+        };
         for program in [&programs.ichord, &programs.machine] {
             if !program.is_file() {
                 bail!("{} is not there; run the lab without --no-build", program.display());

@@ -139,5 +139,6 @@ pub(crate) fn command(machine: &Machine, programs: &Programs, disks: &Path) -> V
         ("--schematic", format!("{}={}", site::schematic_id(), EXTENSIONS.join(","))),
     ];
     let words = options.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
-    [programs.machine.display().to_string()].into_iter().chain(words).collect()
+    let etcd = programs.etcd.iter().flat_map(|program| ["--etcd".to_owned(), program.display().to_string()]);
+    [programs.machine.display().to_string()].into_iter().chain(words).chain(etcd).collect()
 }

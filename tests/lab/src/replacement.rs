@@ -94,6 +94,9 @@ async fn replaced(story: &mut Story, folder: &Path, rounds: usize) -> Result<()>
     story.founded_once()?;
     let kept = std::fs::read_dir(folder.join("state-control-planes-are-replaced/snapshots"))
         .context("no snapshot was kept")?
+        .filter(|entry| {
+            entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().contains("-before-"))
+        })
         .count();
     ensure!((1..=10).contains(&kept), "{kept} snapshots are kept");
     story.end(chapter).await

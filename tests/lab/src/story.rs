@@ -109,6 +109,19 @@ impl Story {
         Ok(())
     }
 
+    /// The daemon goes, and another one comes in its place that knows nothing.
+    pub(crate) async fn another_daemon(&mut self, state: &str) -> Result<()> {
+        self.daemon()?.process()?.stop().await?;
+        let state = space::place(&self.folder, state)?;
+        let form = Form::Plain { state, ledger: None };
+        let mut daemon =
+            Daemon::new(self.launcher.clone(), self.programs.ichord.clone(), self.site.clone(), form);
+        daemon.start()?;
+        daemon.ready().await?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
     /// The end of a chapter: everything is off, and the network forgets.
     pub(crate) async fn end(&mut self, chapter: &str) -> Result<()> {
         self.boxes.all_off(&self.ports).await?;

@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     /// how often its disk was wiped
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) wipes: u32,
+    /// etcd began from a snapshot there
+    pub(crate) recoveries: u32,
     /// each time that etcd began to run: whether without a vote
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) joined: Vec<bool>,

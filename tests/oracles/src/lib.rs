@@ -23,6 +23,8 @@ pub enum Tool {
     Talhelper,
     /// etcd, the Kubernetes API server, controller manager, scheduler and kubectl in one program.
     ControlPlane,
+    /// etcd alone, with its own restore of snapshots.
+    Etcd,
     /// The part of Flux that fetches.
     SourceController,
     /// The part of Flux that applies folders.
@@ -65,10 +67,11 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Talosctl,
         Self::Talhelper,
         Self::ControlPlane,
+        Self::Etcd,
         Self::Helm,
         Self::SourceController,
         Self::KustomizeController,
@@ -85,6 +88,7 @@ impl Tool {
             Self::Talosctl => "talosctl",
             Self::Talhelper => "talhelper",
             Self::ControlPlane => "control-plane",
+            Self::Etcd => "etcd",
             Self::Helm => "helm",
             Self::SourceController => "source-controller",
             Self::KustomizeController => "kustomize-controller",
@@ -114,7 +118,7 @@ impl Tool {
         match self {
             Self::Talosctl => "github.com/siderolabs/talos/cmd/talosctl",
             Self::Talhelper => "github.com/budimanjojo/talhelper/v3",
-            Self::ControlPlane | Self::Helm => ".",
+            Self::ControlPlane | Self::Etcd | Self::Helm => ".",
             Self::SourceController => "github.com/fluxcd/source-controller",
             Self::KustomizeController => "github.com/fluxcd/kustomize-controller",
             Self::HelmController => "github.com/fluxcd/helm-controller",
@@ -136,7 +140,7 @@ impl Tool {
     /// What a build is made from, of the module's own files.
     fn sources(self) -> &'static [&'static str] {
         match self {
-            Self::ControlPlane | Self::Helm => &["go.mod", "go.sum", "main.go"],
+            Self::ControlPlane | Self::Etcd | Self::Helm => &["go.mod", "go.sum", "main.go"],
             Self::Values => &["go.mod", "go.sum", "values/main.go"],
             _ => &["go.mod", "go.sum"],
         }

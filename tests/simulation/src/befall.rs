@@ -102,6 +102,13 @@ impl<G: Guards> Simulation<G> {
                     let at = self.random.between(1_000, 30_000);
                     self.later(at, Due::Befall(mishap));
                 }
+                Mishap::Forgets { .. } => {
+                    self.outstanding += 1;
+                    let earlier = self.random.between(500, 240_000);
+                    self.later(earlier, Due::Backup);
+                    let after = self.random.between(500, 240_000);
+                    self.later(earlier + after, Due::Befall(mishap));
+                }
                 Mishap::OldStore => {
                     let earlier = self.random.between(500, 20_000);
                     self.later(earlier, Due::Backup);
@@ -184,6 +191,13 @@ impl<G: Guards> Simulation<G> {
             }
             Mishap::FullDisk => self.full_until = self.now + FULL,
             Mishap::Replaced { slot } => return self.replace(slot),
+            Mishap::Forgets { old } => {
+                self.outstanding -= 1;
+                let backup = self.backup.clone().filter(|_| old);
+                let is_older = backup.is_some() || self.random.one_in(2);
+                self.lose_store(Records { is_older, ..backup.unwrap_or_default() });
+                return self.crash();
+            }
             mishap if mishap.is_of_day_two() => return self.second_day(mishap),
             _ => {}
         }

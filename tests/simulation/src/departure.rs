@@ -19,7 +19,14 @@ impl World {
         Ok(match task {
             Task::Snapshot { address } => {
                 match self.call(address, &admin, Request::EtcdMemberList { local: false }, now) {
-                    Ok(_) => done("a snapshot is kept"),
+                    Ok(_) => {
+                        let etcd =
+                            self.rack.at(address).and_then(|it| it.storage().system.as_ref()?.etcd.clone());
+                        if let Some(data) = etcd {
+                            self.snapshots.insert(format!("etcd-{now}"), data.cluster.snapshot());
+                        }
+                        done("a snapshot is kept")
+                    }
                     Err(status) => failed(&status.to_string()),
                 }
             }

@@ -79,6 +79,10 @@ impl Ledger {
                 self.bootstraps(node, boot_id, stored, world, plan)?;
                 None
             }
+            // etcd is never lost in these worlds
+            Effect::Recover { .. } => None,
+            // no more than a question, on an account of its own
+            Effect::LookAround { .. } => return Ok(()),
             Effect::SeekCluster { .. } | Effect::RunStep { .. } => None,
             // no machine of a simulated site has a switch
             Effect::Power { .. } => return Ok(()),
@@ -96,7 +100,7 @@ impl Ledger {
     pub(crate) fn ended(&mut self, effect: &Effect) {
         let subject = match effect {
             Effect::Observe { node, .. } | Effect::Apply { node, .. } => Some(node.clone()),
-            Effect::Depart { .. } | Effect::Power { .. } => return,
+            Effect::Depart { .. } | Effect::Power { .. } | Effect::LookAround { .. } => return,
             _ => None,
         };
         self.flying.remove(&subject);

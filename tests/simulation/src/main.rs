@@ -1,6 +1,6 @@
 //! `simulation SEED` tells the story of one world, `simulation FROM..TO` runs many and names those that break a
 //! promise as they are found; with `day-two` before it, worlds whose cluster is handed over and then loses nodes; with
-//! `changing`, those of a site that grows and shrinks.
+//! `changing`, those of a site that grows and shrinks; with `lost-memory`, those in which the daemon loses its store, too.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is a command
 
 use std::process::ExitCode;
@@ -13,8 +13,12 @@ type Kind = (&'static str, fn(u64) -> Scenario);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let kinds: [Kind; 3] =
-        [("", Scenario::of), ("day-two", Scenario::of_day_two), ("changing", Scenario::of_changing)];
+    let kinds: [Kind; 4] = [
+        ("", Scenario::of),
+        ("day-two", Scenario::of_day_two),
+        ("changing", Scenario::of_changing),
+        ("lost-memory", Scenario::of_lost_memory),
+    ];
     let (kind, word) = match words.as_slice() {
         [word] => ("", word),
         [kind, word] => (kind.as_str(), word),
@@ -23,7 +27,7 @@ fn main() -> ExitCode {
     let scenario = match kinds.iter().find(|(name, _)| *name == kind) {
         Some((_, scenario)) => *scenario,
         None => {
-            eprintln!("usage: simulation [day-two | changing] SEED | FROM..TO");
+            eprintln!("usage: simulation [day-two | changing | lost-memory] SEED | FROM..TO");
             return ExitCode::from(2);
         }
     };

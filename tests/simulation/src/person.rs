@@ -1,6 +1,6 @@
 //! The person who looks at the status now and then, permits, and mends what the status names.
 
-use lifecycle::{Event, Guards, NodeName, NodeState, NodeView, Order, Time};
+use lifecycle::{Event, Guards, NodeName, NodeState, NodeView, Order, Sighted, Time};
 use machine::model::{Caller, Request, Response, Stage, fingerprint};
 
 use crate::{
@@ -39,6 +39,7 @@ impl<G: Guards> Simulation<G> {
                     self.mend(mishap)?;
                 }
             }
+            self.take_over()?;
             self.say_new()?;
             self.take_out_again()?;
             self.admit_rivals()?;
@@ -52,8 +53,14 @@ impl<G: Guards> Simulation<G> {
                     .as_ref()
                     .is_some_and(|reason| words.iter().any(|words| reason.contains(words)));
                 if let Some(label) = self.world.boxed(name).filter(|_| unseen) {
+                    // one that waits for a config that a forgotten life was to give it
+                    let forgot = self.scenario.has(|mishap| matches!(mishap, Mishap::Forgets { .. }));
                     let runs =
-                        self.world.rack.machines.get(&label).is_some_and(|m| m.stage() == Stage::Configured);
+                        self.world.rack.machines.get(&label).is_some_and(|machine| match machine.stage() {
+                            Stage::Configured => true,
+                            Stage::Maintenance => forgot,
+                            _ => false,
+                        });
                     if runs {
                         self.world.power_off(&label, self.now);
                         self.later(1_000, Due::PowerOn { label });
@@ -78,6 +85,46 @@ impl<G: Guards> Simulation<G> {
         let rival = view.nodes.values().any(|node| node.rival.is_some());
         mishap.names().iter().any(|words| said.iter().any(|text| text.contains(words)))
             || rival && matches!(mishap, Mishap::Intruder { .. })
+    }
+
+    /// Nodes run that the daemon knows nothing of, or another machine than it thinks: it is told to take them over.
+    fn take_over(&mut self) -> Result<(), Violation> {
+        let forgot = |mishap: &Mishap| {
+            matches!(mishap, Mishap::Forgets { .. } | Mishap::EmptyStore | Mishap::OldStore)
+        };
+        if !self.scenario.has(forgot) {
+            return Ok(());
+        }
+        let view = self.core.view(Time(self.clock()));
+        let asked = view.cluster.waiting.is_some_and(|reason| reason.contains("`ichord takeover`"));
+        let found = self.world.survey(self.now);
+        let strange = |(name, sighted): (&NodeName, &Sighted)| match sighted {
+            Sighted::Ours(runner) => match self.core.node(name).and_then(NodeState::claim) {
+                None => true,
+                Some(claim) => !claim.machine.is_same_as(&runner.machine),
+            },
+            _ => false,
+        };
+        if !asked && !found.iter().any(strange) {
+            return Ok(());
+        }
+        let order = Order::TakeOver { found: found.clone() };
+        let taken = self.core.weigh(&order).is_ok();
+        if !taken && !asked {
+            return Ok(());
+        }
+        let strange: Vec<NodeName> =
+            found.keys().filter(|name| strange((name, &found[*name]))).cloned().collect();
+        for name in strange.into_iter().filter(|_| taken) {
+            self.ledger.emptied(&name);
+            // from now on it has arrived: it is not installed but by a permit
+            let address = self.plan.nodes.get(&name).map(|plan| plan.address);
+            let label = address.and_then(|address| self.world.rack.name_at(address));
+            if let Some(machine) = label.as_ref().and_then(|label| self.world.rack.machines.get(label)) {
+                self.arrived.insert(label.unwrap_or_default(), machine.counters().installs);
+            }
+        }
+        self.hear(Event::Ordered { order, by: "a person".into() })
     }
 
     fn say_new(&mut self) -> Result<(), Violation> {

@@ -122,6 +122,11 @@ impl Simulation {
         Self::new(Scenario::of(seed), Strict, seed)
     }
 
+    /// The same on a second day on which the daemon loses its memory.
+    pub fn of_lost_memory(seed: u64) -> Self {
+        Self::new(Scenario::of_lost_memory(seed), Strict, seed)
+    }
+
     /// The same, and the second day of its cluster.
     pub fn of_day_two(seed: u64) -> Self {
         Self::new(Scenario::of_day_two(seed), Strict, seed)
@@ -498,8 +503,13 @@ impl<G: Guards> Simulation<G> {
             }
             return Ok(());
         }
-        let delay = self.random.between(1, 30);
         let life = self.life;
+        // whatever is lost of this is asked again; it takes no part in what is drawn, so that a seed stays what it was
+        if matches!(effect, Effect::LookAround { .. }) {
+            self.later(5, Due::Meet { life, effect: Box::new(effect) });
+            return Ok(());
+        }
+        let delay = self.random.between(1, 30);
         self.later(delay, Due::Meet { life, effect: Box::new(effect) });
         Ok(())
     }
@@ -507,6 +517,11 @@ impl<G: Guards> Simulation<G> {
     fn meet(&mut self, effect: &Effect) -> Result<(), Violation> {
         let life = self.life;
         let kept = || Box::new(effect.clone());
+        if matches!(effect, Effect::LookAround { .. }) {
+            let event = Box::new(self.world.carry_out(effect, &self.ledger, self.now)?);
+            self.later(5, Due::Reply { life, effect: kept(), event });
+            return Ok(());
+        }
         if self.strikes(self.faults.lost_request) {
             let delay = self.random.between(500, 2000);
             let event = Box::new(effect.broken("connection reset"));

@@ -126,6 +126,11 @@ pub enum Mishap {
     },
     /// pods that do not go away are on every node
     EndlessDrain,
+    /// in the middle of its cluster's life the daemon comes back without its store, or with an old backup of it
+    Forgets {
+        /// there is a backup
+        old: bool,
+    },
 }
 
 impl Mishap {
@@ -159,7 +164,7 @@ impl Mishap {
             Self::NoWitness { .. } => &["itself says that it is"],
             Self::MovedCable { .. } => &["is plugged into the port of"],
             Self::Intruder { .. } => &["is plugged in where"],
-            Self::OldStore | Self::EmptyStore => &[
+            Self::OldStore | Self::EmptyStore | Self::Forgets { .. } => &[
                 "backup",
                 "did not bootstrap",
                 "knows nothing of",
@@ -220,6 +225,7 @@ impl Mishap {
                 | Self::Grows { .. }
                 | Self::Shrinks { .. }
                 | Self::EndlessDrain
+                | Self::Forgets { .. }
         )
     }
 
@@ -381,6 +387,22 @@ impl Scenario {
         }
         let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
         Self { control_planes, workers, faults, mishaps, policy, mended: true, same_port: false }
+    }
+
+    /// The circumstances of a seed of the second day on which the daemon loses its memory, too.
+    pub fn of_lost_memory(seed: u64) -> Self {
+        let mut scenario = Self::of_day_two(seed);
+        let mut random = Random::new(seed ^ 0x105_7000);
+        // a blank machine in the port of the only control plane is what a new site looks like
+        scenario.control_planes = scenario.control_planes.max(3);
+        scenario
+            .mishaps
+            .retain(|mishap| mishap.slot().is_none_or(|slot| slot < 3 + usize::from(scenario.workers)));
+        if random.one_in(2) {
+            scenario.mishaps.clear();
+        }
+        scenario.mishaps.push(Mishap::Forgets { old: random.one_in(2) });
+        scenario
     }
 
     /// Whether this befalls the site.

@@ -8,7 +8,8 @@ use std::{
 use hardware::{Disk, Inventory, Link, MacAddr, SystemUuid};
 use lifecycle::{
     ApplyOutcome, BootAnswer, BootstrapOutcome, Claim, ClusterPlan, Content, Effect, EtcdHealth, EtcdMember,
-    EtcdObservation, Event, Identity, Machine, NodeName, Observation, PowerOutcome, Stage, StepOutcome,
+    EtcdObservation, Event, Identity, Machine, NodeName, Observation, PowerOutcome, Runner, Sighted, Stage,
+    StepOutcome, Survey,
 };
 use machine::model::{
     self, ApplyMode, BootOrder, Caller, Cluster, Code, Counters, DataDirectory, Hardware, Image, Instruction,
@@ -46,6 +47,8 @@ pub(crate) struct World {
     pub(crate) endless_drain: bool,
     /// when a machine lost its power last
     pub(crate) power_lost: Option<u64>,
+    /// what the daemon keeps of etcd, by file
+    pub(crate) snapshots: BTreeMap<String, Vec<u8>>,
 }
 
 impl World {
@@ -65,6 +68,7 @@ impl World {
             api_servers: BTreeSet::new(),
             endless_drain: false,
             power_lost: None,
+            snapshots: BTreeMap::new(),
         };
         let names: Vec<NodeName> = world.plan.nodes.keys().cloned().collect();
         for (index, name) in (1u8..).zip(names) {
@@ -325,7 +329,34 @@ impl World {
                 };
                 Event::BootstrapAnswered { ticket, outcome }
             }
-            Effect::RunStep { ticket, step } => {
+            Effect::Recover { ticket, address, boot_id, snapshot, .. } => {
+                let is_meant = |machine: &&mut model::Machine| machine.boot_id() == Some(boot_id.as_str());
+                let admin = Caller::admin(&self.ours.clone());
+                let kept = self.snapshots.get(&snapshot).cloned();
+                let answer = match (self.rack.at(address).filter(is_meant), kept) {
+                    (Some(_), Some(snapshot)) => self
+                        .call(address, &admin, Request::EtcdRecover { snapshot }, now)
+                        .and_then(|_| self.call(address, &admin, Request::BootstrapRecovered, now)),
+                    _ => Err(model::Status {
+                        code: Code::Unavailable,
+                        message: "another boot answers there, or the snapshot is not kept".into(),
+                    }),
+                };
+                let outcome = match answer {
+                    Ok(_) => BootstrapOutcome::Accepted,
+                    Err(status) if status.code == Code::AlreadyExists => BootstrapOutcome::Accepted,
+                    Err(status) => BootstrapOutcome::NotYet { reason: status.to_string() },
+                };
+                Event::Recovered { ticket, outcome }
+            }
+            Effect::LookAround { ticket, mut nodes } => {
+                let ours = ServerIdentity::Issued { ca: self.ours.clone() };
+                nodes.retain(|node| {
+                    self.rack.at(*node).is_some_and(|machine| machine.server_identity() == ours)
+                });
+                Event::LookedAround { ticket, nodes: Some(nodes) }
+            }
+            Effect::RunStep { ticket, step, .. } => {
                 let holder = self.plan.virtual_address.and_then(|shared| self.rack.name_at(shared));
                 let outcome = if holder.is_some_and(|label| self.api_servers.contains(&label)) {
                     StepOutcome::Done { summary: "applied".into() }
@@ -343,6 +374,32 @@ impl World {
                 Event::Departed { node, ticket, outcome }
             }
         })
+    }
+
+    /// What the daemon finds when it asks every node where it should be.
+    pub(crate) fn survey(&mut self, now: u64) -> Survey {
+        let own: Vec<(NodeName, IpAddr)> =
+            self.plan.nodes.iter().map(|(name, node)| (name.clone(), node.address)).collect();
+        own.into_iter().map(|(name, address)| (name, self.sight(address, now))).collect()
+    }
+
+    fn sight(&mut self, address: IpAddr, now: u64) -> Sighted {
+        let silent = || Sighted::Silent { detail: "nobody answers".into() };
+        let Some(label) = self.rack.name_at(address) else { return silent() };
+        let inventory = self.inventory(&label).unwrap_or_default();
+        let Some(machine) = self.rack.machines.get_mut(&label) else { return silent() };
+        match machine.server_identity() {
+            ServerIdentity::Closed => silent(),
+            ServerIdentity::Maintenance { .. } => Sighted::Waiting { address },
+            ServerIdentity::Issued { ca } if ca == self.ours => Sighted::Ours(Box::new(Runner {
+                address,
+                hostname: machine.hostname().unwrap_or_default().to_owned(),
+                machine: Machine::from(&inventory),
+                boot_id: machine.boot_id().unwrap_or_default().to_owned(),
+                etcd: etcd(machine, &Caller::admin(&ca), now),
+            })),
+            ServerIdentity::Issued { ca } => Sighted::Foreign { address, subject: ca },
+        }
     }
 
     pub(crate) fn call(
@@ -437,8 +494,10 @@ pub(crate) fn is_claimed(claim: &Claim, machine: &model::Machine) -> bool {
 }
 
 fn etcd(machine: &mut model::Machine, admin: &Caller, now: u64) -> EtcdObservation {
-    if let Ok(Response::Members(members)) = machine.call(admin, Request::EtcdMemberList { local: true }, now)
-    {
+    // a learner's own etcd does not tell
+    let told = machine.call(admin, Request::EtcdMemberList { local: true }, now);
+    let told = told.or_else(|_| machine.call(admin, Request::EtcdMemberList { local: false }, now));
+    if let Ok(Response::Members(members)) = told {
         let members = members.into_iter().map(|(id, member)| EtcdMember {
             name: member.name,
             id: format!("{id:016x}"),

@@ -106,6 +106,28 @@ fn every_changing_site_keeps_every_promise() {
     assert!(ready > outcomes.len() / 2 && gone > outcomes.len() / 5, "{ready} ready, {gone} gone");
 }
 
+/// The same where the daemon loses its store in the middle of it, or an old one comes back, and a person has the cluster
+/// taken over.
+#[test]
+fn every_lost_memory_keeps_every_promise() {
+    let seeds = seeds().start..seeds().start + (seeds().end - seeds().start).div_ceil(8);
+    let results = many(seeds, |seed| Simulation::of_lost_memory(seed).run());
+    let broken = results.iter().filter_map(|(seed, result)| Some((seed, result.as_ref().err()?)));
+    let broken: Vec<String> = broken
+        .map(|(seed, violation)| {
+            format!("seed {seed}: {violation:?} in {:?}", Scenario::of_lost_memory(*seed))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), results.len(), broken.join("\n"));
+    let outcomes: Vec<Outcome> = results.into_iter().filter_map(|(_, result)| result.ok()).collect();
+    let ready = outcomes.iter().filter(|outcome| outcome.is_ready).count();
+    let taken =
+        |outcome: &&Outcome| outcome.arrows.iter().any(|(from, to)| from == "vacant" && to == "configured");
+    let taken = outcomes.iter().filter(taken).count();
+    println!("{} lost memories: {ready} ready, in {taken} of them a node was taken over", outcomes.len());
+    assert!(ready > outcomes.len() / 2 && taken > outcomes.len() / 5, "{ready} ready, {taken} taken over");
+}
+
 /// Second days that broke a promise once.
 const SECOND_DAYS: [(u64, &str); 5] = [
     (96, "nobody but the machine itself said in which port it is"),

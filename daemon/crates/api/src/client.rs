@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 
 use crate::wire::{
     ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
-    Problem, Reloaded, Status,
+    Problem, Recover, Reloaded, SnapshotTaken, Status, TakeOver, TakenOver,
 };
 
 /// A call that was not answered with what was asked for.
@@ -80,6 +80,21 @@ impl Client {
     /// Changes who holds a slot.
     pub async fn order(&self, request: &ClaimOrder) -> Result<Ordered, CallError> {
         answer(self.send("POST", "/v1/claims", Some(request)).await?).await
+    }
+
+    /// Takes a running cluster over, or says what would be.
+    pub async fn take_over(&self, request: &TakeOver) -> Result<TakenOver, CallError> {
+        answer(self.send("POST", "/v1/takeover", Some(request)).await?).await
+    }
+
+    /// Keeps a snapshot of etcd now.
+    pub async fn snapshot(&self) -> Result<SnapshotTaken, CallError> {
+        answer(self.send("POST", "/v1/snapshot", None::<&()>).await?).await
+    }
+
+    /// Begins etcd anew from a snapshot.
+    pub async fn recover(&self, request: &Recover) -> Result<Ordered, CallError> {
+        answer(self.send("POST", "/v1/recover", Some(request)).await?).await
     }
 
     /// Reads the site's files again.

@@ -12,5 +12,5 @@ pub use client::{CallError, Client};
 pub use server::{Backend, ListenError, Listener, Refusal};
 pub use wire::{
     ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
-    Reloaded, Said, Status,
+    Recover, Reloaded, Said, SnapshotTaken, Snapshots, Status, TakeOver, TakenOver,
 };

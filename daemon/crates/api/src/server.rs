@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wire::{
     ClaimOrder, Complaint, Conversation, Deploy, Deployed, Event, Explain, Explained, Ordered, Ports,
-    Problem, Reloaded, Status,
+    Problem, Recover, Reloaded, SnapshotTaken, Status, TakeOver, TakenOver,
 };
 
 /// A client that has not sent its request line by then is not one of ours.
@@ -51,6 +51,12 @@ pub trait Backend: Send + Sync + 'static {
     fn explain(&self, request: Explain) -> impl Future<Output = Result<Vec<Explained>, Refusal>> + Send;
     /// Changes who holds a slot.
     fn order(&self, request: ClaimOrder) -> impl Future<Output = Result<Ordered, Refusal>> + Send;
+    /// Takes a running cluster over, or says what would be.
+    fn take_over(&self, request: TakeOver) -> impl Future<Output = Result<TakenOver, Refusal>> + Send;
+    /// Keeps a snapshot of etcd.
+    fn snapshot(&self) -> impl Future<Output = Result<SnapshotTaken, Refusal>> + Send;
+    /// Begins etcd anew from a snapshot.
+    fn recover(&self, request: Recover) -> impl Future<Output = Result<Ordered, Refusal>> + Send;
     /// Reads the site's files again and goes on with them if they have no faults.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
     /// What one machine said and was told.
@@ -167,6 +173,9 @@ fn router<B: Backend>(backend: Arc<B>, stop: CancellationToken) -> Router {
         .route("/v1/ports", get(ports::<B>))
         .route("/v1/explain", post(explain::<B>))
         .route("/v1/claims", post(order::<B>))
+        .route("/v1/takeover", post(take_over::<B>))
+        .route("/v1/snapshot", post(snapshot::<B>))
+        .route("/v1/recover", post(recover::<B>))
         .route("/v1/reload", post(reload::<B>))
         .route("/v1/trace", get(trace::<B>))
         .route("/v1/doctor", get(doctor::<B>))
@@ -208,6 +217,24 @@ async fn order<B: Backend>(
     Json(request): Json<ClaimOrder>,
 ) -> Result<Json<Ordered>, Refusal> {
     served.backend.order(request).await.map(Json)
+}
+
+async fn take_over<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(request): Json<TakeOver>,
+) -> Result<Json<TakenOver>, Refusal> {
+    served.backend.take_over(request).await.map(Json)
+}
+
+async fn snapshot<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<SnapshotTaken>, Refusal> {
+    served.backend.snapshot().await.map(Json)
+}
+
+async fn recover<B: Backend>(
+    State(served): State<Arc<Served<B>>>,
+    Json(request): Json<Recover>,
+) -> Result<Json<Ordered>, Refusal> {
+    served.backend.recover(request).await.map(Json)
 }
 
 async fn reload<B: Backend>(State(served): State<Arc<Served<B>>>) -> Result<Json<Reloaded>, Refusal> {

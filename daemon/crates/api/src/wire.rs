@@ -1,6 +1,6 @@
 //! What goes over the socket.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use hardware::MacAddr;
 use identity::{Marks, PortRow};
@@ -16,9 +16,67 @@ pub struct Status {
     pub version: String,
     /// set when the daemon runs on the last accepted site because the files have faults
     pub site_fault: Option<String>,
+    /// copies of etcd's data
+    #[serde(default)]
+    pub snapshots: Snapshots,
     /// machines and the cluster
     #[serde(flatten)]
     pub view: View,
+}
+
+/// How etcd's data are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshots {
+    /// when the last one was taken that nobody asked for, in seconds since the Unix epoch
+    pub last: Option<u64>,
+    /// why the last attempt did not come to its end: none was taken, or it was not copied elsewhere
+    pub fault: Option<String>,
+}
+
+/// `POST /v1/snapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTaken {
+    /// the sealed file
+    pub path: PathBuf,
+    /// of etcd's data in it
+    pub size: u64,
+    /// whose they are
+    pub from: IpAddr,
+    /// why it was not copied elsewhere
+    pub not_copied: Option<String>,
+}
+
+/// `POST /v1/takeover`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakeOver {
+    /// only say what is found
+    pub only_look: bool,
+    /// who asks, for the journal
+    pub by: String,
+}
+
+/// The answer to [`TakeOver`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// what was found, node by node
+    pub found: BTreeMap<NodeName, String>,
+    /// what was done
+    pub done: Option<String>,
+    /// why nothing was
+    pub refused: Option<String>,
+}
+
+/// `POST /v1/recover`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recover {
+    /// the control plane that begins
+    pub node: String,
+    /// the snapshot; without it the newest that the daemon keeps
+    pub snapshot: Option<PathBuf>,
+    /// who asks, for the journal
+    pub by: String,
 }
 
 /// `POST /v1/deploy`.

@@ -11,7 +11,8 @@ use std::{
 
 use api::{
     Backend, CallError, ClaimOrder, Client, Complaint, Conversation, Deploy, Deployed, Event, Explain,
-    Explained, ListenError, Listener, Ordered, Ports, Refusal, Reloaded, Said, Status,
+    Explained, ListenError, Listener, Ordered, Ports, Recover, Refusal, Reloaded, Said, SnapshotTaken,
+    Snapshots, Status, TakeOver, TakenOver,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use hardware::MacAddr;
@@ -48,7 +49,13 @@ fn complaint() -> Complaint {
 impl Backend for Fake {
     async fn status(&self) -> Status {
         let view = lifecycle::View::default();
-        Status { site: "home-ops".into(), version: "0".into(), site_fault: None, view }
+        Status {
+            site: "home-ops".into(),
+            version: "0".into(),
+            site_fault: None,
+            snapshots: Snapshots::default(),
+            view,
+        }
     }
 
     async fn deploy(&self, request: Deploy) -> Result<Deployed, Refusal> {
@@ -74,6 +81,19 @@ impl Backend for Fake {
             Order::Move { from, to } => Ok(Ordered { done: format!("{from} is {to}") }),
             other => Err(Refusal(format!("{other:?}"))),
         }
+    }
+
+    async fn take_over(&self, request: TakeOver) -> Result<TakenOver, Refusal> {
+        let refused = request.only_look.then(|| format!("{} only looks", request.by));
+        Ok(TakenOver { found: [("mini01".into(), "runs".to_owned())].into(), done: None, refused })
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotTaken, Refusal> {
+        Err(Refusal("no control plane gives a snapshot".into()))
+    }
+
+    async fn recover(&self, request: Recover) -> Result<Ordered, Refusal> {
+        Ok(Ordered { done: format!("{} begins from {:?}", request.node, request.snapshot) })
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {

@@ -26,6 +26,7 @@ impl<G: Guards> Core<G> {
             Cluster::HandingOver { bootstrapped, done } => self.hand_over(bootstrapped, done, now),
             Cluster::HandedOver { .. } => self.watch_members(),
         }
+        self.look_around(now);
     }
 
     pub(crate) fn fresh_look(&self, name: &NodeName, now: Time) -> Option<&Look> {
@@ -57,7 +58,7 @@ impl<G: Guards> Core<G> {
     }
 
     /// Control planes that still run in such a boot.
-    fn suspects(&self) -> Vec<&str> {
+    pub(crate) fn suspects(&self) -> Vec<&str> {
         let in_that_boot = |name: &&NodeName| {
             let look = self.slots.get(name).and_then(|slot| slot.look.as_ref());
             look.is_some_and(|look| self.ledger.boots.get(*name) == Some(&look.boot_id))
@@ -112,7 +113,7 @@ impl<G: Guards> Core<G> {
     /// A person's word stands in for control planes that are missing, as long as a majority is there,
     /// and for what the store does not know; it never outweighs a sign of a cluster.
     fn assemble(&mut self, doubt: Option<String>, word: Option<Word>, now: Time) {
-        let word = word.filter(|word| word.at <= now && now.since(word.at) < WORD_LASTS);
+        let word = word.filter(|word| holds(Some(word), now));
         if let Some((name, members)) = self.members_seen(now)
             && self.guards.on(Guard::NoEtcdData)
         {
@@ -240,7 +241,7 @@ impl<G: Guards> Core<G> {
             return;
         }
         let Cluster::Assembling { doubt, word } = self.cluster.clone() else { return };
-        let word = word.filter(|word| word.at <= now && now.since(word.at) < WORD_LASTS);
+        let word = word.filter(|word| holds(Some(word), now));
         match owner {
             Some(owner) => {
                 self.work.not_before = now + self.plan.timing.retry;
@@ -250,8 +251,8 @@ impl<G: Guards> Core<G> {
             }
             // who was switched off and on meanwhile must not be forgotten over it
             None if !nodes.is_empty() && word.is_none() => {
-                let at = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let doubt = format!("nodes that this store knows nothing of answered with our CA ({at})");
+                let at: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                let doubt = crate::takeover::unknown_answered(&at);
                 self.note("cluster", "the store does not know everything", vec![doubt.clone()]);
                 self.move_cluster(Cluster::Assembling { doubt: Some(doubt), word }, Vec::new());
             }
@@ -310,7 +311,8 @@ impl<G: Guards> Core<G> {
                 ));
                 return;
             };
-            let bootstrapped = Bootstrapped { node: intent.node, member: member.id.clone(), at: now };
+            let bootstrapped =
+                Bootstrapped { node: intent.node, member: member.id.clone(), at: now, taken_over: None };
             self.move_cluster(Cluster::Joining(bootstrapped), vec![format!("etcd on {witness} has members")]);
             return;
         }
@@ -399,6 +401,11 @@ impl<G: Guards> Core<G> {
             }
         }
     }
+}
+
+/// Whether a person's word that the cluster is new counts now.
+pub(crate) fn holds(word: Option<&Word>, now: Time) -> bool {
+    word.is_some_and(|word| word.at <= now && now.since(word.at) < WORD_LASTS)
 }
 
 fn names(members: &[EtcdMember]) -> String {

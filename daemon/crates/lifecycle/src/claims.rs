@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootAnswer, Cause, Claim, Cluster, Core, Departure, EtcdObservation, FencedView, Guards, Machine,
-    NodeName, NodeState, PowerAction, Progress, Role, Time, slot::Slot, slots::Key,
+    NodeName, NodeState, PowerAction, Progress, Recovery, Role, Survey, Time, slot::Slot, slots::Key,
 };
 
 /// Seconds between two questions of a machine that is fenced off: a person comes in minutes, not in seconds.
@@ -57,6 +57,19 @@ pub enum Order {
     },
     /// nothing of this cluster exists yet
     New {},
+    /// the cluster runs, and this was found of it: it is taken over as it is. Never from outside: the daemon asks itself
+    #[serde(skip)]
+    TakeOver {
+        /// what every node answered
+        found: Survey,
+    },
+    /// etcd has lost its quorum for ever, and begins anew on this node from a snapshot
+    Recover {
+        /// on which
+        node: NodeName,
+        /// the file, as the daemon finds it
+        snapshot: String,
+    },
     /// a node is taken out, its disk is wiped, and it is installed anew
     Reprovision {
         /// which
@@ -116,6 +129,9 @@ pub struct Ledger {
     /// the store was a backup once: which slots were filled since is unknown
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// the store began empty, and nobody has looked yet whether the site's nodes run
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlooked: bool,
     /// etcd members that were seen and that nobody here bootstrapped, and where: the cluster that they are of does not
     /// end with the machine that told of it
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +140,9 @@ pub struct Ledger {
     /// has lost that
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boots: BTreeMap<NodeName, String>,
+    /// etcd begins anew from a snapshot
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// nodes that are taken out, and not back yet
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub departures: BTreeMap<NodeName, Departure>,
@@ -214,6 +233,8 @@ impl<G: Guards> Core<G> {
             }
             Order::Erase { node, disk } => self.may_erase(node, disk),
             Order::New {} => self.may_be_new(),
+            Order::TakeOver { found } => self.may_take_over(found),
+            Order::Recover { node, snapshot } => self.may_recover(node, snapshot),
             Order::Reprovision { node, undrained } => self.may_depart(node, &Cause::Reprovision, *undrained),
             Order::Reset { node, undrained } => self.may_depart(node, &Cause::Reset, *undrained),
             Order::Remove { node, wipe, undrained } => self.may_remove(node, *wipe, *undrained),
@@ -270,6 +291,8 @@ impl<G: Guards> Core<G> {
             }
             Order::Erase { node, disk } => self.erase_approved(&node, disk, by, words),
             Order::New {} => self.newness_confirmed(by, words, now),
+            Order::TakeOver { found } => self.take_over(found, by, words, now),
+            Order::Recover { node, snapshot } => self.recover(node, snapshot, by, words, now),
             Order::Reprovision { node, undrained } => {
                 self.note(&node.0, "is to be installed anew", words);
                 self.depart(node, Cause::Reprovision, undrained, by, now);

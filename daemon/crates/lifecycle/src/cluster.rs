@@ -74,6 +74,10 @@ pub struct Bootstrapped {
     pub member: String,
     /// when members were first seen
     pub at: Time,
+    /// who had it taken over as it was, founded by somebody else or by a life that is forgotten: its hand-over is looked
+    /// at, and nothing is written to it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<String>,
 }
 
 impl Cluster {

@@ -10,6 +10,7 @@ use crate::{
     Permit, Strict, Ticket, Time, View,
     departure::DepartureWork,
     ids::Ids,
+    recovery::RecoveryWork,
     restore,
     slots::{Key, Slots},
 };
@@ -29,6 +30,8 @@ pub struct Core<G = Strict> {
     pub(crate) work: ClusterWork,
     /// the node that is being taken out
     pub(crate) departing: DepartureWork,
+    /// etcd that begins anew from a snapshot
+    pub(crate) recovering: RecoveryWork,
     /// a member of etcd that has not started, and since when it is seen
     pub(crate) unstarted: Option<(String, Time)>,
     /// claims that have ended
@@ -54,6 +57,9 @@ pub(crate) struct ClusterWork {
     /// the last `Bootstrap` call certainly did nothing
     pub(crate) refused: bool,
     pub(crate) waiting: Option<String>,
+    /// whether the cluster runs already is being found out
+    pub(crate) around: Option<Ticket>,
+    pub(crate) around_not_before: Time,
     /// reasons that went into the journal since the last move
     said: Vec<String>,
 }
@@ -105,7 +111,9 @@ impl<G: Guards> Core<G> {
             Event::Watched { node, watch } => self.watched(&node, watch, now),
             Event::Applied { node, ticket, outcome } => self.applied(&node, ticket, outcome, now),
             Event::ClusterSought { ticket, owner, nodes } => self.cluster_sought(ticket, owner, &nodes, now),
+            Event::LookedAround { ticket, nodes } => self.looked_around(ticket, nodes, now),
             Event::BootstrapAnswered { ticket, outcome } => self.bootstrap_answered(ticket, outcome, now),
+            Event::Recovered { ticket, outcome } => self.recovered(ticket, outcome),
             Event::StepEnded { ticket, step, outcome } => self.step_ended(ticket, step, outcome, now),
             Event::Departed { node, ticket, outcome } => self.departed(&node, ticket, outcome, now),
             Event::Powered { node, ticket, outcome } => self.powered(&node, ticket, outcome, now),
@@ -117,6 +125,7 @@ impl<G: Guards> Core<G> {
         self.advance_departures(now);
         self.switch_where_due(now);
         self.forget_left();
+        self.advance_recovery(now);
         self.look_where_due(now);
         self.forget_candidates(now);
         self.speak_of_limits(now);
@@ -268,6 +277,7 @@ impl<G: Guards> Core<G> {
             }
         }
         self.work.not_before = self.work.not_before.min(now);
+        self.work.around_not_before = self.work.around_not_before.min(now);
         self.departing.clock_went_back(now);
         self.note("cluster", "the clock went back", Vec::new());
     }

@@ -85,6 +85,13 @@ pub enum Effect {
         /// the addresses of nodes that no machine is known to be: does any answer with our CA?
         nodes: Vec<IpAddr>,
     },
+    /// do nodes of the site run already? Asked by a store that knows nothing
+    LookAround {
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// the addresses of all nodes: does any answer with our CA?
+        nodes: Vec<IpAddr>,
+    },
     /// call `Bootstrap`
     Bootstrap {
         /// to be returned with the reply
@@ -96,12 +103,27 @@ pub enum Effect {
         /// the boot that was looked at; whoever else answers there now must not get the call
         boot_id: String,
     },
+    /// hand a snapshot of etcd to a node, and call `Bootstrap` from it
+    Recover {
+        /// to be returned with the reply
+        ticket: Ticket,
+        /// which node
+        node: NodeName,
+        /// where
+        address: IpAddr,
+        /// the boot that was looked at; whoever else answers there now must not get it
+        boot_id: String,
+        /// the file
+        snapshot: String,
+    },
     /// run one hand-over step
     RunStep {
         /// to be returned with the reply
         ticket: Ticket,
         /// which
         step: String,
+        /// nothing is written: what is not in place is said
+        only_look: bool,
     },
     /// switch a machine
     Power {
@@ -145,10 +167,14 @@ impl Effect {
                 let owner = Some(format!("the probe failed: {reason}"));
                 Event::ClusterSought { ticket, owner, nodes: Vec::new() }
             }
+            Self::LookAround { ticket, .. } => Event::LookedAround { ticket, nodes: None },
             Self::Bootstrap { ticket, .. } => {
                 Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Unknown { reason } }
             }
-            Self::RunStep { ticket, step } => {
+            Self::Recover { ticket, .. } => {
+                Event::Recovered { ticket, outcome: BootstrapOutcome::Unknown { reason } }
+            }
+            Self::RunStep { ticket, step, .. } => {
                 Event::StepEnded { ticket, step, outcome: StepOutcome::Failed { reason } }
             }
             Self::Power { node, ticket, .. } => {

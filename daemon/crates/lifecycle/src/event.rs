@@ -102,8 +102,22 @@ pub enum Event {
         /// those of the addresses asked where our CA answered
         nodes: Vec<IpAddr>,
     },
+    /// the look for nodes that an empty store does not know ended
+    LookedAround {
+        /// the effect it answers
+        ticket: Ticket,
+        /// those of the addresses asked where our CA answered; `None` where it could not be found out
+        nodes: Option<Vec<IpAddr>>,
+    },
     /// a `Bootstrap` call ended
     BootstrapAnswered {
+        /// the effect it answers
+        ticket: Ticket,
+        /// how
+        outcome: BootstrapOutcome,
+    },
+    /// a `Bootstrap` from a snapshot ended
+    Recovered {
         /// the effect it answers
         ticket: Ticket,
         /// how

@@ -15,7 +15,8 @@ impl<G: Guards> Core<G> {
             Some(step) => {
                 let ticket = self.ticket();
                 self.work.in_flight = Some(ticket);
-                self.start(Effect::RunStep { ticket, step });
+                let only_look = bootstrapped.taken_over.is_some();
+                self.start(Effect::RunStep { ticket, step, only_look });
             }
             None => {
                 let evidence = vec![format!("steps done: {}", done.join(", "))];
@@ -44,7 +45,10 @@ impl<G: Guards> Core<G> {
                 self.move_cluster(Cluster::HandingOver { bootstrapped, done }, Vec::new());
             }
             StepOutcome::Failed { reason } => {
-                self.work.not_before = now + self.plan.timing.retry;
+                // whoever only looks need not look as often as one who is about to mend it
+                let timing = &self.plan.timing;
+                let pause = if bootstrapped.taken_over.is_some() { timing.watch } else { timing.retry };
+                self.work.not_before = now + pause;
                 self.wait_cluster(format!("hand-over step {step}: {reason}"));
             }
         }

@@ -27,11 +27,13 @@ mod permit;
 mod plan;
 mod power;
 mod quorum;
+mod recovery;
 mod replacement;
 mod restore;
 mod slot;
 mod slots;
 mod states;
+mod takeover;
 mod time;
 mod view;
 
@@ -57,8 +59,10 @@ pub use crate::{
         Trust,
     },
     power::{PowerAction, PowerOutcome, Switch},
+    recovery::Recovery,
     restore::{Records, RestoreError},
     states::{Facts, Limit, State, diagram},
+    takeover::{Runner, Sighted, Survey},
     time::Time,
     view::{ClusterView, FencedView, NodeView, PowerView, View},
 };

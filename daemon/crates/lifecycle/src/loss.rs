@@ -9,7 +9,7 @@ use crate::{EtcdHealth, EtcdMember, NodeName};
 
 /// What helps where voters are missing.
 const LOST: &str = "bring the missing voters back first, each with its disk. Where their disks are lost, only a snapshot brings \
-                    etcd back: `talosctl bootstrap --recover-from`";
+                    etcd back: `ichord recover`";
 
 /// What one control plane tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn enough(node: &NodeName, all: usize, healthy: usize) -> Result<(), String> {
 pub(crate) fn only_voter(node: &NodeName) -> String {
     format!(
         "{node} is etcd's only voter: with it goes the cluster's whole state. Add two control planes to the site first, or \
-         keep a snapshot and restore it with `talosctl bootstrap --recover-from`"
+         keep a snapshot and restore it with `ichord recover`"
     )
 }
 

@@ -197,6 +197,14 @@ impl<G: Guards> Core<G> {
         }
     }
 
+    /// What is waited for there shows nowhere but in etcd's members.
+    pub(crate) fn look_soon_at(&mut self, name: &NodeName, now: Time) {
+        let soon = now + self.plan.timing.observe;
+        if let Some(slot) = self.slots.get_mut(name).filter(|slot| slot.next_look > soon) {
+            slot.next_look = soon;
+        }
+    }
+
     /// Whether it is the holder who answers; a stranger at its address is its silence.
     fn heard(&mut self, name: &NodeName, inventory: &Inventory, now: Time) -> bool {
         let Some(slot) = self.slots.get_mut(name) else { return false };

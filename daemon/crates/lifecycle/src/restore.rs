@@ -12,6 +12,7 @@ use crate::{
     departure::DepartureWork,
     ids::Ids,
     left::Home,
+    recovery::RecoveryWork,
     slot::Slot,
     slots::Slots,
 };
@@ -120,6 +121,7 @@ impl<G: Guards> Core<G> {
             }
             None => {
                 pending.cluster = true;
+                ledger.unlooked = guards.on(Guard::Newness);
                 pending.notes.push(Note {
                     subject: "cluster".to_owned(),
                     what: "the store is empty".to_owned(),
@@ -143,6 +145,7 @@ impl<G: Guards> Core<G> {
             left: BTreeSet::new(),
             work: ClusterWork::default(),
             departing: DepartureWork::default(),
+            recovering: RecoveryWork::default(),
             unstarted: None,
             ledger,
             came_back: BTreeSet::new(),
@@ -170,6 +173,8 @@ impl<G: Guards> Core<G> {
         self.ledger.boots.clear();
         // what was taken out then may have come back since, or another one gone
         self.ledger.departures.clear();
+        // and etcd may have begun long ago
+        self.ledger.recovery = None;
         self.write_cluster();
         for name in self.slots.names() {
             let Some(slot) = self.slots.get_mut(&name) else { continue };

@@ -152,7 +152,7 @@ impl<G: Guards> Core<G> {
             revision: self.revision,
             cluster: ClusterView {
                 state: self.cluster.name().to_owned(),
-                waiting: self.work.waiting.clone(),
+                waiting: self.recovery_in_words().or_else(|| self.work.waiting.clone()),
                 done,
             },
             nodes: BTreeMap::new(),

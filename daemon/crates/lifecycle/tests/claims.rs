@@ -74,11 +74,14 @@ impl Bench {
     fn new(replace: ReplacePolicy) -> Self {
         let core = Core::restore(plan(replace), &Records::default(), 1).unwrap();
         let (flying, notes) = (Vec::new(), Vec::new());
-        Self { core, replace, records: Records::default(), flying, notes, now: MINUTE }
+        let mut bench = Self { core, replace, records: Records::default(), flying, notes, now: MINUTE };
+        bench.step(Event::Tick);
+        bench
     }
 
     fn step(&mut self, event: Event) {
         self.now += 1;
+        let mut around = None;
         for output in self.core.step(event, Time(self.now)) {
             match output {
                 Output::Persist { writes, notes } => {
@@ -91,8 +94,13 @@ impl Bench {
                     self.notes.extend(notes.into_iter().map(|note| note.what));
                 }
                 Output::Publish(_) => {}
+                // nobody runs yet
+                Output::Start(Effect::LookAround { ticket, .. }) => around = Some(ticket),
                 Output::Start(effect) => self.flying.push(effect),
             }
+        }
+        if let Some(ticket) = around {
+            self.step(Event::LookedAround { ticket, nodes: Some(Vec::new()) });
         }
     }
 
@@ -255,6 +263,7 @@ fn on_a_trusting_site_the_machine_that_answers_is_in_every_respect_the_one_that_
     let plan = ClusterPlan { trust: Trust::Machine, ..plan(ReplacePolicy::Ask) };
     let mut bench = Bench::new(ReplacePolicy::Ask);
     bench.core = Core::restore(plan, &Records::default(), 1).unwrap();
+    bench.step(Event::Tick);
     let uuid = |last: u8| Some(hardware::SystemUuid([7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, last]));
     let asking = Machine { uuid: uuid(1), ..machine(1) };
     let (request, from) = (RequestId(1), IpAddr::from([10, 0, 0, 101]));

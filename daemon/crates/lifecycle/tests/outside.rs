@@ -35,7 +35,12 @@ fn core(deploy: DeployPolicy) -> Core {
         handover: Vec::new(),
         timing: Timing::default(),
     };
-    Core::restore(plan, &Records::default(), 1).unwrap()
+    let mut core = Core::restore(plan, &Records::default(), 1).unwrap();
+    // nobody runs yet
+    let (_, effects) = outcome(core.step(Event::Tick, Time(1)));
+    let [Effect::LookAround { ticket, .. }] = &effects[..] else { panic!("{effects:?}") };
+    core.step(Event::LookedAround { ticket: *ticket, nodes: Some(Vec::new()) }, Time(2));
+    core
 }
 
 fn machine() -> Machine {

@@ -253,7 +253,8 @@ fn a_cluster_that_we_did_not_found_is_not_founded_again() {
     bench.configure(2, "cp2", members(&["cp2"]));
     bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
     assert!(bench.cluster_waiting().contains("did not bootstrap"), "{}", bench.cluster_waiting());
-    assert!(bench.flying.iter().all(|effect| matches!(effect, Effect::Observe { .. })));
+    let asks = |effect: &Effect| matches!(effect, Effect::Observe { .. } | Effect::LookAround { .. });
+    assert!(bench.flying.iter().all(asks));
 }
 
 fn bootstrapped() -> Bench {
@@ -395,7 +396,7 @@ fn members_lead_to_the_hand_over_and_its_steps_to_the_end() {
 
     let run = |bench: &mut Bench| {
         bench.take(|effect| match effect {
-            Effect::RunStep { ticket, step } => Some((*ticket, step.clone())),
+            Effect::RunStep { ticket, step, .. } => Some((*ticket, step.clone())),
             _ => None,
         })
     };
@@ -417,7 +418,7 @@ fn the_hand_over_waits_while_a_stranger_is_in_etcd_and_it_is_named_afterwards_to
     bench.look("cp1", configured(1, "after", members(&["cp1", "cp2"])));
     bench.look("cp2", configured(2, "after", members(&["cp1", "cp2"])));
     let step = |effect: &Effect| match effect {
-        Effect::RunStep { ticket, step } => Some((*ticket, step.clone())),
+        Effect::RunStep { ticket, step, .. } => Some((*ticket, step.clone())),
         _ => None,
     };
     let (ticket, name) = bench.take(step);

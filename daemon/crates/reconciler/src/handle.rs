@@ -61,6 +61,7 @@ pub(crate) enum Input {
     Tiding(Tiding),
     Deploy { node: Option<NodeName>, by: String, answer: oneshot::Sender<Result<Vec<NodeName>, DeployError>> },
     Order { order: Order, by: String, answer: oneshot::Sender<Result<String, OrderError>> },
+    Weigh { order: Order, answer: oneshot::Sender<Result<String, OrderError>> },
     Fetched { from: IpAddr },
     Ports { answer: oneshot::Sender<Ports> },
     Explain { machine: String, answer: oneshot::Sender<Vec<Explained>> },
@@ -171,6 +172,13 @@ impl Handle {
         wait.await.map_err(|_| AskError)?
     }
 
+    /// What an order would do, in words; nothing is done.
+    pub async fn weigh(&self, order: Order) -> Result<String, OrderError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Input::Weigh { order, answer }).await?;
+        wait.await.map_err(|_| AskError)?
+    }
+
     /// A boot file was fetched.
     pub async fn fetched(&self, from: IpAddr) -> Result<(), AskError> {
         self.send(Input::Fetched { from }).await
@@ -233,6 +241,7 @@ impl std::fmt::Debug for Input {
             Self::Tiding(_) => "Tiding",
             Self::Deploy { .. } => "Deploy",
             Self::Order { .. } => "Order",
+            Self::Weigh { .. } => "Weigh",
             Self::Fetched { .. } => "Fetched",
             Self::Ports { .. } => "Ports",
             Self::Explain { .. } => "Explain",

@@ -40,6 +40,12 @@ impl HighWater {
         Ok(Self { path: Some(path.to_owned()), mark })
     }
 
+    /// Leaves a mark above this revision: a store that was brought back is told apart from one that went on.
+    pub fn leave_above(path: &Path, revision: Revision) -> io::Result<()> {
+        let mark = Self::open(path).map_or(0, |found| found.mark);
+        replace(path, mark.max(revision + 1))
+    }
+
     /// Whether a store at this revision has lost something.
     pub(crate) fn is_above(&self, revision: Revision) -> bool {
         self.mark > revision
@@ -84,6 +90,10 @@ mod tests {
         mark.rise_to(7);
         let again = HighWater::open(&path).unwrap();
         assert!(again.is_above(6) && !again.is_above(7) && !again.is_above(8));
+        HighWater::leave_above(&path, 3).unwrap();
+        assert!(HighWater::open(&path).unwrap().is_above(6), "it never sinks");
+        HighWater::leave_above(&path, 9).unwrap();
+        assert!(HighWater::open(&path).unwrap().is_above(9));
         fs::write(&path, "").unwrap();
         assert!(!HighWater::open(&path).unwrap().is_above(0), "what a power cut leaves");
         fs::write(&path, "seven").unwrap();

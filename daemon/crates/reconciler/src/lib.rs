@@ -24,6 +24,6 @@ pub use publish::{Published, boot_view};
 pub use restore::RestoreError;
 pub use run::{Reconciler, RunError};
 pub use world::{
-    Met, Tiding, World,
+    Kept, Met, Tiding, World,
     talos::{Cluster, Talos},
 };

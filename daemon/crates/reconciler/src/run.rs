@@ -291,6 +291,11 @@ impl<W: World> Reconciler<W> {
                     None
                 }
             },
+            Input::Weigh { order, answer } => {
+                // whoever asked may be gone
+                answer.send(self.core.weigh(&order).map_err(OrderError::Refused)).ok();
+                None
+            }
             Input::Fetched { from } => Some(Event::Fetched { from }),
             Input::Ports { answer } => {
                 // whoever asked may be gone

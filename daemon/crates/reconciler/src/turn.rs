@@ -84,6 +84,8 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
         Effect::Apply { node, .. } => format!("apply {node}"),
         Effect::SeekCluster { .. } => "seek a cluster".to_owned(),
         Effect::Bootstrap { node, .. } => format!("bootstrap {node}"),
+        Effect::Recover { node, .. } => format!("recover etcd on {node}"),
+        Effect::LookAround { .. } => "look around".to_owned(),
         Effect::RunStep { step, .. } => format!("hand-over step {step}"),
         Effect::Power { node, action, .. } => format!("power of {node}: {action:?}"),
         Effect::Depart { node, task, .. } => {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     handover,
-    model::{DhcpMode, LocalBoots, Network, Pool, Site, Switch},
+    model::{DhcpMode, LocalBoots, Network, Pool, Site, Snapshots, Switch},
     power, slots,
     snmp::{Community, Snmp},
     wire,
@@ -93,6 +93,7 @@ pub(crate) fn site(
         power,
         https: None,
         handover,
+        snapshots: snapshots(file.snapshots, root.key("snapshots"), findings),
         timing: timing(times),
     })
 }
@@ -225,6 +226,25 @@ fn kernel_args(args: Vec<String>, place: Place<'_>, findings: &mut Findings) -> 
         }
     }
     args
+}
+
+fn snapshots(wire: Checked<wire::Snapshots>, place: Place<'_>, findings: &mut Findings) -> Snapshots {
+    let wire = wire.0.unwrap_or_default();
+    let default = Snapshots::default();
+    let copy = wire.copy.0.map(|words| words.0).unwrap_or_default();
+    if copy.first().is_some_and(|program| program.trim().is_empty()) {
+        let finding = place.key("copy").error("snapshot-copy", "it names no program");
+        findings.push(finding.fix("write the program and its arguments as a list, such as [rclone, copy]"));
+    }
+    if wire.keep.0 == Some(0) {
+        let finding = place.key("keep").error("snapshot-keep", "no snapshot would be kept");
+        findings.push(finding.fix("write how many are kept, such as 28"));
+    }
+    Snapshots {
+        every: wire.every.0.map_or(default.every, |span| span.0),
+        keep: wire.keep.0.map_or(default.keep, usize::from),
+        copy,
+    }
 }
 
 fn timing(wire: wire::Timing) -> Timing {

@@ -27,7 +27,7 @@ pub use handover::{
 };
 pub use https::Https;
 pub use load::Files;
-pub use model::{DhcpMode, ImageSet, LocalBoots, Network, Pool, Site, Switch};
+pub use model::{DhcpMode, ImageSet, LocalBoots, Network, Pool, Site, Snapshots, Switch};
 pub use power::{Power, Redfish};
 pub use render::{NodeConfigError, Rendered};
 pub use rules::rules;

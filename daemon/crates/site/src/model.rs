@@ -41,7 +41,25 @@ pub struct Site {
     pub(crate) power: BTreeMap<String, Power>,
     pub(crate) https: Option<Https>,
     pub(crate) handover: Vec<HandoverStep>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) timing: Timing,
+}
+
+/// Copies of etcd's data that are kept without anybody asking for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshots {
+    /// so often one is taken
+    pub every: std::time::Duration,
+    /// so many are kept here
+    pub keep: usize,
+    /// a program with its arguments that copies one elsewhere; the file comes last
+    pub copy: Vec<String>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { every: std::time::Duration::from_secs(6 * 60 * 60), keep: 28, copy: Vec::new() }
+    }
 }
 
 /// A provisioning network the daemon has an interface on.
@@ -252,6 +270,11 @@ impl Site {
     /// What happens when another machine appears in a slot that is held.
     pub fn replace(&self) -> ReplacePolicy {
         self.replace
+    }
+
+    /// How etcd's data are kept.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// The directory of boot images, where the site names one.

@@ -60,6 +60,8 @@ const OWN: &[Rule] = &[
     Rule { id: "slot-twice", about: "a mark belongs to one slot" },
     Rule { id: "slot-unknown", about: "a slot is that of a node" },
     Rule { id: "slot-uuid", about: "a UUID is that of one machine" },
+    Rule { id: "snapshot-copy", about: "what copies snapshots elsewhere is a program" },
+    Rule { id: "snapshot-keep", about: "a snapshot is kept" },
     Rule { id: "snmp-community", about: "a switch's SNMP community can be read" },
     Rule { id: "step-cycle", about: "no step waits for itself, by whatever way" },
     Rule { id: "step-digest", about: "a file of another host has its digest" },

@@ -39,6 +39,7 @@ pub(crate) struct File {
     pub local_boot: Checked<BTreeMap<String, Checked<LocalBoot>>>,
     pub https: Checked<Https>,
     pub handover: Checked<Vec<Checked<TextOr<handover::Step>>>>,
+    pub snapshots: Checked<Snapshots>,
     pub timing: Checked<Timing>,
 }
 
@@ -199,6 +200,15 @@ pub(crate) enum Deploy {
 pub(crate) enum Replace {
     Ask,
     SamePort,
+}
+
+/// Copies of etcd's data.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Snapshots {
+    pub every: Checked<Span>,
+    pub keep: Checked<u16>,
+    pub copy: Checked<OneOrMore<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -8,6 +8,8 @@
 //! `fsync`. Reads go the same way and therefore see every commit that was answered before them.
 //! A person can look inside while the daemon runs: `sqlite3 -readonly state.db 'select * from entries'`.
 
+pub mod archive;
+pub mod backup;
 mod error;
 mod lease;
 mod lease_book;

@@ -115,7 +115,7 @@ pub(crate) fn open(path: &Path) -> Result<Database, OpenError> {
 
 /// Takes the lock that keeps a second daemon out. It is a file of its own, because SQLite's own locks are
 /// lost when any other descriptor of the database file is closed.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -186,6 +186,17 @@ fn check_and_prepare(path: &Path, connection: &Connection) -> Result<(), OpenErr
             .map_err(sql)?;
     }
     Ok(())
+}
+
+/// The revision of a store's file that nobody has open; checked like one that is opened.
+pub(crate) fn revision(path: &Path) -> Result<Revision, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|source| error(path, source))?;
+    check_and_prepare(path, &connection)?;
+    let found = state(&connection).map_err(|source| error(path, source))?.revision;
+    // one file: what was set for writing would leave a log beside it
+    connection.execute_batch("PRAGMA journal_mode = DELETE").map_err(|source| error(path, source))?;
+    Ok(found)
 }
 
 fn state(connection: &Connection) -> rusqlite::Result<State> {

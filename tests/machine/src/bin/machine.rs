@@ -63,6 +63,9 @@ struct Arguments {
     /// The real API server to stand in front of as a control plane, instead of imitating one
     #[arg(long, value_name = "ADDRESS:PORT")]
     api_server: Option<SocketAddr>,
+    /// The program of a real etcd to run as a control plane, instead of imitating one
+    #[arg(long, value_name = "PROGRAM")]
+    etcd: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,6 +138,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         second,
         lldp_every,
         api_server: arguments.api_server,
+        etcd: arguments.etcd,
     })
 }
 

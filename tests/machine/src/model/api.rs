@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     config::{Config, Role},
-    etcd::DataDirectory,
+    etcd::{Cluster, DataDirectory},
     exchange::PeerCall,
     machine::{Machine, State},
     node::{Etcd, Leave, Timer},
@@ -90,6 +90,8 @@ impl Machine {
                 self.apply_configured(&data, mode, dry_run, now)
             }
             Request::Bootstrap => self.call_bootstrap(now),
+            Request::EtcdRecover { snapshot } => self.keep_snapshot(snapshot),
+            Request::BootstrapRecovered => self.bootstrap_recovered(now),
             Request::Reboot { power_cycle } => {
                 self.leave_soon(Leave::Reboot { through_firmware: power_cycle }, now);
                 Ok(Response::Accepted)
@@ -140,6 +142,12 @@ impl Machine {
             Request::EtcdMemberList { local } => {
                 self.control_plane_only("member list")?;
                 let data = self.running_etcd()?;
+                let learns = data.cluster.members.get(&data.me).is_some_and(|member| member.learner);
+                // its own etcd does not tell; without `local` Talos asks the other control planes
+                if local && learns {
+                    let text = "etcdserver: rpc not supported for learner";
+                    return Err(Status::new(Code::Unknown, text));
+                }
                 if !local && self.leader(now).is_none() {
                     return Err(no_leader());
                 }
@@ -242,6 +250,32 @@ impl Machine {
             return refuse(Code::AlreadyExists, "etcd data directory is not empty");
         }
         self.bootstrap(now);
+        Ok(Response::Accepted)
+    }
+
+    /// Kept beside where etcd's data will be; looked at when etcd begins from it.
+    fn keep_snapshot(&mut self, snapshot: Vec<u8>) -> Result<Response, Status> {
+        self.control_plane_only("etcd recover")?;
+        if let Some(node) = self.node_mut() {
+            node.snapshot = Some(snapshot);
+        }
+        Ok(Response::Accepted)
+    }
+
+    /// The same checks as without a snapshot, and one of the snapshot.
+    fn bootstrap_recovered(&mut self, now: u64) -> Result<Response, Status> {
+        let refuse = |text: String| Status::new(Code::Unknown, text);
+        let snapshot = self.node().and_then(|node| node.snapshot.clone());
+        let snapshot = snapshot.ok_or_else(|| refuse("no etcd snapshot was uploaded".to_owned()))?;
+        // a real etcd has a format of its own
+        let before = match self.real {
+            Some(_) => Cluster::formed(0, 0, String::new(), [0, 0, 0, 0].into()),
+            None => Cluster::from_snapshot(&snapshot).map_err(refuse)?,
+        };
+        self.call_bootstrap(now)?;
+        if let Some(node) = self.node_mut() {
+            node.recovers = Some(before);
+        }
         Ok(Response::Accepted)
     }
 
@@ -351,6 +385,8 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         }
         Request::ApplyConfiguration { .. }
         | Request::Bootstrap
+        | Request::EtcdRecover { .. }
+        | Request::BootstrapRecovered
         | Request::Reset { .. }
         | Request::InstallUpgrade { .. }
         | Request::Upgrade { .. }

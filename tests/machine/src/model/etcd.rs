@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use sha2::{Digest as _, Sha256};
+
 /// One member's copy of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cluster {
@@ -42,6 +44,23 @@ pub struct DataDirectory {
 }
 
 impl Cluster {
+    /// A snapshot of this copy: not etcd's own format, with its checksum as etcd puts it at the end.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        let hash = Sha256::digest(&bytes);
+        bytes.extend(hash);
+        bytes
+    }
+
+    /// What a snapshot is of.
+    pub(crate) fn from_snapshot(snapshot: &[u8]) -> Result<Self, String> {
+        let (bytes, hash) = snapshot.split_at_checked(snapshot.len().saturating_sub(32)).unwrap_or_default();
+        if Sha256::digest(bytes)[..] != *hash {
+            return Err("failed to recover etcd: snapshot has no or a wrong hash".to_owned());
+        }
+        serde_json::from_slice(bytes).map_err(|error| format!("failed to recover etcd: {error}"))
+    }
+
     /// The new cluster of a bootstrap.
     pub(crate) fn formed(id: u64, me: u64, name: String, address: IpAddr) -> Self {
         let member = Member { name, address, learner: false, joined: 1 };

@@ -109,6 +109,11 @@ pub enum Happening {
         /// its id
         cluster: u64,
     },
+    /// the same, from a snapshot
+    EtcdRecovered {
+        /// its id
+        cluster: u64,
+    },
     /// etcd runs as a member
     EtcdMember {
         /// member id
@@ -163,6 +168,9 @@ pub struct Counters {
     pub bootstraps_accepted: u32,
     /// etcd clusters founded here: the number that must be one in the whole rack, for ever
     pub bootstraps: u32,
+    /// those that began from a snapshot
+    #[serde(default)]
+    pub recoveries: u32,
 }
 
 /// A running kernel.
@@ -227,6 +235,8 @@ pub struct Machine {
     pub(crate) neighbors: Vec<Heard>,
     /// the nodes on which the network plugin runs, as far as the API server here knows
     pub(crate) networks: BTreeSet<String>,
+    /// what a real etcd behind this machine says
+    pub(crate) real: Option<super::real::Real>,
 }
 
 impl Machine {
@@ -251,6 +261,7 @@ impl Machine {
             happenings: Vec::new(),
             neighbors: Vec::new(),
             networks: BTreeSet::new(),
+            real: None,
         }
     }
 

@@ -17,7 +17,10 @@ impl Machine {
     }
 
     pub(crate) fn leader(&self, now: u64) -> Option<u64> {
-        self.node()?.leader(self.data(), self.pace.heartbeat, now)
+        match self.real_leader() {
+            Some(leader) => leader,
+            None => self.node()?.leader(self.data(), self.pace.heartbeat, now),
+        }
     }
 
     /// Talos's own health check is a linearizable read, which etcd refuses to a learner (§9.4).
@@ -76,10 +79,17 @@ impl Machine {
         match (&node.etcd, address) {
             (Etcd::Preparing { bootstrap: true }, Some(address)) => {
                 let name = node.hostname.clone();
+                let before = self.node_mut().and_then(|node| node.recovers.take());
                 let (cluster, me) = (self.chance.next(), self.chance.next());
-                let data = DataDirectory { me, cluster: Cluster::formed(cluster, me, name, address) };
-                self.counters.bootstraps += 1;
-                self.say(Happening::BootstrapSucceeded { cluster });
+                let mut data = DataDirectory { me, cluster: Cluster::formed(cluster, me, name, address) };
+                if let Some(before) = before {
+                    data.cluster.revision += before.revision;
+                    self.counters.recoveries += 1;
+                    self.say(Happening::EtcdRecovered { cluster });
+                } else {
+                    self.counters.bootstraps += 1;
+                    self.say(Happening::BootstrapSucceeded { cluster });
+                }
                 self.start_etcd_on(data, None, now);
             }
             // not before the machine has an address
@@ -142,6 +152,12 @@ impl Machine {
             return;
         };
         let run = node.generation;
+        if self.awaits_real_etcd(run, now) {
+            return;
+        }
+        let Some(node) = self.node_mut() else {
+            return;
+        };
         node.etcd = Etcd::Running { since: now, heard: BTreeMap::new(), promote_until };
         let learner = data.cluster.members.get(&data.me).is_some_and(|member| member.learner);
         self.say(Happening::EtcdMember { id: data.me, learner });
@@ -177,7 +193,7 @@ impl Machine {
         let (Some(data), Some(node)) = (self.data().cloned(), self.node()) else {
             return;
         };
-        if !matches!(node.etcd, Etcd::Running { .. }) {
+        if self.real.is_some() || !matches!(node.etcd, Etcd::Running { .. }) {
             return;
         }
         let (run, name) = (node.generation, node.hostname.clone());
@@ -196,6 +212,9 @@ impl Machine {
         let (Some(leader), State::Configured(node)) = (leader, &self.state) else {
             return;
         };
+        if self.real.is_some() {
+            return;
+        }
         let Etcd::Running { since, heard, .. } = &node.etcd else {
             return;
         };

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     config::{Config, Role},
-    etcd::DataDirectory,
+    etcd::{Cluster, DataDirectory},
     exchange::{NodeReport, PeerCall},
     hardware::Image,
     machine::{Happening, Machine, Os, State},
@@ -41,6 +41,10 @@ pub(crate) struct Node {
     pub(crate) pulled: BTreeSet<String>,
     /// what the installer that runs puts on the disk
     pub(crate) upgrading: Option<Image>,
+    /// a snapshot that was handed over
+    pub(crate) snapshot: Option<Vec<u8>>,
+    /// what etcd begins from, told to
+    pub(crate) recovers: Option<Cluster>,
 }
 
 /// The etcd service.
@@ -158,8 +162,11 @@ impl Machine {
             leaving: None,
             pulled: BTreeSet::new(),
             upgrading: None,
+            snapshot: None,
+            recovers: None,
         };
         self.enter(State::Configured(Box::new(node)));
+        self.real = self.real.take().map(|_| super::real::Real::default());
         let pace = self.pace.clone();
         self.node_after(now, pace.cri, Timer::Cri);
         self.node_after(now, pace.time_sync, Timer::TimeSync);

@@ -26,6 +26,13 @@ pub enum Request {
     },
     /// `MachineService.Bootstrap`
     Bootstrap,
+    /// `MachineService.EtcdRecover`: a snapshot is handed over, and kept for the next one
+    EtcdRecover {
+        /// as etcd makes it, its checksum at the end
+        snapshot: Vec<u8>,
+    },
+    /// `MachineService.Bootstrap` with `recover_etcd`
+    BootstrapRecovered,
     /// `MachineService.PacketCapture`
     PacketCapture,
     /// `MachineService.Reboot`
@@ -108,6 +115,9 @@ impl Request {
         match self {
             Self::ApplyConfiguration { dry_run: false, .. } => Some("ApplyConfiguration"),
             Self::Bootstrap => Some("Bootstrap"),
+            Self::EtcdRecover { .. } => Some("EtcdRecover"),
+            // a ledger that counts who was asked to found a cluster does not mean this
+            Self::BootstrapRecovered => Some("BootstrapRecovered"),
             Self::Reboot { .. } => Some("Reboot"),
             Self::Shutdown => Some("Shutdown"),
             Self::Reset { .. } => Some("Reset"),

@@ -17,6 +17,7 @@ use super::{
     client,
     dhcp::{Asker, Speaker},
     disk::{Disk, Medium},
+    etcd::{self, RealEtcds},
     events::Events,
     firmware::{self, Firm, Second},
     install::Installer,
@@ -32,6 +33,9 @@ use crate::model::{
     Config, Factory, Happening, Hardware, Image, Machine, NodeReport, Pace, PeerAnswer, PeerCall,
     PeerRefusal, Stage,
 };
+
+/// The port of etcd's clients.
+const ETCD: u16 = 2379;
 
 /// What the process is told.
 pub struct Options {
@@ -57,6 +61,8 @@ pub struct Options {
     pub lldp_every: Duration,
     /// the API server behind its port while it is a control plane; without one it is the stand-in in this process
     pub api_server: Option<SocketAddr>,
+    /// the program of a real etcd behind it while it is a control plane
+    pub etcd: Option<PathBuf>,
 }
 
 /// Where the machine's life begins, and what a reboot is.
@@ -103,6 +109,13 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
     if options.start != Start::Firmware {
         machine = machine.with_foreign_kernel();
     }
+    let etcd = match (&options.etcd, &options.disk) {
+        (Some(program), Medium::File(disk)) => {
+            machine = machine.with_real_etcd();
+            Some(Arc::new(RealEtcds::beside(program.clone(), disk)))
+        }
+        _ => None,
+    };
     let world = Arc::new(World::new(machine));
     let events = Events::of(&options.name);
     let worker = WorkerIdentity::default();
@@ -113,6 +126,7 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
         options.lldp_every,
         Arc::clone(&worker),
         options.api_server.map(Kubelets::new),
+        etcd.clone(),
     );
     let mut driver = Driver {
         world: Arc::clone(&world),
@@ -127,7 +141,11 @@ pub async fn run(options: Options, power: impl Future<Output = ()>) -> anyhow::R
         gateway: Arc::default(),
         reported: BTreeMap::new(),
         installer: None,
+        etcd: etcd.clone(),
     };
+    if let Some(etcd) = etcd {
+        driver.tasks.spawn(etcd.mirror(Arc::clone(&world)));
+    }
     match options.start {
         Start::Firmware => {
             events.say("power-on", json!({}));
@@ -179,6 +197,8 @@ struct Driver {
     reported: BTreeMap<String, NodeReport>,
     /// when the disk and the firmware are real
     installer: Option<Installer>,
+    /// the real one
+    etcd: Option<Arc<RealEtcds>>,
 }
 
 impl Driver {
@@ -204,6 +224,9 @@ impl Driver {
             self.handle(happening).await?;
         }
         self.address().await?;
+        if let Some(etcd) = &self.etcd {
+            etcd.follow(&self.world, &self.events).await?;
+        }
         self.servers.follow().await?;
         self.world.turned();
         Ok(ended)
@@ -323,7 +346,7 @@ impl Driver {
 
     fn ask(&mut self, ticket: u64, to: IpAddr, call: PeerCall) {
         let (world, worker) = (Arc::clone(&self.world), Arc::clone(&self.worker));
-        let events = self.events.clone();
+        let (events, real) = (self.events.clone(), self.etcd.is_some());
         self.tasks.spawn(async move {
             let result = match &call {
                 PeerCall::Certificate { token } => match own_names(&world) {
@@ -341,6 +364,7 @@ impl Driver {
                     }
                     None => Err(PeerRefusal::Unreachable),
                 },
+                call if real && call.port() == ETCD => etcd::ask(to, call).await,
                 call => peers::ask(to, call).await,
             };
             world.with(|machine, now| machine.peer_answer(ticket, result, now));

@@ -62,6 +62,9 @@ impl Events {
             Happening::BootstrapSucceeded { cluster } => {
                 ("bootstrap-succeeded", json!({ "cluster": format!("{cluster:016x}") }))
             }
+            Happening::EtcdRecovered { cluster } => {
+                ("etcd-recovered", json!({ "cluster": format!("{cluster:016x}") }))
+            }
             Happening::EtcdMember { id, learner } => {
                 ("etcd-member", json!({ "id": format!("{id:016x}"), "learner": learner }))
             }

@@ -105,6 +105,7 @@ fn prepare() -> anyhow::Result<Options> {
         second: Duration::from_secs(1),
         lldp_every: Duration::from_secs(2),
         api_server: None,
+        etcd: None,
     })
 }
 

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, io::Write, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use talos_api::proto::{
     common,
     machine::{self as pb, machine_service_server::MachineService},
@@ -13,12 +12,18 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{apid, capture, events::Events, happenings, pki, world::World};
+use super::{
+    apid, capture,
+    etcd::{self, RealEtcds},
+    events::Events,
+    happenings, pki,
+    world::World,
+};
 use crate::model::{ApplyMode, Caller, Request, Response, Status};
 
 /// The services of one machine.
 #[derive(Clone)]
-pub(super) struct Api(pub(super) Arc<World>, pub(super) Events);
+pub(super) struct Api(pub(super) Arc<World>, pub(super) Events, pub(super) Option<Arc<RealEtcds>>);
 
 /// The model's status in gRPC.
 pub(super) fn refuse(status: Status) -> tonic::Status {
@@ -41,6 +46,23 @@ impl Api {
             self.1.say("called", json!({ "call": call, "refused": refused }));
         }
         answer.map_err(refuse)
+    }
+
+    /// Where the real etcd of this machine answers, for a caller who may ask for it.
+    fn real<T>(&self, grpc: &Grpc<T>) -> Result<Option<std::net::IpAddr>, tonic::Status> {
+        if self.2.is_none() {
+            return Ok(None);
+        }
+        self.ask(grpc, Request::EtcdStatus)?;
+        Ok(self.0.look(crate::model::Machine::address))
+    }
+
+    /// A change of the real one, noted like one of the model.
+    fn noted<T>(&self, call: &str, done: Result<T, etcd::Fault>) -> Result<T, tonic::Status> {
+        let done = done.map_err(etcd::Fault::into_status);
+        let refused = done.as_ref().err().map(|status| status.message().to_owned());
+        self.1.say("called", json!({ "call": call, "refused": refused }));
+        done
     }
 }
 
@@ -78,7 +100,18 @@ impl MachineService for Api {
         &self,
         request: Grpc<pb::BootstrapRequest>,
     ) -> Result<Reply<pb::BootstrapResponse>, tonic::Status> {
-        self.ask(&request, Request::Bootstrap)?;
+        let call =
+            if request.get_ref().recover_etcd { Request::BootstrapRecovered } else { Request::Bootstrap };
+        let recovers = call == Request::BootstrapRecovered;
+        // it is begun as soon as the model says so
+        if let (true, Some(etcd)) = (recovers, &self.2) {
+            etcd.recovers.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        let answer = self.ask(&request, call);
+        if let (Err(_), Some(etcd)) = (&answer, &self.2) {
+            etcd.recovers.store(false, std::sync::atomic::Ordering::SeqCst);
+        }
+        answer?;
         Ok(Reply::new(pb::BootstrapResponse { messages: vec![pb::Bootstrap::default()] }))
     }
 
@@ -95,19 +128,20 @@ impl MachineService for Api {
         request: Grpc<pb::EtcdMemberListRequest>,
     ) -> Result<Reply<pb::EtcdMemberListResponse>, tonic::Status> {
         let local = request.get_ref().query_local;
+        if let Some(own) = self.real(&request)? {
+            let learns = etcd::status(own).await.map_err(etcd::Fault::into_status)?.learner;
+            let voter = || {
+                let data = self.0.look(crate::model::Machine::real_etcd)?.data;
+                data.cluster.members.values().find(|member| !member.learner).map(|member| member.address)
+            };
+            let to = if learns && !local { voter().unwrap_or(own) } else { own };
+            let (_, members) = etcd::members(to, !local).await.map_err(etcd::Fault::into_status)?;
+            return Ok(Reply::new(member_list(members)));
+        }
         let Response::Members(members) = self.ask(&request, Request::EtcdMemberList { local })? else {
             return Err(mismatch());
         };
-        let member = |(id, member): (u64, crate::model::Member)| pb::EtcdMember {
-            id,
-            hostname: member.name,
-            peer_urls: vec![format!("https://{}:2380", member.address)],
-            client_urls: vec![format!("https://{}:2379", member.address)],
-            is_learner: member.learner,
-        };
-        let members = members.into_iter().map(member).collect();
-        let message = pb::EtcdMembers { members, ..pb::EtcdMembers::default() };
-        Ok(Reply::new(pb::EtcdMemberListResponse { messages: vec![message] }))
+        Ok(Reply::new(member_list(members)))
     }
 
     async fn etcd_remove_member_by_id(
@@ -115,26 +149,51 @@ impl MachineService for Api {
         request: Grpc<pb::EtcdRemoveMemberByIdRequest>,
     ) -> Result<Reply<pb::EtcdRemoveMemberByIdResponse>, tonic::Status> {
         let id = request.get_ref().member_id;
+        if let Some(own) = self.real(&request)? {
+            self.noted("EtcdRemoveMemberByID", etcd::remove(own, id).await)?;
+            let messages = vec![pb::EtcdRemoveMemberById::default()];
+            return Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse { messages }));
+        }
         self.ask(&request, Request::EtcdRemoveMember { id })?;
         Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse {
             messages: vec![pb::EtcdRemoveMemberById::default()],
         }))
     }
 
-    /// Not etcd's own format: what this model has to say, and its checksum as etcd puts it at the end.
     async fn etcd_snapshot(
         &self,
         request: Grpc<pb::EtcdSnapshotRequest>,
     ) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
+        if let Some(own) = self.real(&request)? {
+            let snapshot = self.noted("EtcdSnapshot", etcd::snapshot(own).await)?;
+            let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
+            let pieces: Vec<_> = snapshot.chunks(32 << 10).map(piece).collect();
+            return Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))));
+        }
         self.ask(&request, Request::EtcdMemberList { local: false })?;
         self.1.say("called", json!({ "call": "EtcdSnapshot", "refused": null }));
         let etcd = self.0.look(|machine| machine.storage().system.as_ref().and_then(|it| it.etcd.clone()));
-        let etcd = etcd.map(|data| serde_json::to_vec(&data.cluster).unwrap_or_default()).unwrap_or_default();
-        let hash: [u8; 32] = Sha256::digest(&etcd).into();
+        let etcd = etcd.map(|data| data.cluster.snapshot()).unwrap_or_default();
         let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
-        let pieces: Vec<Result<common::Data, tonic::Status>> =
-            etcd.chunks(100).chain([&hash[..]]).map(piece).collect();
+        let pieces: Vec<Result<common::Data, tonic::Status>> = etcd.chunks(100).map(piece).collect();
         Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    async fn etcd_recover(
+        &self,
+        request: Grpc<tonic::Streaming<common::Data>>,
+    ) -> Result<Reply<pb::EtcdRecoverResponse>, tonic::Status> {
+        let (metadata, extensions, mut pieces) = request.into_parts();
+        let mut snapshot = Vec::new();
+        while let Some(piece) = pieces.message().await? {
+            snapshot.extend(piece.bytes);
+        }
+        let asked = Grpc::from_parts(metadata, extensions, ());
+        if let Some(etcd) = &self.2 {
+            etcd.keep(&snapshot).map_err(|error| tonic::Status::internal(format!("{error:#}")))?;
+        }
+        self.ask(&asked, Request::EtcdRecover { snapshot })?;
+        Ok(Reply::new(pb::EtcdRecoverResponse { messages: vec![pb::EtcdRecover::default()] }))
     }
 
     /// The model's leader is whoever joined first, so that nobody can hand the lead over.
@@ -142,6 +201,17 @@ impl MachineService for Api {
         &self,
         request: Grpc<pb::EtcdForfeitLeadershipRequest>,
     ) -> Result<Reply<pb::EtcdForfeitLeadershipResponse>, tonic::Status> {
+        if let Some(own) = self.real(&request)? {
+            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
+            let (_, members) = etcd::members(own, true).await.map_err(etcd::Fault::into_status)?;
+            let other = members.iter().find(|(id, member)| **id != health.member && !member.learner);
+            let mut message = pb::EtcdForfeitLeadership::default();
+            if let (true, Some((id, other))) = (health.leader == health.member, other) {
+                self.noted("EtcdForfeitLeadership", etcd::transfer(own, *id).await)?;
+                message.member.clone_from(&other.name);
+            }
+            return Ok(Reply::new(pb::EtcdForfeitLeadershipResponse { messages: vec![message] }));
+        }
         self.ask(&request, Request::EtcdStatus)?;
         self.1.say("called", json!({ "call": "EtcdForfeitLeadership", "refused": null }));
         Ok(Reply::new(pb::EtcdForfeitLeadershipResponse {
@@ -155,6 +225,23 @@ impl MachineService for Api {
         else {
             return Err(mismatch());
         };
+        if let Some(own) = self.real(&request)? {
+            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
+            let status = pb::EtcdMemberStatus {
+                member_id: health.member,
+                leader: health.leader,
+                is_learner: health.learner,
+                raft_index: health.index,
+                raft_applied_index: health.applied,
+                raft_term: health.term,
+                db_size: health.size,
+                errors: health.errors,
+                protocol_version: "3.6.12".to_owned(),
+                ..pb::EtcdMemberStatus::default()
+            };
+            let message = pb::EtcdStatus { member_status: Some(status), ..pb::EtcdStatus::default() };
+            return Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }));
+        }
         let status = pb::EtcdMemberStatus {
             member_id: member,
             leader,
@@ -245,7 +332,14 @@ impl MachineService for Api {
         let asked = request.get_ref();
         let wiped = asked.system_partitions_to_wipe.iter().filter(|partition| partition.wipe);
         let partitions: BTreeSet<String> = wiped.map(|partition| partition.label.clone()).collect();
-        let call = Request::Reset { graceful: asked.graceful, reboot: asked.reboot, partitions };
+        let mut graceful = asked.graceful;
+        // its member leaves the real one first, or it stays as it is
+        if graceful && let Ok(Some(own)) = self.real(&request) {
+            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
+            self.noted("EtcdLeaveCluster", etcd::remove(own, health.member).await)?;
+            graceful = false;
+        }
+        let call = Request::Reset { graceful, reboot: asked.reboot, partitions };
         self.ask(&request, call)?;
         Ok(Reply::new(pb::ResetResponse {
             messages: vec![pb::Reset { actor_id: fresh_id(), ..pb::Reset::default() }],
@@ -325,6 +419,20 @@ impl MachineService for Api {
         };
         Ok(Reply::new(pb::VersionResponse { messages: vec![message] }))
     }
+}
+
+/// As the API tells it.
+fn member_list(members: impl IntoIterator<Item = (u64, crate::model::Member)>) -> pb::EtcdMemberListResponse {
+    let member = |(id, member): (u64, crate::model::Member)| pb::EtcdMember {
+        id,
+        hostname: member.name,
+        peer_urls: vec![format!("https://{}:2380", member.address)],
+        client_urls: vec![format!("https://{}:2379", member.address)],
+        is_learner: member.learner,
+    };
+    let members = members.into_iter().map(member).collect();
+    let message = pb::EtcdMembers { members, ..pb::EtcdMembers::default() };
+    pb::EtcdMemberListResponse { messages: vec![message] }
 }
 
 /// Names one event, or one thing that was asked for.

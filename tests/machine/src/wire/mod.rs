@@ -13,6 +13,7 @@ mod client;
 mod cosi;
 mod disk;
 mod driver;
+mod etcd;
 mod events;
 mod firmware;
 mod happenings;

@@ -24,6 +24,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
     apid,
+    etcd::RealEtcds,
     events::Events,
     kubelet::{self, Kubelets},
     kubernetes,
@@ -39,7 +40,8 @@ use super::{
 use crate::model::{Caller, Config, Machine, Role, ServerIdentity, fingerprint};
 
 /// etcd's client and peer ports, and the kubelets' door to the stand-in.
-const PEER_PORTS: [u16; 3] = [2379, 2380, 10250];
+const PEER_PORTS: [u16; 3] = [2379, 2380, KUBELETS];
+const KUBELETS: u16 = 10250;
 /// Messages up to 32 MiB (talos.md §6).
 const LONGEST: usize = 32 << 20;
 
@@ -62,6 +64,8 @@ pub(super) struct Servers {
     pub(super) cluster: kubernetes_stand_in::State,
     /// the real API server, where one stands behind this machine instead
     pub(super) real: Option<Kubelets>,
+    /// the real etcd, where one stands behind this machine
+    etcd: Option<Arc<RealEtcds>>,
     /// the etcd cluster it belongs to
     cluster_id: Option<u64>,
     lldp: Option<Server>,
@@ -118,6 +122,7 @@ impl Servers {
         lldp_every: Duration,
         worker: WorkerIdentity,
         real: Option<Kubelets>,
+        etcd: Option<Arc<RealEtcds>>,
     ) -> Self {
         Self {
             world,
@@ -131,6 +136,7 @@ impl Servers {
             api_server: None,
             cluster: kubernetes_stand_in::State::new(),
             real,
+            etcd,
             cluster_id: None,
             lldp: None,
             hears: None,
@@ -151,7 +157,9 @@ impl Servers {
             for server in self.peers.drain(..) {
                 server.stop().await;
             }
-            for port in PEER_PORTS.iter().filter(|_| wanted.control_plane) {
+            // a real etcd has its ports itself
+            let ours = |port: &&u16| wanted.control_plane && (self.etcd.is_none() || **port == KUBELETS);
+            for port in PEER_PORTS.iter().filter(ours) {
                 self.peers.push(peers::serve(*port, Arc::clone(&self.world)).await?);
             }
         }
@@ -191,7 +199,7 @@ impl Servers {
     }
 
     async fn open_machine_api(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
-        let api = Api(Arc::clone(&self.world), self.events.clone());
+        let api = Api(Arc::clone(&self.world), self.events.clone(), self.etcd.clone());
         let routes = Routes::new(MachineServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
             .add_service(StorageServiceServer::new(api.clone()))
             .add_service(ClusterServiceServer::new(api.clone()))

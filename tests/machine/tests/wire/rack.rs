@@ -49,6 +49,7 @@ impl Powered {
                 second: Duration::from_millis(100),
                 lldp_every: Duration::from_millis(200),
                 api_server: None,
+                etcd: None,
             };
             run(options, async { off.await.unwrap_or_default() }).await.unwrap();
         });

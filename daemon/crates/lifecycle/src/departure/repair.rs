@@ -18,15 +18,17 @@ impl<G: Guards> Core<G> {
         let stuck = |name: &&NodeName| {
             let Some(slot) = self.slots.get(name) else { return false };
             let late = slot.limit().is_some_and(|(passes, _)| now >= passes);
-            let learns = |look: &crate::slot::Look| match &look.etcd {
-                EtcdObservation::Members { members, .. } => {
+            // the etcd of a learner does not tell who the members are, so that whoever tells counts
+            let learns = |witness: &NodeName| match self.fresh_look(witness, now).map(|look| &look.etcd) {
+                Some(EtcdObservation::Members { members, .. }) => {
                     members.iter().any(|member| member.name == name.0 && member.learner)
                 }
                 _ => false,
             };
             matches!(slot.state, NodeState::Configured { .. })
                 && late
-                && self.fresh_look(name, now).is_some_and(learns)
+                && self.fresh_look(name, now).is_some()
+                && self.slots.control_planes().any(learns)
         };
         let stuck = self.slots.control_planes().find(stuck).cloned();
         if let Some(name) = stuck {

@@ -108,7 +108,10 @@ impl<G: Guards> Core<G> {
             Identity::Slot { node, attested, port, evidence } if node == held => {
                 self.back_in_place(&held, evidence.clone(), now);
                 let Some(mut state) = self.slots.get(&held).map(|slot| slot.state.clone()) else { return };
-                if attested && let Some(claim) = state.claim_mut().filter(|claim| !claim.attested) {
+                // who was taken over holds its slot by a person's word, and nobody had told its port
+                let lacks =
+                    |claim: &&mut crate::Claim| !claim.attested || claim.port.is_none() && port.is_some();
+                if attested && let Some(claim) = state.claim_mut().filter(lacks) {
                     claim.attested = true;
                     claim.port = claim.port.take().or(port);
                     self.note(&held.0, "its place is attested", evidence);

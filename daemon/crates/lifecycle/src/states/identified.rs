@@ -10,6 +10,7 @@ pub(super) const FACTS: Facts = Facts {
     limit: None,
     next: &[
         (State::Firmware, "a permit allows installing it"),
+        (State::Configured, "taken over: it runs already"),
         (State::Vacant, "it has not asked for a while"),
     ],
 };

@@ -15,6 +15,7 @@ pub(super) const FACTS: Facts = Facts {
     next: &[
         (State::Identified, "a machine proves to be in this slot"),
         (State::Firmware, "and a permit allows installing it"),
+        (State::Configured, "taken over: it runs already"),
     ],
 };
 
@@ -48,7 +49,14 @@ impl<G: Guards> Core<G> {
         let permit = match (permit, self.plan.deploy) {
             (Some(permit), _) => permit,
             // the site's own permission is for slots that were never filled
-            (None, DeployPolicy::Auto) if !self.was_filled(name) => self.new_permit("site", now),
+            (None, DeployPolicy::Auto) if !self.was_filled(name) && self.site_permits(now).is_ok() => {
+                self.new_permit("site", now)
+            }
+            (None, DeployPolicy::Auto) if self.ledger.unlooked => {
+                let reason = self.site_permits(now).err().unwrap_or_default().to_owned();
+                self.stays_at_the_door(name, &claim.machine, reason.clone(), now);
+                return BootAnswer::Retry { seconds: 1, reason };
+            }
             (None, _) if self.guards.on(Guard::Permit) => {
                 let reason = format!("{} is {name}, and waits for `ichord deploy {name}`", claim.machine);
                 self.stays_at_the_door(name, &claim.machine, reason.clone(), now);

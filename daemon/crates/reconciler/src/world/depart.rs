@@ -1,11 +1,6 @@
 //! The steps of a node that is taken out, on the real machines and the real API server. Each may be told again.
 
-use std::{
-    net::IpAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use kubernetes::{DrainError, NodeBoot, Patience};
 use lifecycle::{NodeName, Task, TaskOutcome, Wiped};
@@ -14,14 +9,11 @@ use tonic::Code;
 
 use super::{
     step::api_server,
-    talos::{Cluster, machine_api, unix_seconds},
+    talos::{Cluster, machine_api},
 };
 
 /// How patient a drain is: most pods stop within half a minute, and what takes longer than this a person decides.
 const DRAIN: Patience = Patience { poll: Duration::from_secs(2), timeout: Duration::from_secs(5 * 60) };
-
-/// So many snapshots are kept; the oldest go.
-const SNAPSHOTS: usize = 10;
 
 /// For one call; etcd's own pause over a membership change is longer than a look.
 const CALL: Duration = Duration::from_secs(20);
@@ -53,45 +45,13 @@ async fn client(cluster: &Cluster, address: IpAddr) -> Result<Client, String> {
     Ok(client.with_deadline(CALL))
 }
 
-/// etcd's data, before anything is taken from it: readable by us alone, and whole or not there at all.
+/// etcd's data, before anything is taken from it.
 async fn snapshot(cluster: &Cluster, node: &NodeName, address: IpAddr) -> Result<TaskOutcome, String> {
-    let Some(folder) = &cluster.snapshots else {
+    if cluster.snapshots.is_none() {
         return Ok(TaskOutcome::Skipped { reason: "there is no folder for snapshots".to_owned() });
-    };
-    let at = |path: &Path, error: std::io::Error| format!("{} cannot be written: {error}", path.display());
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| at(folder, error))?;
-    let path = folder.join(format!("etcd-{:012}-before-{node}.db", unix_seconds()));
-    let part = path.with_extension("part");
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)
-        .map_err(|error| at(&part, error))?;
-    let mut file = tokio::fs::File::from_std(file);
-    let size = client(cluster, address).await?.etcd_snapshot(&mut file).await.map_err(words)?;
-    file.sync_all().await.map_err(|error| at(&part, error))?;
-    std::fs::rename(&part, &path).map_err(|error| at(&path, error))?;
-    forget_oldest(folder);
-    done(format!("{size} bytes of etcd are kept in {}", path.display()))
-}
-
-/// Names begin with the time, so that they sort by age.
-fn forget_oldest(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let mut kept: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    kept.retain(|path| path.extension().is_some_and(|extension| extension == "db"));
-    kept.sort();
-    for path in kept.iter().rev().skip(SNAPSHOTS) {
-        if let Err(error) = std::fs::remove_file(path) {
-            tracing::warn!(path = %path.display(), %error, "an old snapshot cannot be removed");
-        }
     }
+    let kept = cluster.snapshot_before(&node.0, address).await?;
+    done(format!("{} bytes of etcd are kept in {}", kept.size, kept.path.display()))
 }
 
 async fn drain(cluster: &Cluster, node: &NodeName) -> Result<TaskOutcome, String> {

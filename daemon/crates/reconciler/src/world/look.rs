@@ -269,7 +269,12 @@ async fn etcd(client: &Client, services: &[Service]) -> EtcdObservation {
     let Some(service) = services.iter().find(|service| service.id == "etcd") else {
         return EtcdObservation::None;
     };
-    match (client.etcd_members(true).await, service.state.as_str()) {
+    let members = match client.etcd_members(true).await {
+        // etcd answers nothing of the kind while it has no vote; Talos then asks the other control planes
+        Err(_) if service.state == "Running" => client.etcd_members(false).await,
+        told => told,
+    };
+    match (members, service.state.as_str()) {
         (Ok(members), _) => {
             let member = |member: talos_api::EtcdMember| EtcdMember {
                 name: member.hostname,

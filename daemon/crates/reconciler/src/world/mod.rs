@@ -6,9 +6,12 @@ mod expiry;
 mod health;
 mod look;
 mod power;
+mod recover;
 mod session;
 mod sessions;
+mod snapshots;
 mod step;
+mod survey;
 pub(crate) mod talos;
 
 use std::{future::Future, net::IpAddr, sync::Arc};
@@ -17,6 +20,8 @@ use hardware::{Inventory, MacAddr};
 use lifecycle::{Effect, Event, NodeName, Watch};
 use talos_api::LldpNeighbor;
 use tokio::sync::mpsc;
+
+pub use snapshots::Kept;
 
 /// A machine that was met in maintenance mode.
 #[derive(Debug, Clone, PartialEq)]

@@ -19,6 +19,36 @@ pub(super) async fn run_step(cluster: &Cluster, name: &str) -> StepOutcome {
     }
 }
 
+/// The step of a cluster that was taken over: whether it is in place. Nothing is written.
+pub(super) async fn look_at_step(cluster: &Cluster, name: &str) -> StepOutcome {
+    match looked(cluster, name).await {
+        Ok(summary) => StepOutcome::Done { summary },
+        Err(reason) => StepOutcome::Failed { reason },
+    }
+}
+
+async fn looked(cluster: &Cluster, name: &str) -> Result<String, String> {
+    let step = cluster.steps.iter().find(|step| step.name == name);
+    let step = step.ok_or_else(|| format!("the site has no step {name}"))?;
+    let client = api_server(cluster, None)?;
+    match client.ready().await {
+        Ok(true) => {}
+        Ok(false) => return Err("the API server answers and is not ready yet".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    }
+    let verified = handover::verify(&client, step).await;
+    if verified.healthy() {
+        return Ok(format!("{} objects, all in place: nothing was written", verified.objects.len()));
+    }
+    let first = verified.faults.first().map(|fault| format!(" ({fault})")).unwrap_or_default();
+    Err(format!(
+        "the cluster was taken over, so nothing is written to it: {} objects would be, and {} are not as they should \
+         be{first}. `ichord handover verify` says which, `ichord handover run` writes them",
+        verified.mutations(),
+        verified.faults.len()
+    ))
+}
+
 /// A client of the API server at the endpoint, or of the one at an address of its own.
 pub(super) fn api_server(cluster: &Cluster, address: Option<SocketAddr>) -> Result<Client, String> {
     let authority = &cluster.secrets.kubernetes;

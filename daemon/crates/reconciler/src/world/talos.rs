@@ -22,7 +22,13 @@ use tokio::{
 use tonic::Code;
 
 use super::{
-    Met, Tiding, World, admin::Admin, depart::depart, power::switch, sessions::Sessions, step::run_step,
+    Met, Tiding, World,
+    admin::Admin,
+    depart::depart,
+    power::switch,
+    recover::recover,
+    sessions::Sessions,
+    step::{look_at_step, run_step},
 };
 
 /// How long the network is asked who has the virtual address.
@@ -147,8 +153,21 @@ impl World for Talos {
                 tracing::info!(%node, %address, ?outcome, "called Bootstrap");
                 Event::BootstrapAnswered { ticket, outcome }
             }
-            Effect::RunStep { ticket, step } => {
-                let outcome = run_step(&cluster, &step).await;
+            Effect::Recover { ticket, node, address, boot_id, snapshot } => {
+                let outcome = recover(&cluster, address, &boot_id, &snapshot).await;
+                tracing::info!(%node, %address, snapshot, ?outcome, "recovered etcd");
+                Event::Recovered { ticket, outcome }
+            }
+            Effect::LookAround { ticket, nodes } => {
+                let nodes = ours(&cluster, nodes).await;
+                tracing::info!(?nodes, "looked for nodes that run already");
+                Event::LookedAround { ticket, nodes: Some(nodes) }
+            }
+            Effect::RunStep { ticket, step, only_look } => {
+                let outcome = match only_look {
+                    true => look_at_step(&cluster, &step).await,
+                    false => run_step(&cluster, &step).await,
+                };
                 Event::StepEnded { ticket, step, outcome }
             }
             Effect::Power { node, ticket, action, network_boot, macs } => {
