@@ -3,7 +3,7 @@
 use clap::Args;
 use lifecycle::{NodeName, Order};
 
-use super::{Failure, Socket, give, reprovision::typed};
+use super::{Failure, Socket, give, typed};
 
 /// Takes a node out for good, after it was taken out of the site.
 ///
@@ -34,7 +34,7 @@ pub(crate) struct Remove {
 impl Remove {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         if self.wipe_disk {
-            typed(&self.node)?;
+            typed(&self.node, &format!("Everything on the system disk of {} goes", self.node))?;
         }
         let (node, wipe, undrained) = (NodeName(self.node), self.wipe_disk, self.without_drain);
         let order = match self.cancel {

@@ -104,6 +104,8 @@ impl World for Played {
             Effect::Apply { node, ticket, .. } => {
                 Event::Applied { node, ticket, outcome: ApplyOutcome::Accepted }
             }
+            // nobody runs yet
+            Effect::LookAround { ticket, .. } => Event::LookedAround { ticket, nodes: Some(Vec::new()) },
             other => panic!("not expected: {other:?}"),
         }
     }

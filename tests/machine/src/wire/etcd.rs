@@ -140,8 +140,8 @@ impl RealEtcds {
         let child = Command::new(&self.program)
             .args(["etcd", "--name", name, "--data-dir"])
             .arg(&self.folder)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &own, "--initial-advertise-peer-urls", &own])
+            .args(["--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", "http://0.0.0.0:2380", "--initial-advertise-peer-urls", &own])
             .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", state])
             // a lab's machines lose their power by a signal, and nothing is lost of what was written by that
             .args(["--unsafe-no-fsync", "--log-level", "error"])
