@@ -88,7 +88,10 @@ impl World for Played {
     }
 
     async fn carry_out(self: Arc<Self>, effect: Effect) -> Event {
-        self.seen.lock().unwrap().push(effect.clone());
+        // a question at the start, which touches nobody
+        if !matches!(effect, Effect::LookAround { .. }) {
+            self.seen.lock().unwrap().push(effect.clone());
+        }
         match effect {
             Effect::Observe { node, ticket, candidates } => {
                 let observation = Observation::Maintenance {
