@@ -11,6 +11,7 @@ mod images;
 mod keeping;
 mod noise;
 mod places;
+mod power;
 mod refusals;
 mod sealed;
 mod secrecy;
