@@ -145,6 +145,21 @@ fn what_was_mended_of_the_second_day_stays_mended() {
     }
 }
 
+/// Lost memories that broke a promise once.
+const LOST_MEMORIES: [(u64, &str); 3] = [
+    (29, "a machine in maintenance waited for a config of a life that was forgotten"),
+    (133, "the store of before the founding came back, and nobody was told to take the cluster over"),
+    (245, "the same with a store that was lost"),
+];
+
+#[test]
+fn what_was_mended_of_lost_memories_stays_mended() {
+    for (seed, what) in LOST_MEMORIES {
+        let outcome = Simulation::of_lost_memory(seed).run();
+        assert!(outcome.is_ok(), "seed {seed} ({what}): {outcome:?}");
+    }
+}
+
 /// Worlds that broke a promise once, and what happened in them.
 const ONCE_BROKEN: [(u64, &str); 33] = [
     (2737, "an old store came back after cp-2 was asked to found the cluster, and cp-1 was asked"),

@@ -161,7 +161,7 @@ impl<G: Guards> Core<G> {
         {
             return Err(format!(
                 "etcd on {name} already has members ({}) that ichord did not bootstrap: nothing is bootstrapped \
-                 over them",
+                 over them; if that is this site's cluster, `ichord takeover` takes it over as it is",
                 names(&members)
             ));
         }

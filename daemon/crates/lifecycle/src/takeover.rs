@@ -271,10 +271,10 @@ impl<G: Guards> Core<G> {
                 self.claim_runner(&name, runner, by, now);
             }
         }
-        // which vacant slots were filled before is unknown: nobody fills one but by a person's word, until each has its machine
-        let vacant =
-            self.plan.nodes.keys().any(|name| self.node(name).is_some_and(|it| it.claim().is_none()));
-        self.ledger.unsure = vacant;
+        // which vacant slots were filled before is unknown, and whether who is silent is still the node: nobody fills or replaces
+        // one but by a person's word, until each has its machine and that answers
+        let answers = |name| matches!(found.get(name), Some(Sighted::Ours(_)));
+        self.ledger.unsure = !self.plan.nodes.keys().all(answers);
         let is_founded = !matches!(self.cluster, Cluster::Assembling { .. } | Cluster::Bootstrapping(_));
         if let Some(founder) = verdict.founder.filter(|_| !is_founded) {
             self.ledger.members = None;

@@ -252,7 +252,8 @@ fn a_cluster_that_we_did_not_found_is_not_founded_again() {
     bench.configure(1, "cp1", EtcdObservation::Waiting);
     bench.configure(2, "cp2", members(&["cp2"]));
     bench.look("cp1", configured(1, "after", EtcdObservation::Waiting));
-    assert!(bench.cluster_waiting().contains("did not bootstrap"), "{}", bench.cluster_waiting());
+    let waiting = bench.cluster_waiting();
+    assert!(waiting.contains("did not bootstrap") && waiting.contains("`ichord takeover`"), "{waiting}");
     let asks = |effect: &Effect| matches!(effect, Effect::Observe { .. } | Effect::LookAround { .. });
     assert!(bench.flying.iter().all(asks));
 }
