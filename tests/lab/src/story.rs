@@ -99,19 +99,17 @@ impl Story {
     pub(crate) async fn begin(&mut self, chapter: &str) -> Result<()> {
         self.boxes.forget();
         (self.killed, self.began) = (0, Instant::now());
-        let state = space::place(&self.folder, &format!("state-{}", chapter.replace(' ', "-")))?;
-        let form = Form::Plain { state, ledger: None };
-        let mut daemon =
-            Daemon::new(self.launcher.clone(), self.programs.ichord.clone(), self.site.clone(), form);
-        daemon.start()?;
-        daemon.ready().await?;
-        self.daemon = Some(daemon);
-        Ok(())
+        self.start(&format!("state-{}", chapter.replace(' ', "-"))).await
     }
 
     /// The daemon goes, and another one comes in its place that knows nothing.
     pub(crate) async fn another_daemon(&mut self, state: &str) -> Result<()> {
         self.daemon()?.process()?.stop().await?;
+        self.start(state).await
+    }
+
+    /// A daemon with a state directory of this name.
+    async fn start(&mut self, state: &str) -> Result<()> {
         let state = space::place(&self.folder, state)?;
         let form = Form::Plain { state, ledger: None };
         let mut daemon =
