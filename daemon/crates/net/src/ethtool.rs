@@ -100,7 +100,7 @@ fn command(interface: &str, words: &mut [u32]) -> io::Result<()> {
         ifr_name: name,
         ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: words.as_mut_ptr().cast() },
     };
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "nothing safe asks for SIOCETHTOOL")]
     // SAFETY: the request and the words behind it live until the call is over. The kernel writes what the command's
     // structure holds, and for strings as many as the count in it says: both are as long as the words are.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };

@@ -78,7 +78,7 @@ impl AsRawFd for Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "a thread is to close what is being dropped here")]
         // SAFETY: it is taken once, here, and not used after.
         let descriptor = unsafe { ManuallyDrop::take(&mut self.0) };
         if let Ok(runtime) = Handle::try_current() {
@@ -134,7 +134,7 @@ impl FrameSocket {
         for group in groups {
             join(&socket, interface.index, *group).map_err(failed)?;
         }
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "tokio wants to be told that the descriptor stays open")]
         // SAFETY: a Descriptor keeps its one descriptor open until it is dropped.
         let socket =
             unsafe { AsyncFd::register_with_interest(Descriptor(ManuallyDrop::new(socket)), INTEREST) }
@@ -167,7 +167,7 @@ impl FrameSocket {
             rule(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
         ];
         let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "nix has no SO_ATTACH_FILTER")]
         // SAFETY: the program points to rules that live until after the call; the kernel copies them.
         let result = unsafe {
             libc::setsockopt(
@@ -235,7 +235,7 @@ impl FrameSocket {
         // what the kernel counts: all frames of the type, and those of them that it dropped
         let mut counted = [0_u32; 2];
         let mut length = size_of::<[u32; 2]>() as libc::socklen_t;
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "nix has no PACKET_STATISTICS")]
         // SAFETY: the pointers are to a live value of the length that is said, and to that length; the kernel writes no
         // more than it.
         let result = unsafe {
@@ -272,13 +272,13 @@ fn make_room(socket: &OwnedFd) -> Result<(), Errno> {
 
 /// Binds to one interface and frame type.
 fn bind(socket: &OwnedFd, index: u32, ethertype: u16) -> Result<(), Errno> {
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "libc has no constructor of sockaddr_ll")]
     // SAFETY: sockaddr_ll is plain numbers and an array of them; all zeros is a valid value.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = ethertype.to_be();
     address.sll_ifindex = i32::try_from(index).map_err(|_| Errno::ENODEV)?;
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "nix makes no packet address to bind to")]
     // SAFETY: the pointer is to a live sockaddr_ll and the length is that type's; the kernel copies it.
     let result = unsafe {
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
@@ -295,7 +295,7 @@ fn join(socket: &OwnedFd, index: u32, group: MacAddr) -> Result<(), Errno> {
         mr_alen: 6,
         mr_address: [a, b, c, d, e, f, 0, 0],
     };
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "nix has no PACKET_ADD_MEMBERSHIP")]
     // SAFETY: the pointer is to a live packet_mreq and the length is that type's; the kernel copies it.
     let result = unsafe {
         libc::setsockopt(

@@ -37,7 +37,7 @@ impl Inbox {
             .buffers
             .each_mut()
             .map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "libc has no constructor of mmsghdr")]
         // SAFETY: mmsghdr is pointers and numbers; all zeros is a valid value of them.
         let mut headers: [libc::mmsghdr; MOST] = unsafe { mem::zeroed() };
         for (header, part) in headers.iter_mut().zip(&mut parts) {
@@ -45,7 +45,7 @@ impl Inbox {
             header.msg_hdr.msg_iovlen = 1;
         }
         let (socket, most) = (socket.as_fd().as_raw_fd(), MOST as u32);
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "nix's recvmmsg wants headers on the heap")]
         // SAFETY: each header points to one iovec, each iovec to a buffer of its length; all of them live longer than
         // the call. A null pointer for the timeout means that there is none.
         let count = unsafe {

@@ -27,7 +27,7 @@ pub fn is_allowed() -> bool {
 pub fn load(kernel: &File, initramfs: &File, cmdline: &str) -> io::Result<()> {
     let line = CString::new(cmdline)?;
     let bytes = line.as_bytes_with_nul();
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "nothing safe asks for kexec_file_load")]
     // SAFETY: both files are open, and the line lives until the call is over; the kernel reads as many octets of it
     // as are given, the last of which is a zero.
     let result = unsafe {

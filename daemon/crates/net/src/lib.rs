@@ -2,6 +2,7 @@
 //!
 //! `serve` opens its sockets here, the reconciler probes addresses, `daemon` keeps only the capabilities it
 //! needs. Everything is safe to call; each unsafe line stands alone with its reason.
+#![deny(clippy::allow_attributes_without_reason)] // why it is needed, and in SAFETY why it is sound
 
 pub mod arp;
 pub mod capabilities;

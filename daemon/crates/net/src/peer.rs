@@ -29,7 +29,7 @@ impl PeerSocket {
         let socket = UdpSocket::bind((local, 0))?;
         socket.set_nonblocking(true)?;
         socket.connect(peer)?;
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "tokio wants to be told that the descriptor stays open")]
         // SAFETY: a UdpSocket keeps its one descriptor open until it is dropped.
         Ok(Self(unsafe { AsyncFd::register_with_interest(socket, INTEREST) }?))
     }

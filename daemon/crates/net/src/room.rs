@@ -27,7 +27,7 @@ pub(crate) async fn send_when_there_is_room<T>(
 
 async fn room(socket: impl AsFd) -> io::Result<()> {
     let second = socket.as_fd().try_clone_to_owned()?;
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "tokio wants to be told that the descriptor stays open")]
     // SAFETY: an OwnedFd keeps its one descriptor open until it is dropped.
     let watched = unsafe { AsyncFd::register_with_interest(second, Interest::WRITABLE) }?;
     watched.writable().await.map(drop)

@@ -17,7 +17,7 @@ pub fn send_file(socket: impl AsFd, file: &File, offset: u64, most: u64) -> io::
     let mut offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let (socket, file) = (socket.as_fd().as_raw_fd(), file.as_raw_fd());
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "one call, for which nix needs a feature more")]
     // SAFETY: both descriptors are open as long as their owners are borrowed, and the offset lives longer than the call.
     let sent = unsafe { libc::sendfile(socket, file, &raw mut offset, most) };
     u64::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -39,7 +39,7 @@ pub fn is_cached(file: &File, offset: u64, length: u64) -> bool {
         let Ok(offset) = libc::off_t::try_from(offset) else { return true };
         let mut octet = 0_u8;
         let part = libc::iovec { iov_base: (&raw mut octet).cast(), iov_len: 1 };
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "nix has no RWF_NOWAIT")]
         // SAFETY: the one iovec points to one octet that lives longer than the call.
         let read =
             unsafe { libc::preadv2(file.as_raw_fd(), ptr::from_ref(&part), 1, offset, libc::RWF_NOWAIT) };

@@ -37,7 +37,7 @@ impl Tap {
             .open("/dev/net/tun")?;
         let device = OwnedFd::from(device);
         attach(&device, port)?;
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "tokio wants to be told that the descriptor stays open")]
         // SAFETY: an OwnedFd keeps its one descriptor open until it is dropped.
         let device = unsafe { AsyncFd::register(device) }?;
         Ok(Self { device })
@@ -92,7 +92,7 @@ fn attach(device: &OwnedFd, port: &str) -> io::Result<()> {
     for (place, octet) in request.ifr_name.iter_mut().zip(port.bytes()) {
         *place = octet as libc::c_char;
     }
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "nothing safe asks for TUNSETIFF")]
     // SAFETY: the pointer is to a live ifreq, which is what TUNSETIFF reads and writes.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     Errno::result(result).map(drop).map_err(io::Error::from)

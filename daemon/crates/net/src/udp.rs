@@ -184,7 +184,7 @@ impl DhcpSocket {
     fn watch(&mut self) -> io::Result<&AsyncFd<Arc<Socket>>> {
         let watch = match self.watch.take() {
             Some(watch) => watch,
-            #[allow(unsafe_code)]
+            #[allow(unsafe_code, reason = "tokio wants to be told that the descriptor stays open")]
             // SAFETY: a Socket keeps its one descriptor open until it is dropped, and the Arc keeps the Socket.
             None => unsafe { AsyncFd::register_with_interest(Arc::clone(&self.socket), INTEREST) }?,
         };
