@@ -1,34 +1,26 @@
 //! Seeded mutation: what the wire, a broken client and a person with bad intent do to a message.
 
+use seeded::Numbers;
+
 /// Numbers at which parsers go wrong.
 const ODD: [u8; 12] = [0, 1, 2, 4, 6, 15, 16, 17, 52, 127, 128, 255];
 /// No input grows beyond what one datagram carries.
 const LONGEST: usize = 4096;
 
 /// Makes inputs; the same seed makes the same ones.
-pub(crate) struct Mutator(u64);
+pub(crate) struct Mutator(Numbers);
 
 impl Mutator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// SplitMix64: small, and good enough to be blind with.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(Numbers::new(seed))
     }
 
     fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end.max(1)).unwrap_or(1);
-        usize::try_from(self.next() % end).unwrap_or_default()
+        self.0.below(end.max(1))
     }
 
     fn octet(&mut self) -> u8 {
-        let [octet, ..] = self.next().to_le_bytes();
+        let [octet, ..] = self.0.draw().to_le_bytes();
         octet
     }
 

@@ -51,7 +51,7 @@ async fn judge(arguments: &Identity, programs: &Programs, folder: &Path) -> Resu
 impl Lab {
     async fn pass(&mut self, arguments: &Identity, began: Instant) -> Result<()> {
         let lab = self;
-        let mut dice = Dice(arguments.seed);
+        let mut dice = Dice::new(arguments.seed);
         let mut seen = BTreeSet::new();
         for round in 1..=arguments.rounds {
             let cabling = dice.shuffled(PORTS);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use seeded::Numbers;
+
 use crate::args::Kill;
 
 /// The longest lives the lab grants a daemon it means to kill, by turns of chance: one that dies young dies while it
@@ -12,7 +14,7 @@ const LONGEST: [Duration; 2] = [Duration::from_millis(1_000), Duration::from_mil
 #[derive(Debug)]
 pub(crate) struct Killer {
     left: u32,
-    state: u64,
+    moments: Numbers,
 }
 
 impl Killer {
@@ -22,22 +24,16 @@ impl Killer {
             Some(Kill::Random(count)) => count,
             Some(Kill::Points) | None => 0,
         };
-        // zero would stay zero for ever
-        Self { left, state: (seed ^ 0x9e37_79b9_7f4a_7c15) | 1 }
+        Self { left, moments: Numbers::new(seed) }
     }
 
     /// How long the daemon that starts now may live; `None`: as long as it likes.
     pub(crate) fn life(&mut self) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
-        // xorshift64
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
         let [young, old] = LONGEST;
-        // the high bits are not those that the remainder below is made of
-        let longest = if self.state >> 63 == 0 { young } else { old };
+        let longest = if self.moments.one_in(2) { young } else { old };
         let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
-        Some(Duration::from_micros(self.state % longest))
+        Some(Duration::from_micros(self.moments.between(0, longest)))
     }
 
     /// Kills not yet dealt out.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use seeded::Numbers;
+
 /// One effect in flight. A reply with another ticket is late and is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -16,20 +18,16 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// SplitMix64: small, well spread, and the same everywhere.
+/// Draws them.
 #[derive(Debug, Clone)]
-pub(crate) struct Ids(u64);
+pub(crate) struct Ids(Numbers);
 
 impl Ids {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Numbers::new(seed))
     }
 
     pub(crate) fn ticket(&mut self) -> Ticket {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ticket(z ^ (z >> 31))
+        Ticket(self.0.draw())
     }
 }

@@ -8,14 +8,10 @@ use std::{
     time::Duration,
 };
 
+use handshake::{Judge, judged, provider};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::{
-        ResolvesClientCert, Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    CertificateError, ClientConfig, Error, SignatureScheme,
+    client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor},
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
@@ -23,7 +19,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::{Authority, Fingerprint, ProbeError, certificate::Shown, dial::dial, elder, tls};
+use crate::{Authority, Fingerprint, ProbeError, certificate::Shown, dial::dial, elder};
 
 /// Who answers at an address (talos.md §6.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +46,7 @@ pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> R
     let deadline = Instant::now() + within;
     let stream = dial(address, within).await?;
 
-    let observer = Arc::new(Observer::new());
+    let observer = Arc::<Observer>::default();
     let config = observing(Arc::clone(&observer))
         .map_err(|error| ProbeError::NotTls { address, reason: error.to_string() })?;
     let name = ServerName::IpAddress(address.ip().into());
@@ -60,8 +56,8 @@ pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> R
 
     // A configured machine may well end the handshake because we showed no certificate. Its own was shown and
     // proved before that, and that is all we came for.
-    let judged = match (observer.proved(), handshake) {
-        (Some(chain), _) => judge(&chain, ours, observer.algorithms).map_err(|reason| ProbeError::NotTls {
+    let judged = match (observer.proof(), handshake) {
+        (Some(chain), _) => judge(&chain, ours).map_err(|reason| ProbeError::NotTls {
             address,
             reason: format!("unreadable certificate: {reason}"),
         }),
@@ -80,13 +76,10 @@ pub async fn probe(address: SocketAddr, ours: &Authority, within: Duration) -> R
     })
 }
 
-fn judge(
-    chain: &[CertificateDer<'static>],
-    ours: &Authority,
-    algorithms: WebPkiSupportedAlgorithms,
-) -> Result<(Peer, Fingerprint), String> {
+fn judge(chain: &[CertificateDer<'static>], ours: &Authority) -> Result<(Peer, Fingerprint), String> {
     let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
     let shown = Shown::read(leaf)?;
+    let algorithms = provider().signature_verification_algorithms;
     let parsed = ParsedCertificate::try_from(leaf).map_err(|error| error.to_string())?;
     let signed_by_us = |now| {
         verify_server_cert_signed_by_trust_anchor(&parsed, ours.roots(), intermediates, now, algorithms.all)
@@ -112,20 +105,15 @@ fn judge(
 
 /// No ALPN, so that a foreign server which speaks no HTTP/2 shows its certificate too.
 fn observing(observer: Arc<Observer>) -> Result<ClientConfig, Error> {
-    let mut config = ClientConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&observer) as Arc<dyn ServerCertVerifier>)
-        .with_client_cert_resolver(observer);
-    config.resumption = Resumption::disabled();
+    let mut config = judged(Arc::clone(&observer))?;
+    config.client_auth_cert_resolver = observer;
     Ok(config)
 }
 
 /// Lets every certificate pass and remembers the one whose key signed the handshake; a certificate that is only
 /// shown, by somebody without its key, does not count.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Observer {
-    algorithms: WebPkiSupportedAlgorithms,
     seen: Mutex<Seen>,
 }
 
@@ -137,69 +125,33 @@ struct Seen {
 }
 
 impl Observer {
-    fn new() -> Self {
-        let algorithms = tls::provider().signature_verification_algorithms;
-        Self { algorithms, seen: Mutex::default() }
-    }
-
     fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn proved(&self) -> Option<Vec<CertificateDer<'static>>> {
+    fn proof(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.with(|seen| seen.proved.then(|| std::mem::take(&mut seen.chain)))
     }
 
     fn wants_certificate(&self) -> bool {
         self.with(|seen| seen.wants_certificate)
     }
-
-    fn note(
-        &self,
-        signature: Result<HandshakeSignatureValid, Error>,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        if signature.is_ok() {
-            self.with(|seen| seen.proved = true);
-        }
-        signature
-    }
 }
 
-impl ServerCertVerifier for Observer {
-    fn verify_server_cert(
+impl Judge for Observer {
+    fn shown(
         &self,
-        end_entity: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates);
+    ) -> Result<(), Error> {
+        let chain = std::iter::once(certificate).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
         self.with(|seen| (seen.chain, seen.proved) = (chain, false));
-        Ok(ServerCertVerified::assertion())
+        Ok(())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.note(verify_tls12_signature(message, certificate, signed, &self.algorithms))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.note(verify_tls13_signature(message, certificate, signed, &self.algorithms))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+    fn proved(&self) {
+        self.with(|seen| seen.proved = true);
     }
 }
 

@@ -73,7 +73,7 @@ async fn judge(arguments: &Cabling, programs: &Programs, kit: &Kit, folder: &Pat
     let daemon = |state| Daemon::new(launcher.clone(), programs.ichord.clone(), site.clone(), form(state));
     daemon(place("state")?).prepare().await?;
     let lab = Lab { launcher: &launcher, plan: &plan, kit, disks: &disks, wires: &wires };
-    let (mut dice, mut seen) = (Dice(arguments.seed), BTreeSet::new());
+    let (mut dice, mut seen) = (Dice::new(arguments.seed), BTreeSet::new());
     let began = Instant::now();
     for number in 1..=arguments.rounds {
         let cabling = dice.shuffled(plan.len());

@@ -1,5 +1,7 @@
 //! How long things take, in milliseconds, and the small spread that a seed gives them.
 
+use seeded::Numbers;
+
 /// Durations in milliseconds. A test shortens what only costs time and keeps what is a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
@@ -109,21 +111,17 @@ impl Pace {
     }
 }
 
-/// Seeded randomness (splitmix64): the same seed makes the same machine.
+/// Seeded randomness: the same seed makes the same machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance(Numbers);
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Numbers::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     /// The duration with up to a quarter on top, so that machines do not march in step.

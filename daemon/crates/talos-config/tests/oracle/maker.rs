@@ -1,20 +1,17 @@
 //! Configs and patches made by chance out of Talos's types. `tests/oracles` asks the real tool about such ones, too.
 
+use seeded::Numbers;
 use serde_json::{Map, Value, json};
 
 /// Talos's types.
 pub(crate) const TABLE: &str = include_str!("../../src/schema/v1.13.json");
 
-/// A stream of numbers from a seed (SplitMix64).
-struct Chance(u64);
+/// What comes of a seed.
+struct Chance(Numbers);
 
 impl Chance {
     fn next(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % below as u64) as usize
+        self.0.below(below)
     }
 
     fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
@@ -33,7 +30,7 @@ pub(crate) struct Maker<'a> {
 impl<'a> Maker<'a> {
     /// The same seed makes the same documents, at first without deletions.
     pub(crate) fn new(table: &'a Value, seed: u64) -> Self {
-        Self { table, chance: Chance(seed), deletes: false }
+        Self { table, chance: Chance(Numbers::new(seed)), deletes: false }
     }
 
     /// From now on there may be deletions: in patches.
