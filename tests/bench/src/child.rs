@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
+use crate::kernel::{Of, memory, worked};
+
 /// What tells the program that it is the child.
 const WORD: &str = "--work";
 /// What tells the program that it is a server of ours under measurement: which one, where, and with which files.
@@ -71,30 +73,15 @@ pub(crate) fn answer<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
 
 /// The most memory this process ever had resident, in millions of bytes.
 fn peak() -> anyhow::Result<f64> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").context("the kernel does not say the memory used")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Ok(kibibytes.context("the kernel says no VmHWM")? * 1024.0 / 1e6)
+    memory("self", "VmHWM")
 }
 
-/// The time that processors worked for this process, in both modes (proc_pid_stat(5), fields 14 and 15).
+/// The time that processors worked for this process.
 pub(crate) fn processor() -> anyhow::Result<f64> {
-    times([14, 15])
+    worked("self", Of::Itself)
 }
 
-/// The same of all children that have ended and were waited for (fields 16 and 17).
+/// The same of all children that have ended and were waited for.
 pub(crate) fn of_ended_children() -> anyhow::Result<f64> {
-    times([16, 17])
-}
-
-fn times(fields: [usize; 2]) -> anyhow::Result<f64> {
-    /// of the kernel's interface, whatever its own clock does
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").context("the kernel does not say the time used")?;
-    // the second field is the program's name in brackets, and may hold anything
-    let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| words.get(field - 3).and_then(|text| text.parse::<f64>().ok());
-    let [user, system] = fields.map(ticks);
-    Ok(user.zip(system).map(|(user, system)| user + system).context("the kernel says no times")? / TICKS)
+    worked("self", Of::EndedChildren)
 }

@@ -11,6 +11,7 @@ mod handover;
 mod http;
 mod ichord;
 mod identity;
+mod kernel;
 mod lldp;
 mod lldp_wire;
 mod measure;

@@ -1,7 +1,6 @@
 //! The most private memory that this process has while something goes on.
 
 use std::{
-    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 
-use crate::process::pause;
+use crate::{kernel::memory, process::pause};
 
 /// Between two looks: what comes and goes within so long is not seen.
 const LOOK: Duration = Duration::from_millis(2);
@@ -48,9 +47,5 @@ impl Watch {
 
 /// The memory that is this process's own and no file's, now, in millions of bytes.
 fn private() -> anyhow::Result<f64> {
-    let status =
-        fs::read_to_string("/proc/self/status").context("the kernel does not say the memory used")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Ok(kibibytes.context("the kernel says no RssAnon")? * 1024.0 / 1e6)
+    memory("self", "RssAnon")
 }

@@ -19,10 +19,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::cable::Cable;
-
-/// Of the kernel's interface, whatever its own clock does.
-const TICKS: f64 = 100.0;
+use crate::{
+    cable::Cable,
+    kernel::{Of, worked},
+};
 
 /// Between two looks at a server's processes. One that ends right after a look is missed for less than this.
 const LOOK: Duration = Duration::from_millis(10);
@@ -88,20 +88,10 @@ pub(crate) fn keep_to(thread: Pid, processor: Option<usize>) -> anyhow::Result<(
 /// Reads what the process and its living children have worked.
 fn look(id: u32, seen: &Mutex<BTreeMap<u32, f64>>) {
     // it may have ended meanwhile
-    let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else { return };
-    if let Some(seconds) = seconds(&stat) {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id, seconds);
-    }
+    let Ok(seconds) = worked(id, Of::Itself) else { return };
+    seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id, seconds);
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|child| child.parse().ok()).for_each(|child| look(child, seen));
-}
-
-/// What a line of proc_pid_stat(5) says about the process itself; the second field is the program's name in brackets,
-/// and may hold anything.
-fn seconds(stat: &str) -> Option<f64> {
-    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let ticks: Option<Vec<u32>> = (14..=15).map(|field: usize| fields.get(field - 3)?.parse().ok()).collect();
-    Some(f64::from(ticks?.iter().sum::<u32>()) / TICKS)
 }
 
 impl Drop for Server {
@@ -110,16 +100,5 @@ impl Drop for Server {
         // in vain when it has ended already
         self.child.kill().ok();
         self.child.wait().ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_program_confuses_nobody() {
-        let stat = "7 (odd) S 1) S 42 7 7 0 -1 4194560 100 0 0 0 11 22 33 44 20 0 1 0 9 9 9";
-        assert_eq!(seconds(stat), Some(0.33));
     }
 }
