@@ -3,29 +3,8 @@
 
 mod bench;
 
-use bench::{Bench, configured, maintenance, members, three_control_planes};
-use lifecycle::{
-    BootAnswer, BootstrapOutcome, Effect, EtcdObservation, Event, NodeState, Observation, Order, Task,
-    TaskOutcome, Ticket, Wiped,
-};
-
-const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
-
-/// Three control planes, founded and furnished.
-fn founded() -> Bench {
-    let mut bench = three_control_planes();
-    for (last, name) in (1..).zip(ALL) {
-        bench.configure(last, name, EtcdObservation::Waiting);
-    }
-    bench.nobody_has_the_virtual_address();
-    let (ticket, _) = bench.bootstrapping();
-    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
-    for (last, name) in (1..).zip(ALL) {
-        bench.look(name, configured(last, "after", members(&ALL)));
-    }
-    assert_eq!(bench.core.cluster().name(), "handing over");
-    bench
-}
+use bench::{ALL, Bench, configured, founded, maintenance, members};
+use lifecycle::{BootAnswer, Effect, Event, NodeState, Observation, Order, Task, TaskOutcome, Ticket, Wiped};
 
 fn reprovision(node: &str, undrained: bool) -> Order {
     Order::Reprovision { node: node.into(), undrained }
@@ -36,13 +15,6 @@ fn others_tell(bench: &mut Bench, node: &str, told: &[&str]) {
     for (last, name) in (1..).zip(ALL).filter(|(_, name)| *name != node) {
         bench.look(name, configured(last, "after", members(told)));
     }
-}
-
-fn task(bench: &mut Bench) -> (Ticket, Task) {
-    bench.take(|effect| match effect {
-        Effect::Depart { ticket, task, .. } => Some((*ticket, task.clone())),
-        _ => None,
-    })
 }
 
 fn ends(bench: &mut Bench, node: &str, ticket: Ticket, outcome: TaskOutcome) {
@@ -61,17 +33,14 @@ fn leaving(bench: &Bench, node: &str) -> String {
 /// As far as the word to the machine that it is to wipe itself.
 fn told_to_wipe(bench: &mut Bench) -> Ticket {
     bench.order(reprovision("cp2", true));
-    assert!(
-        !bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })),
-        "only new looks count"
-    );
+    assert!(!bench.is_departing(), "only new looks count");
     others_tell(bench, "cp2", &ALL);
-    let (ticket, snapshot) = task(bench);
+    let (ticket, snapshot) = bench.departing();
     assert!(matches!(snapshot, Task::Snapshot { .. }), "{snapshot:?}");
     ends(bench, "cp2", ticket, done());
     others_tell(bench, "cp2", &ALL);
     bench.look("cp2", configured(2, "after", members(&ALL)));
-    let (ticket, reset) = task(bench);
+    let (ticket, reset) = bench.departing();
     let Task::Reset { boot_id, leaves_etcd: true, wiped: Wiped::Disk, .. } = reset else {
         panic!("{reset:?}")
     };
@@ -85,7 +54,7 @@ fn a_node_is_installed_anew_step_by_step() {
     let mut bench = founded();
     let ticket = told_to_wipe(&mut bench);
     ends(&mut bench, "cp2", ticket, done());
-    let (ticket, clear) = task(&mut bench);
+    let (ticket, clear) = bench.departing();
     assert_eq!(clear, Task::Clear { boot_id: Some("after".into()) });
     ends(&mut bench, "cp2", ticket, done());
     // it wiped itself: no boot of ours does it again
@@ -112,9 +81,9 @@ fn a_machine_that_comes_back_with_its_config_is_told_again() {
     let mut bench = founded();
     let ticket = told_to_wipe(&mut bench);
     ends(&mut bench, "cp2", ticket, done());
-    task(&mut bench);
+    bench.departing();
     bench.restart();
-    let (ticket, _) = task(&mut bench);
+    let (ticket, _) = bench.departing();
     ends(&mut bench, "cp2", ticket, done());
     bench.look("cp2", configured(2, "another boot", members(&ALL)));
     assert_eq!(bench.state("cp2").name(), "leaving");
@@ -132,16 +101,16 @@ fn a_drain_that_never_ends_is_a_person_s_to_decide() {
     let mut bench = founded();
     bench.order(reprovision("cp2", false));
     others_tell(&mut bench, "cp2", &ALL);
-    let (ticket, _) = task(&mut bench);
+    let (ticket, _) = bench.departing();
     ends(&mut bench, "cp2", ticket, done());
-    let (ticket, drain) = task(&mut bench);
+    let (ticket, drain) = bench.departing();
     assert_eq!(drain, Task::Drain);
     let stuck = TaskOutcome::Stuck { reason: "default/db-0 stays".into() };
     ends(&mut bench, "cp2", ticket, stuck);
     let said = leaving(&bench, "cp2");
     assert!(said.contains("db-0 stays") && said.contains("--without-drain"), "{said}");
     others_tell(&mut bench, "cp2", &ALL);
-    assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })), "nothing by itself");
+    assert!(!bench.is_departing(), "nothing by itself");
     // one at a time, and what is refused changes nothing
     let before = bench.records.clone();
     assert!(bench.core.weigh(&reprovision("cp1", false)).unwrap_err().contains("cp2 is being taken out"));
@@ -152,7 +121,7 @@ fn a_drain_that_never_ends_is_a_person_s_to_decide() {
     bench.order(reprovision("cp2", true));
     others_tell(&mut bench, "cp2", &ALL);
     bench.look("cp2", configured(2, "after", members(&ALL)));
-    let (_, reset) = task(&mut bench);
+    let (_, reset) = bench.departing();
     assert!(matches!(reset, Task::Reset { .. }), "{reset:?}");
 }
 
@@ -161,11 +130,11 @@ fn a_drain_that_fails_for_minutes_is_a_person_s_to_decide_as_well() {
     let mut bench = founded();
     bench.order(reprovision("cp2", false));
     others_tell(&mut bench, "cp2", &ALL);
-    let (ticket, _) = task(&mut bench);
+    let (ticket, _) = bench.departing();
     ends(&mut bench, "cp2", ticket, done());
     let mut first = None;
     loop {
-        let (ticket, drain) = task(&mut bench);
+        let (ticket, drain) = bench.departing();
         assert_eq!(drain, Task::Drain);
         let now = bench.now;
         let failing = now - *first.get_or_insert(now);
@@ -181,7 +150,7 @@ fn a_drain_that_fails_for_minutes_is_a_person_s_to_decide_as_well() {
     }
     let said = leaving(&bench, "cp2");
     assert!(said.contains("evictions are forbidden"), "{said}");
-    assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })), "nothing by itself");
+    assert!(!bench.is_departing(), "nothing by itself");
 }
 
 #[test]
@@ -192,11 +161,11 @@ fn a_dead_member_leaves_before_its_successor_comes_and_an_old_disk_in_that_is_fe
     bench.order(Order::Admit { node: "cp2".into() });
     assert!(matches!(bench.ask(9, "cp2", true), BootAnswer::Retry { .. }));
     others_tell(&mut bench, "cp2", &ALL);
-    let (ticket, snapshot) = task(&mut bench);
+    let (ticket, snapshot) = bench.departing();
     assert!(matches!(snapshot, Task::Snapshot { .. }), "{snapshot:?}");
     ends(&mut bench, "cp2", ticket, done());
     others_tell(&mut bench, "cp2", &ALL);
-    let (ticket, remove) = task(&mut bench);
+    let (ticket, remove) = bench.departing();
     assert!(matches!(&remove, Task::Remove { member, .. } if member == "id-cp2"), "{remove:?}");
     ends(&mut bench, "cp2", ticket, done());
     others_tell(&mut bench, "cp2", &["cp1", "cp3"]);

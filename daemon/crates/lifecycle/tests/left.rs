@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bench::{Bench, configured, maintenance, members, plan};
 use lifecycle::{
-    BootAnswer, BootstrapOutcome, ClusterPlan, Core, Effect, EtcdObservation, Event, NodeView, Observation,
-    Order, Role, Task, TaskOutcome, Ticket, Time, Wiped,
+    BootAnswer, ClusterPlan, Core, EtcdObservation, Event, NodeView, Observation, Order, Role, Task,
+    TaskOutcome, Time, Wiped,
 };
 
 /// `cp…` are control planes, others workers. Each keeps its address, whoever else is there.
@@ -40,9 +40,7 @@ fn founded(names: &[&str]) -> Bench {
     for name in &members_now {
         bench.configure(number(name), name, EtcdObservation::Waiting);
     }
-    bench.nobody_has_the_virtual_address();
-    let (ticket, _) = bench.bootstrapping();
-    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.bootstrap();
     // the first look shows that there are members, and the next one of the last that all are
     tell(&mut bench, &members_now, &members_now);
     tell(&mut bench, &members_now, &members_now);
@@ -73,15 +71,8 @@ fn remove(node: &str) -> Order {
     Order::Remove { node: node.into(), wipe: false, undrained: false }
 }
 
-fn task(bench: &mut Bench) -> (Ticket, Task) {
-    bench.take(|effect| match effect {
-        Effect::Depart { ticket, task, .. } => Some((*ticket, task.clone())),
-        _ => None,
-    })
-}
-
 fn done(bench: &mut Bench, node: &str) -> Task {
-    let (ticket, task) = task(bench);
+    let (ticket, task) = bench.departing();
     let outcome = TaskOutcome::Done { summary: "so it is".into() };
     bench.step(Event::Departed { node: node.into(), ticket, outcome });
     task
@@ -149,7 +140,7 @@ fn a_worker_that_the_site_no_longer_names_goes_on_until_a_person_says_so() {
         assert!(shown.left.is_some_and(|left| left.contains("`ichord remove w1`")), "restarted: {restarted}");
         for _ in 0..5 {
             bench.look("w1", configured(6, "after", EtcdObservation::None));
-            assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })));
+            assert!(!bench.is_departing());
         }
         // it boots its own disk, and nobody else is installed there
         assert!(matches!(bench.ask(6, "w1", true), BootAnswer::LocalDisk { .. }));
@@ -196,7 +187,7 @@ fn of_three_voters_none_is_taken_out_for_good_and_of_four_one() {
         assert!(reason.contains("one of etcd's 3 voters") && reason.contains("`ichord deploy`"), "{reason}");
         bench.order(remove(name));
     }
-    assert!(!bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })));
+    assert!(!bench.is_departing());
     assert_eq!(bench.records.nodes, before.nodes, "a refused order changes nothing");
     assert!(bench.core.weigh(&remove("cp1")).unwrap_err().contains("is a node of the site"));
 
@@ -227,14 +218,14 @@ fn a_machine_that_forgot_what_it_was_is_out_although_its_answer_was_lost() {
     bench.order(remove("w1"));
     assert_eq!(done(&mut bench, "w1"), Task::Drain);
     bench.look("w1", configured(6, "after", EtcdObservation::None));
-    let (ticket, reset) = task(&mut bench);
+    let (ticket, reset) = bench.departing();
     assert!(matches!(reset, Task::Reset { .. }), "{reset:?}");
     let outcome = TaskOutcome::Failed { reason: "connection reset".into() };
     bench.step(Event::Departed { node: "w1".into(), ticket, outcome });
     bench.look("w1", maintenance(6, "anew"));
     for _ in 0..10 {
         bench.step(Event::Tick);
-        if bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. })) {
+        if bench.is_departing() {
             assert!(matches!(done(&mut bench, "w1"), Task::Clear { .. }));
         }
     }
@@ -256,7 +247,7 @@ fn a_dead_node_is_taken_out_by_the_others_and_fenced_off() {
     for _ in 0..40 {
         bench.look("cp4", silent());
         tell(&mut bench, &witnesses, members_now);
-        let flies = bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. }));
+        let flies = bench.is_departing();
         if flies {
             let task = done(&mut bench, "cp4");
             if matches!(task, Task::Remove { .. }) {

@@ -5,13 +5,12 @@ mod bench;
 
 use std::time::Duration;
 
-use bench::{Bench, configured, members, plan};
+use bench::{ALL, Bench, configured, members, plan};
 use lifecycle::{
-    BootAnswer, BootstrapOutcome, Effect, EtcdObservation, Event, Observation, Order, PowerAction,
-    PowerOutcome, Role, Switch, Task, TaskOutcome, Ticket,
+    BootAnswer, Effect, EtcdObservation, Event, Observation, Order, PowerAction, PowerOutcome, Role, Switch,
+    Task, TaskOutcome, Ticket,
 };
 
-const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
 const MINUTE: u64 = 60_000;
 
 /// Three control planes whose machines are switched like this.
@@ -69,9 +68,7 @@ fn founded(switch: Option<Switch>) -> Bench {
             ends(&mut bench, done());
         }
     }
-    bench.nobody_has_the_virtual_address();
-    let (ticket, _) = bench.bootstrapping();
-    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.bootstrap();
     tell(&mut bench, &ALL);
     assert_eq!(bench.core.cluster().name(), "handing over");
     bench

@@ -3,23 +3,8 @@
 
 mod bench;
 
-use bench::{Bench, configured, members};
+use bench::{ALL, Bench, configured, founded, members};
 use lifecycle::{BootstrapOutcome, Effect, EtcdHealth, EtcdObservation, Event, Observation, Order, Ticket};
-
-const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
-
-/// Three control planes whose cluster was founded.
-fn founded() -> Bench {
-    let mut bench = bench::three_control_planes();
-    for (last, name) in (1..).zip(ALL) {
-        bench.configure(last, name, EtcdObservation::Waiting);
-    }
-    bench.nobody_has_the_virtual_address();
-    let (ticket, _) = bench.bootstrapping();
-    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
-    tell(&mut bench, [members(&ALL), members(&ALL), members(&ALL)], "after");
-    bench
-}
 
 fn tell(bench: &mut Bench, etcd: [EtcdObservation; 3], boot: &str) {
     for ((last, name), etcd) in (1..).zip(ALL).zip(etcd) {

@@ -3,24 +3,8 @@
 
 mod bench;
 
-use bench::{Bench, configured, members};
-use lifecycle::{
-    BootstrapOutcome, Effect, EtcdMember, EtcdObservation, Event, Task, TaskOutcome, Ticket, Wiped,
-};
-
-const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
-
-/// Founded by cp1, of which cp3 is a voter, too; cp2 has its config.
-fn two_of_three() -> Bench {
-    let mut bench = bench::three_control_planes();
-    for (last, name) in (1..).zip(ALL) {
-        bench.configure(last, name, EtcdObservation::Waiting);
-    }
-    bench.nobody_has_the_virtual_address();
-    let (ticket, _) = bench.bootstrapping();
-    bench.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
-    bench
-}
+use bench::{ALL, Bench, bootstrapped, configured, members};
+use lifecycle::{Effect, EtcdMember, EtcdObservation, Event, Task, TaskOutcome, Ticket, Wiped};
 
 /// Two voters, and one more that has no vote; without a name it has not started.
 fn with_learner(name: &str) -> EtcdObservation {
@@ -35,17 +19,6 @@ fn tell(bench: &mut Bench, voters: &EtcdObservation, own: &EtcdObservation) {
     bench.look("cp3", configured(3, "after", voters.clone()));
 }
 
-fn task(bench: &mut Bench) -> (Ticket, Task) {
-    bench.take(|effect| match effect {
-        Effect::Depart { ticket, task, .. } => Some((*ticket, task.clone())),
-        _ => None,
-    })
-}
-
-fn is_taken_out(bench: &Bench) -> bool {
-    bench.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. }))
-}
-
 fn ends(bench: &mut Bench, ticket: Ticket) {
     let outcome = TaskOutcome::Done { summary: "so it is".into() };
     bench.step(Event::Departed { node: "cp2".into(), ticket, outcome });
@@ -56,24 +29,24 @@ fn a_learner_that_nobody_promotes_is_taken_out_and_joins_anew() {
     // its own etcd tells nothing while it has no vote, or Talos asks the others for it
     let silent = EtcdObservation::Unknown { reason: "etcd is Running: rpc not supported for learner".into() };
     for own in [with_learner("cp2"), silent] {
-        let mut bench = two_of_three();
+        let mut bench = bootstrapped();
         let began = bench.now;
         while bench.now < began + 9 * 60_000 {
             tell(&mut bench, &with_learner("cp2"), &own);
-            assert!(!is_taken_out(&bench), "its own run may still promote it");
+            assert!(!bench.is_departing(), "its own run may still promote it");
         }
         for _ in 0..2 {
             tell(&mut bench, &with_learner("cp2"), &own);
         }
         assert!(bench.hint("cp2").is_some_and(|hint| hint.contains("never given its vote")));
-        let (ticket, remove) = task(&mut bench);
+        let (ticket, remove) = bench.departing();
         assert!(matches!(&remove, Task::Remove { member, .. } if member == "id-learner"), "{remove:?}");
         ends(&mut bench, ticket);
         let voters = members(&["cp1", "cp3"]);
         let failed = EtcdObservation::Unknown { reason: "etcd is Failed".into() };
         tell(&mut bench, &voters, &failed);
         tell(&mut bench, &voters, &failed);
-        let (ticket, reset) = task(&mut bench);
+        let (ticket, reset) = bench.departing();
         let Task::Reset { leaves_etcd: false, wiped: Wiped::Data, boot_id, .. } = reset else {
             panic!("{reset:?}")
         };
@@ -89,29 +62,29 @@ fn a_learner_that_nobody_promotes_is_taken_out_and_joins_anew() {
 
 #[test]
 fn a_member_that_never_started_is_taken_out_and_nobody_is_reset_for_it() {
-    let mut bench = two_of_three();
+    let mut bench = bootstrapped();
     let began = bench.now;
     while bench.now < began + 4 * 60_000 {
         tell(&mut bench, &with_learner(""), &EtcdObservation::Waiting);
-        assert!(!is_taken_out(&bench), "what comes between the two takes seconds, and may be under way");
+        assert!(!bench.is_departing(), "what comes between the two takes seconds, and may be under way");
     }
     for _ in 0..3 {
         tell(&mut bench, &with_learner(""), &EtcdObservation::Waiting);
     }
-    let (ticket, remove) = task(&mut bench);
+    let (ticket, remove) = bench.departing();
     assert!(matches!(&remove, Task::Remove { member, .. } if member == "id-learner"), "{remove:?}");
     ends(&mut bench, ticket);
     for _ in 0..2 {
         tell(&mut bench, &members(&["cp1", "cp3"]), &EtcdObservation::Waiting);
     }
-    assert!(!is_taken_out(&bench), "{:?}", bench.flying);
+    assert!(!bench.is_departing(), "{:?}", bench.flying);
     tell(&mut bench, &members(&ALL), &members(&ALL));
     assert_eq!(bench.state("cp2").name(), "ready");
 }
 
 #[test]
 fn nobody_is_taken_out_for_a_learner_while_the_voters_have_no_quorum() {
-    let mut bench = two_of_three();
+    let mut bench = bootstrapped();
     let EtcdObservation::Members { members, mut health } = with_learner("cp2") else { unreachable!() };
     health.leader = None;
     let leaderless = EtcdObservation::Members { members, health };

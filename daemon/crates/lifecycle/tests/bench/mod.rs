@@ -5,12 +5,16 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use hardware::{Disk, Inventory, Link, MacAddr};
 use lifecycle::{
-    ApplyOutcome, BootAnswer, ClusterPlan, Core, DeployPolicy, Effect, EtcdHealth, EtcdMember,
-    EtcdObservation, Event, Identity, InstallDisk, Machine, NodeName, NodePlan, NodeState, Observation,
-    Order, Output, Records, ReplacePolicy, RequestId, Role, Stage, Ticket, Time, Timing, Trust,
+    ApplyOutcome, BootAnswer, BootstrapOutcome, ClusterPlan, Core, DeployPolicy, Effect, EtcdHealth,
+    EtcdMember, EtcdObservation, Event, Identity, InstallDisk, Machine, NodeName, NodePlan, NodeState,
+    Observation, Order, Output, Records, ReplacePolicy, RequestId, Role, Stage, Task, Ticket, Time, Timing,
+    Trust,
 };
 
 pub const DISK: &str = "/dev/nvme0n1";
+
+/// The control planes of most clusters here.
+pub const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
 
 pub fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
     let nodes = nodes.iter().zip(11u8..).map(|(&(name, role), last)| {
@@ -201,12 +205,48 @@ impl Bench {
         })
     }
 
+    /// The next step of a node that is taken out.
+    pub fn departing(&mut self) -> (Ticket, Task) {
+        self.take(|effect| match effect {
+            Effect::Depart { ticket, task, .. } => Some((*ticket, task.clone())),
+            _ => None,
+        })
+    }
+
+    pub fn is_departing(&self) -> bool {
+        self.flying.iter().any(|effect| matches!(effect, Effect::Depart { .. }))
+    }
+
     pub fn nobody_has_the_virtual_address(&mut self) {
         let ticket = self.take(|effect| match effect {
             Effect::SeekCluster { ticket, .. } => Some(*ticket),
             _ => None,
         });
         self.step(Event::ClusterSought { ticket, owner: None, nodes: Vec::new() });
+    }
+
+    /// Every control plane has its config, and no etcd.
+    pub fn configure_all(&mut self) {
+        for (last, name) in (1..).zip(ALL) {
+            self.configure(last, name, EtcdObservation::Waiting);
+        }
+    }
+
+    /// From the first permit to a cluster that is whole.
+    pub fn found(&mut self) {
+        self.configure_all();
+        self.bootstrap();
+        for (last, name) in (1..).zip(ALL) {
+            self.look(name, configured(last, "after", members(&ALL)));
+        }
+        assert_eq!(self.core.cluster().name(), "handing over");
+    }
+
+    /// Everybody is configured and nobody has the virtual address: one is told to found the cluster, and does.
+    pub fn bootstrap(&mut self) {
+        self.nobody_has_the_virtual_address();
+        let (ticket, _) = self.bootstrapping();
+        self.step(Event::BootstrapAnswered { ticket, outcome: BootstrapOutcome::Accepted });
     }
 
     /// The process dies; the next one has the store and nothing else.
@@ -265,4 +305,19 @@ pub fn three_control_planes() -> Bench {
         plan(&[("cp1", Role::ControlPlane), ("cp2", Role::ControlPlane), ("cp3", Role::ControlPlane)]);
     plan.timing.observe = std::time::Duration::from_secs(60);
     Bench::new(plan)
+}
+
+/// Three control planes, one of which has just founded the cluster.
+pub fn bootstrapped() -> Bench {
+    let mut bench = three_control_planes();
+    bench.configure_all();
+    bench.bootstrap();
+    bench
+}
+
+/// The same, when all of them have told that they are etcd's members.
+pub fn founded() -> Bench {
+    let mut bench = three_control_planes();
+    bench.found();
+    bench
 }
