@@ -79,7 +79,7 @@ impl<G: Guards> Simulation<G> {
 
     fn restore(&mut self) -> Result<(), Violation> {
         self.ledger.new_core();
-        let seed = self.random.next();
+        let seed = self.random.draw();
         self.core = Core::restore_with(self.guards.clone(), self.plan.clone(), &self.records, seed)
             .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;
         self.deadline = self.core.next_deadline();

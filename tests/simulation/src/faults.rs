@@ -1,6 +1,6 @@
 //! What may go wrong in a run by chance, and how often. Zero is never.
 
-use crate::random::Random;
+use seeded::Numbers;
 
 /// How often each fault strikes: once in so many chances.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +29,7 @@ pub struct Faults {
 
 impl Faults {
     /// Each by its own luck: never, as often as it is, or up to three times as seldom.
-    pub(crate) fn scale(&mut self, random: &mut Random) {
+    pub(crate) fn scale(&mut self, random: &mut Numbers) {
         for rate in [
             &mut self.crash,
             &mut self.lost_reply,
@@ -43,7 +43,7 @@ impl Faults {
     }
 
     /// The same of machines' power.
-    pub(crate) fn scale_power(&mut self, random: &mut Random) {
+    pub(crate) fn scale_power(&mut self, random: &mut Numbers) {
         for rate in [&mut self.power_loss, &mut self.worst_moment, &mut self.swapped_address] {
             draw(rate, random);
         }
@@ -71,6 +71,6 @@ impl Faults {
     }
 }
 
-fn draw(rate: &mut u64, random: &mut Random) {
-    *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.next() % 3) };
+fn draw(rate: &mut u64, random: &mut Numbers) {
+    *rate = if random.one_in(3) { 0 } else { *rate * (1 + random.draw() % 3) };
 }

@@ -15,7 +15,6 @@ mod ledger;
 mod many;
 mod mutant;
 mod person;
-mod random;
 mod run;
 mod scenario;
 mod second_day;

@@ -34,12 +34,13 @@ impl<G: Guards> Simulation<G> {
             }
         }
         if self.scenario.mended {
+            // who runs already is let in before anything is taken for strange
+            self.take_over()?;
             for mishap in self.scenario.mishaps.clone() {
                 if self.is_named(mishap) {
                     self.mend(mishap)?;
                 }
             }
-            self.take_over()?;
             self.say_new()?;
             self.take_out_again()?;
             self.admit_rivals()?;
@@ -247,6 +248,7 @@ impl<G: Guards> Simulation<G> {
                 self.recable(&label, node);
             }
             Mishap::OldDisk { slot } => return self.wipe_old_disk(slot),
+            Mishap::Forgets { .. } => return self.wipe_forgotten_disks(),
             Mishap::EndlessDrain => return self.without_drain(),
             Mishap::NeverComes { slot } => {
                 let label = self.label(slot);

@@ -7,13 +7,13 @@ use lifecycle::{
     Records, RequestId, Strict, Time,
 };
 use machine::model::{Happening, Machine, Stage};
+use seeded::Numbers;
 
 use crate::{
     faults::Faults,
     invariants::{self, Violation},
     ledger::{Ledger, Stored},
     person::never_votes,
-    random::Random,
     scenario::{Mishap, Scenario},
     site::plan,
     world::World,
@@ -75,7 +75,7 @@ pub struct Simulation<G = Strict> {
     pub(crate) now: u64,
     /// how far the daemon's clock is off
     pub(crate) clock: i64,
-    pub(crate) random: Random,
+    pub(crate) random: Numbers,
     pub(crate) scenario: Scenario,
     pub(crate) faults: Faults,
     pub(crate) guards: G,
@@ -144,8 +144,8 @@ impl<G: Guards> Simulation<G> {
     /// A rack of machines in these circumstances.
     pub fn new(scenario: Scenario, guards: G, seed: u64) -> Self {
         let whole = plan(&scenario);
-        let mut random = Random::new(seed);
-        let world = World::new(whole.clone(), random.next());
+        let mut random = Numbers::new(seed);
+        let world = World::new(whole.clone(), random.draw());
         // who comes later is not named at first
         let names: Vec<&NodeName> = whole.nodes.keys().collect();
         let later = |name: &NodeName| {
@@ -155,7 +155,7 @@ impl<G: Guards> Simulation<G> {
         let mut plan = whole.clone();
         plan.nodes.retain(|name, _| !later(name));
         let records = Records::default();
-        let core = match Core::restore_with(guards.clone(), plan.clone(), &records, random.next()) {
+        let core = match Core::restore_with(guards.clone(), plan.clone(), &records, random.draw()) {
             Ok(core) => core,
             Err(error) => unreachable!("an empty store restores: {error}"),
         };

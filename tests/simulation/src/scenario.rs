@@ -2,7 +2,9 @@
 
 use lifecycle::DeployPolicy;
 
-use crate::{faults::Faults, random::Random};
+use seeded::Numbers;
+
+use crate::faults::Faults;
 
 /// Something that befalls a site. Slots are counted from 0, control planes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +173,8 @@ impl Mishap {
                 "is vacant",
                 "no machine has been seen",
                 "switch it off and on",
+                // the disk of a machine that was to come back, of which nobody knows any more
+                "is not empty (another Talos",
             ],
             Self::NeverComes { .. } => &["no machine has been seen", "switch it off and on"],
             Self::RogueMember => &["not in the site (old-9"],
@@ -275,7 +279,7 @@ impl Scenario {
 
     /// The circumstances of a seed.
     pub fn of(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5ce_a110);
+        let mut random = Numbers::new(seed ^ 0x5ce_a110);
         let control_planes = [1, 3, 3, 3, 3, 5][random.below(6)];
         let workers = [0, 0, 1, 1, 2][random.below(5)];
         let mut faults = Faults::all();
@@ -330,7 +334,7 @@ impl Scenario {
 
     /// The circumstances of a seed of the second day: what befalls a site that was handed over.
     pub fn of_day_two(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0xda7_2222);
+        let mut random = Numbers::new(seed ^ 0xda7_2222);
         let control_planes = [3, 3, 3, 3, 5, 1, 2][random.below(7)];
         let workers = [0, 1, 2][random.below(3)];
         let mut faults = Faults::all();
@@ -365,7 +369,7 @@ impl Scenario {
 
     /// The circumstances of a seed in which the site grows and shrinks: its people have more nodes, or fewer.
     pub fn of_changing(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x9_0775);
+        let mut random = Numbers::new(seed ^ 0x9_0775);
         let control_planes = [3, 3, 4, 5][random.below(4)];
         let workers = [1, 1, 2][random.below(3)];
         let mut faults = Faults::all();
@@ -392,7 +396,7 @@ impl Scenario {
     /// The circumstances of a seed of the second day on which the daemon loses its memory, too.
     pub fn of_lost_memory(seed: u64) -> Self {
         let mut scenario = Self::of_day_two(seed);
-        let mut random = Random::new(seed ^ 0x105_7000);
+        let mut random = Numbers::new(seed ^ 0x105_7000);
         // a blank machine in the port of the only control plane is what a new site looks like
         scenario.control_planes = scenario.control_planes.max(3);
         scenario
@@ -411,7 +415,7 @@ impl Scenario {
     }
 }
 
-fn mishap(random: &mut Random, control_planes: u8, workers: u8) -> Mishap {
+fn mishap(random: &mut Numbers, control_planes: u8, workers: u8) -> Mishap {
     let slots = usize::from(control_planes + workers);
     let slot = random.below(slots);
     let founder = random.below(usize::from(control_planes));

@@ -1,6 +1,6 @@
 //! What befalls a cluster that was handed over: machines die and are exchanged, and people have nodes taken out.
 
-use lifecycle::{Cluster, ClusterPlan, Event, Guards, NodeName, NodeState, Order};
+use lifecycle::{Cluster, ClusterPlan, Event, Guards, NodeName, NodeState, NodeView, Order, Time};
 use machine::model::{BootOrder, Storage};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     run::{Due, Simulation},
     scenario::Mishap,
     site::plan,
+    world::is_claimed,
 };
 
 /// So long a mishap waits for its cluster, and a person for an order to be possible.
@@ -168,11 +169,21 @@ impl<G: Guards> Simulation<G> {
         Ok(())
     }
 
-    /// Where the site leaves it to people, a person lets the machine in a dead one's port have its place.
+    /// Where the site leaves it to people, or the status does, a person lets the machine in a dead one's port have its place.
     pub(crate) fn admit_rivals(&mut self) -> Result<(), Violation> {
-        let asks =
-            self.scenario.mishaps.iter().any(|mishap| mishap.is_of_day_two()) && !self.scenario.same_port;
-        for node in self.names.clone().into_iter().filter(|_| asks) {
+        if !self.scenario.has(|mishap| mishap.is_of_day_two()) {
+            return Ok(());
+        }
+        let view = self.core.view(Time(self.clock()));
+        for node in self.names.clone() {
+            let waiting = view.nodes.get(&node).and_then(|node| node.waiting.as_ref());
+            let asked = waiting.is_some_and(|reason| reason.contains("`ichord slot approve"));
+            if asked && self.is_exchanged(&node) {
+                self.ledger.admitted.insert(node.clone());
+                self.ledger.granted.insert(node.clone());
+            } else if self.scenario.same_port {
+                continue;
+            }
             let order = Order::Admit { node: node.clone() };
             let may = self.core.departure(&node).is_none() && self.core.weigh(&order).is_ok();
             if may && self.ledger.admitted.contains(&node) {
@@ -180,6 +191,13 @@ impl<G: Guards> Simulation<G> {
             }
         }
         Ok(())
+    }
+
+    /// Another machine stands in the slot's port than the one that holds the slot: who looks at the rack sees it.
+    fn is_exchanged(&self, node: &NodeName) -> bool {
+        let holder = self.core.node(node).and_then(NodeState::claim);
+        let there = self.world.boxed(node).and_then(|label| self.world.rack.machines.get(&label));
+        holder.zip(there).is_some_and(|(claim, there)| !is_claimed(claim, there))
     }
 
     /// A drain that never ends: a person says that it is not waited for.
@@ -216,6 +234,32 @@ impl<G: Guards> Simulation<G> {
         }
         self.world.power_off(&label, self.now);
         self.later(1_000, Due::PowerOn { label });
+        Ok(())
+    }
+
+    /// Machines that were to come back from their own disks, as a life wanted that is forgotten: a person knows that what
+    /// is on them is the site's own, lets it be wiped, and boots them again.
+    pub(crate) fn wipe_forgotten_disks(&mut self) -> Result<(), Violation> {
+        let view = self.core.view(Time(self.clock()));
+        let asks = |node: &NodeView| {
+            node.waiting.as_ref().is_some_and(|reason| reason.contains("is not empty (another Talos"))
+        };
+        let asked: Vec<NodeName> =
+            view.nodes.iter().filter(|(_, node)| asks(node)).map(|(name, _)| name.clone()).collect();
+        for node in asked {
+            let label = self.world.boxed(&node);
+            let machine = label.as_ref().and_then(|label| self.world.rack.machines.get(label));
+            let Some(label) = label.filter(|_| machine.is_some_and(|it| it.counters().installs > 0)) else {
+                continue;
+            };
+            let order = Order::Erase { node: node.clone(), disk: "/dev/nvme0n1".to_owned() };
+            if self.core.weigh(&order).is_ok() {
+                *self.ledger.approved.entry(node).or_default() += 1;
+                self.hear(Event::Ordered { order, by: "a person".into() })?;
+                self.world.power_off(&label, self.now);
+                self.later(1_000, Due::PowerOn { label });
+            }
+        }
         Ok(())
     }
 }

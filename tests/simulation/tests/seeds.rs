@@ -146,10 +146,19 @@ fn what_was_mended_of_the_second_day_stays_mended() {
 }
 
 /// Lost memories that broke a promise once.
-const LOST_MEMORIES: [(u64, &str); 3] = [
+const LOST_MEMORIES: [(u64, &str); 9] = [
     (29, "a machine in maintenance waited for a config of a life that was forgotten"),
     (133, "the store of before the founding came back, and nobody was told to take the cluster over"),
     (245, "the same with a store that was lost"),
+    (
+        276,
+        "a reset machine whose disk had Talos on it was the forgotten life's own, and the person did not know",
+    ),
+    (306, "the machine in a dead one's port waited, and the status did not say that the old store was why"),
+    (657, "the same, and the person had to give it the slot a second time"),
+    (702, "whoever was the node since the backup was to be switched off as a stranger"),
+    (817, "a node that runs was held in its firmware, because an old store knew another machine"),
+    (886, "the same as the stranger"),
 ];
 
 #[test]

@@ -128,10 +128,7 @@ impl<G: Guards> Core<G> {
             ));
         }
         if self.ledger.unsure {
-            return Err(format!(
-                "{held}, as a store knows that was brought back from a backup: `ichord slot approve {name}` if that is \
-                 still so"
-            ));
+            return Err(format!("{held}, {}", of_a_backup(name)));
         }
         let silent = slot.silent.map(|since| now.since(since)).unwrap_or_default();
         if silent < after {
@@ -186,14 +183,31 @@ impl<G: Guards> Core<G> {
         Ok((holder.machine.clone(), rival))
     }
 
-    /// What a machine that is plugged in where a dead control plane was waits for, beyond that one's death.
+    /// What a machine that is plugged in where a dead one was waits for, beyond that one's death.
     pub(crate) fn rival_waits(&self, name: &NodeName) -> Option<String> {
-        let rival = self.slots.get(name)?.rival.as_ref()?;
+        let slot = self.slots.get(name)?;
+        let rival = slot.rival.as_ref()?;
         if self.ledger.departures.contains_key(name) {
             return None;
+        }
+        let by_itself = self.plan.replace != ReplacePolicy::Ask && slot.approved.is_none();
+        if by_itself && self.ledger.unsure {
+            let holder = slot.state.claim()?;
+            return Some(format!(
+                "{rival} is plugged in there and waits: {name} is held by {}, {}",
+                holder.machine,
+                of_a_backup(name)
+            ));
         }
         self.is_no_member(name).err()?;
         let reason = self.loss(name, |_| true).err()?;
         Some(format!("{rival} is plugged in there and waits: {reason}"))
     }
+}
+
+/// Why a site's own permission to replace does not count.
+fn of_a_backup(name: &NodeName) -> String {
+    format!(
+        "as a store knows that was brought back from a backup: `ichord slot approve {name}` if that is still so"
+    )
 }

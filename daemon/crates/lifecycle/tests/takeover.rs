@@ -3,15 +3,13 @@
 
 mod bench;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use bench::{Bench, configured, members};
+use bench::{ALL, Bench, configured, members};
 use lifecycle::{
-    BootAnswer, DeployPolicy, Effect, EtcdObservation, Event, NodeState, Order, Role, Runner, Sighted,
-    StepOutcome, Survey, Ticket,
+    BootAnswer, DeployPolicy, Effect, EtcdObservation, Event, Identity, NodeState, Observation, Order,
+    ReplacePolicy, Role, Runner, Sighted, StepOutcome, Survey, Task, Ticket,
 };
-
-const ALL: [&str; 3] = ["cp1", "cp2", "cp3"];
 
 /// A site of three control planes and a worker, whose store is empty.
 fn empty(deploy: DeployPolicy) -> Bench {
@@ -23,7 +21,7 @@ fn empty(deploy: DeployPolicy) -> Bench {
     ];
     let mut plan = bench::plan(&roles);
     plan.deploy = deploy;
-    plan.timing.observe = std::time::Duration::from_secs(60);
+    plan.timing.observe = Duration::from_secs(60);
     let mut bench = Bench::new(plan);
     bench.step(Event::Tick);
     bench
@@ -199,6 +197,11 @@ fn an_old_store_learns_who_is_which_node_now() {
     let reason = take_over(&mut bench, found.clone()).unwrap_err();
     assert!(reason.contains("switch off the one that is not cp2"), "{reason}");
     bench.look("cp2", configured(7, "boot", members(&ALL)));
+    assert!(
+        bench.waiting("cp2").contains("`ichord takeover` takes over who runs there"),
+        "{}",
+        bench.waiting("cp2")
+    );
     bench.restart();
     take_over(&mut bench, found).unwrap();
     let holder = bench.state("cp2").claim().unwrap().machine.clone();
@@ -206,4 +209,41 @@ fn an_old_store_learns_who_is_which_node_now() {
     assert!(matches!(bench.ask(2, "cp2", true), BootAnswer::Retry { .. }), "the old one is fenced off");
     let view = bench.core.view(lifecycle::Time(bench.now));
     assert_eq!(view.fenced.len(), 1);
+}
+
+/// Who was dead when the backup was made may have been replaced since.
+#[test]
+fn the_machine_in_a_dead_one_s_port_waits_for_a_person_while_the_store_is_an_old_one_and_the_status_says_so()
+{
+    let mut plan = bench::three_control_planes().plan();
+    plan.replace = ReplacePolicy::SamePort { after: Duration::ZERO, per_day: 3 };
+    let mut bench = Bench::new(plan);
+    bench.found();
+    bench.records.is_older = true;
+    bench.restart();
+    bench.records.is_older = false;
+    let rival = |bench: &mut Bench| {
+        let port = "sw1/2".parse().ok();
+        let evidence = vec!["the switch sees it".to_owned()];
+        bench.ask_as(9, Identity::Slot { node: "cp2".into(), port, attested: true, evidence }, 0)
+    };
+    let others = |bench: &mut Bench, told: &[&str]| {
+        for (last, name) in [(1, "cp1"), (3, "cp3")] {
+            bench.look(name, configured(last, "after", members(told)));
+        }
+        bench.look("cp2", Observation::Silent { detail: "no route".into() });
+    };
+    others(&mut bench, &ALL);
+    let BootAnswer::Retry { reason, .. } = rival(&mut bench) else { panic!("it took the slot") };
+    assert!(reason.contains("backup") && reason.contains("`ichord slot approve cp2`"), "{reason}");
+    others(&mut bench, &ALL);
+    let waiting = bench.waiting("cp2");
+    assert!(waiting.contains("backup") && waiting.contains("`ichord slot approve cp2`"), "{waiting}");
+    assert!(!bench.is_departing(), "nobody is taken out for it");
+
+    bench.order(Order::Admit { node: "cp2".into() });
+    rival(&mut bench);
+    others(&mut bench, &ALL);
+    assert!(!bench.waiting("cp2").contains("backup"), "{}", bench.waiting("cp2"));
+    assert!(matches!(bench.departing().1, Task::Snapshot { .. }), "the dead member leaves first");
 }

@@ -34,11 +34,17 @@ impl<G: Guards> Core<G> {
             && let Some(claim) = state.claim()
             && !found.is_same_as(&claim.machine)
         {
-            let reason = format!(
-                "{found} answers with our CA at {} where {} was expected: switch off the one that does not \
-                 belong there",
-                look.address, claim.machine
-            );
+            let (at, expected) = (look.address, &claim.machine);
+            let reason = match self.ledger.unsure {
+                true => format!(
+                    "{found} answers with our CA at {at} where {expected} was expected by a store that was brought back from a \
+                     backup: `ichord takeover` takes over who runs there, if that is {name} now; otherwise switch it off"
+                ),
+                false => format!(
+                    "{found} answers with our CA at {at} where {expected} was expected: switch off the one that does not belong \
+                     there"
+                ),
+            };
             self.forget_look(name);
             self.found_another(name, &found, look.address, now);
             self.wait(name, reason);

@@ -37,8 +37,11 @@ impl<G: Guards> Core<G> {
             _ if self.guards.on(Guard::SlotTaken) => {
                 return match self.contend(name, claim, now) {
                     Ok(answer) => answer,
-                    // who waits for a dead machine's end must still be there then
-                    Err(reason) if self.plan.replace != ReplacePolicy::Ask => retry(0, reason),
+                    // who waits for a dead machine's end must still be there then; a store that is old keeps nobody from its
+                    // own disk: it may be the node by now
+                    Err(reason) if self.plan.replace != ReplacePolicy::Ask && !self.ledger.unsure => {
+                        retry(0, reason)
+                    }
                     Err(reason) => retry(attempt, reason),
                 };
             }
