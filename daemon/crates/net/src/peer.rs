@@ -5,10 +5,11 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
-    time::Duration,
+    net::{IpAddr, Shutdown, SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use socket2::SockRef;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{inbox::Inbox, segments::Segments};
@@ -58,16 +59,14 @@ impl PeerSocket {
         }
     }
 
-    /// The same conversation on a thread that has nothing else to do: `recv` waits for the peer, and says `WouldBlock`
-    /// when nothing has come for so long.
+    /// The same conversation for a thread that has nothing else to do.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn into_blocking(self, patience: Duration) -> io::Result<UdpSocket> {
+    pub fn into_blocking(self) -> io::Result<BlockingPeer> {
         let socket = self.0.into_inner();
         socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(patience))?;
-        Ok(socket)
+        Ok(BlockingPeer { socket, hung_up: AtomicBool::new(false) })
     }
 
     /// Sends one datagram.
@@ -84,5 +83,72 @@ impl PeerSocket {
     /// As of [`Segments::send`]; `WouldBlock` when the kernel's queue is full.
     pub fn send_at_once(&self, segments: &Segments) -> io::Result<()> {
         segments.send(self.0.get_ref(), None)
+    }
+}
+
+/// A [`PeerSocket`] on which one thread waits without a timer, while others may send, or hang up.
+///
+/// A timer for each wait is a twentieth of what a small datagram costs the kernel, and is hardly ever needed.
+#[derive(Debug)]
+pub struct BlockingPeer {
+    socket: UdpSocket,
+    hung_up: AtomicBool,
+}
+
+impl BlockingPeer {
+    /// Waits for the peer, however long that takes; the length of what came, or `None` once somebody has hung up.
+    ///
+    /// # Errors
+    /// As of [`PeerSocket::receive`]; `Interrupted`, too.
+    pub fn receive(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.socket.recv(into)? {
+            // either nothing, or a datagram with nothing in it
+            0 if self.hung_up.load(Ordering::Acquire) => Ok(None),
+            length => Ok(Some(length)),
+        }
+    }
+
+    /// As [`PeerSocket::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send(datagram).map(drop)
+    }
+
+    /// Ends the wait of whoever waits, and each one after it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn hang_up(&self) -> io::Result<()> {
+        self.hung_up.store(true, Ordering::Release);
+        SockRef::from(&self.socket).shutdown(Shutdown::Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_something_until_somebody_hangs_up() {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let local = "127.0.0.1".parse().unwrap();
+        let peer = PeerSocket::connect(local, client.local_addr().unwrap()).unwrap().into_blocking().unwrap();
+        peer.send(b"block").unwrap();
+        let (_, server) = client.recv_from(&mut [0; 8]).unwrap();
+        client.send_to(b"", server).unwrap();
+        client.send_to(b"ack", server).unwrap();
+        let mut answer = [0; 8];
+        assert_eq!(peer.receive(&mut answer).unwrap(), Some(0));
+        assert_eq!(peer.receive(&mut answer).unwrap(), Some(3));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| peer.receive(&mut [0; 8]).unwrap());
+            peer.hang_up().unwrap();
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+        assert_eq!(peer.receive(&mut answer).unwrap(), None);
     }
 }

@@ -109,7 +109,7 @@ enum Phase {
 
 /// A file on its way to a client. Blocks are numbered from 1 and do not roll over here; on the wire
 /// they do, from 65535 to 0.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Transfer {
     content: Arc<[u8]>,
     phase: Phase,

@@ -10,7 +10,7 @@ use std::{
 use ::boot::AssetName;
 use ::tftp::{End, Limits, Options, Packet, Transfer, packet::code::UNDEFINED};
 use net::{inbox::Inbox, peer::PeerSocket, segments::Segments};
-use tokio::{net::UdpSocket, sync::mpsc, task::spawn_blocking, time::sleep_until};
+use tokio::{net::UdpSocket, sync::mpsc, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -56,7 +56,6 @@ impl Job {
         let shared = self.shared.take();
         let Self { file, client, .. } = &self;
         let outcome = tokio::select! {
-            // first: a thread that was told to stop ends without a word
             biased;
             () = stop.cancelled() => {
                 self.counters.add("tftp", "stopped");
@@ -68,7 +67,7 @@ impl Job {
                     Some((socket, inbox)) => Line::Shared { socket, client: *client, inbox },
                     None => Line::Own(PeerSocket::connect(self.server, *client)?),
                 };
-                self.carry(line, &stop).await
+                self.carry(line).await
             } => outcome,
         };
         match outcome {
@@ -108,7 +107,7 @@ impl Job {
         }
     }
 
-    async fn carry(&self, line: Line, stop: &CancellationToken) -> Result<Transfer, Broken> {
+    async fn carry(&self, line: Line) -> Result<Transfer, Broken> {
         let content = match self.files.content(&self.file).await {
             Ok(content) => content,
             Err(fault) => {
@@ -121,13 +120,7 @@ impl Job {
         let desk = if transfer.is_lock_step() { self.desks.take() } else { None };
         let (mut line, mut transfer) = match (line, desk) {
             (Line::Own(socket), Some(desk)) => {
-                let (counters, stop) = (Arc::clone(&self.counters), stop.clone());
-                let carried = spawn_blocking(move || {
-                    let transfer = lockstep::carry(socket, transfer, &counters, &stop);
-                    drop(desk);
-                    transfer
-                });
-                return Ok(carried.await.map_err(io::Error::other)??);
+                return Ok(lockstep::carry(socket, transfer, Arc::clone(&self.counters), desk).await?);
             }
             shared => (shared.0, transfer),
         };

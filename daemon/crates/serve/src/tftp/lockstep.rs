@@ -1,50 +1,113 @@
-//! A transfer in lock-step on a thread of its own: send a block, wait for its answer, two calls of the kernel.
+//! A transfer in lock-step: a thread of its own sends a block and waits for its answer, two calls of the kernel.
 //!
-//! The state machine is the same as in a lane. Whoever stops it is heard after each answer, and when
-//! none has come for [`PATIENCE`].
+//! The state machine is the same as in a lane. The thread knows no time; the task that has the transfer looks at the
+//! clock, sends what is lost once more, and hangs up when the transfer has ended or nobody wants it.
 
 use std::{
     io,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use ::tftp::Transfer;
-use net::peer::PeerSocket;
-use tokio_util::sync::CancellationToken;
+use net::peer::{BlockingPeer, PeerSocket};
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::sleep_until};
 
 use super::{LONGEST_REQUEST, carry::on_fault};
 use crate::counters::Counters;
 
-/// How long one wait is. Deadlines are a quarter of a second away or more, and need no better.
-const PATIENCE: Duration = Duration::from_millis(50);
-
-/// Carries it to its end, or until told to stop.
-pub(super) fn carry(
+/// Carries it to its end. Whoever drops this ends the thread, which gives the desk back.
+pub(super) async fn carry(
     socket: PeerSocket,
-    mut transfer: Transfer,
-    counters: &Counters,
-    stop: &CancellationToken,
+    transfer: Transfer,
+    counters: Arc<Counters>,
+    desk: OwnedSemaphorePermit,
 ) -> io::Result<Transfer> {
-    let socket = socket.into_blocking(PATIENCE)?;
-    let (mut datagram, mut answer) = (Vec::new(), [0; LONGEST_REQUEST]);
-    while transfer.next_deadline().is_some() {
-        while transfer.poll_transmit(&mut datagram) {
-            if let Err(error) = socket.send(&datagram) {
-                on_fault(&mut transfer, error, counters)?;
+    let (socket, transfer) = (socket.into_blocking()?, Mutex::new(transfer));
+    let listening = Listening(Arc::new(Conversation { socket, transfer, counters }));
+    let conversation = Arc::clone(&listening.0);
+    let listener = spawn_blocking(move || {
+        let heard = conversation.listen();
+        drop(desk);
+        heard
+    });
+    tokio::pin!(listener);
+    let mut datagram = Vec::new();
+    let mut deadline = listening.0.turn(&mut datagram, |_| Ok(()))?;
+    while let Some(next) = deadline {
+        tokio::select! {
+            biased;
+            heard = &mut listener => {
+                heard.map_err(io::Error::other)??;
+                return Ok(listening.0.transfer());
+            }
+            () = sleep_until(next.into()) => {
+                deadline = listening.0.turn(&mut datagram, |transfer| {
+                    transfer.on_timer(Instant::now());
+                    Ok(())
+                })?;
             }
         }
-        let received = socket.recv(&mut answer);
-        let now = Instant::now();
-        match received {
-            Ok(length) => transfer.on_datagram(answer.get(..length).unwrap_or_default(), now),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => on_fault(&mut transfer, error, counters)?,
+    }
+    Ok(listening.0.transfer())
+}
+
+/// What the thread and the task have together.
+#[derive(Debug)]
+struct Conversation {
+    socket: BlockingPeer,
+    transfer: Mutex<Transfer>,
+    counters: Arc<Counters>,
+}
+
+impl Conversation {
+    /// Takes what the client says until the transfer ends, or somebody hangs up.
+    fn listen(&self) -> io::Result<()> {
+        let (mut datagram, mut answer) = (Vec::new(), [0; LONGEST_REQUEST]);
+        while let Some(received) = self.socket.receive(&mut answer).transpose() {
+            let next = self.turn(&mut datagram, |transfer| match received {
+                Ok(length) => {
+                    transfer.on_datagram(answer.get(..length).unwrap_or_default(), Instant::now());
+                    Ok(())
+                }
+                Err(error) => on_fault(transfer, error, &self.counters),
+            })?;
+            if next.is_none() {
+                break;
+            }
         }
-        // also of a client that never pauses
-        transfer.on_timer(now);
-        if stop.is_cancelled() {
-            break;
+        Ok(())
+    }
+
+    /// Tells the transfer what happened, and sends what it wants sent then; when to look at the clock next, unless it has
+    /// ended.
+    fn turn(
+        &self,
+        datagram: &mut Vec<u8>,
+        happened: impl FnOnce(&mut Transfer) -> io::Result<()>,
+    ) -> io::Result<Option<Instant>> {
+        let mut transfer = self.transfer.lock().unwrap_or_else(PoisonError::into_inner);
+        happened(&mut transfer)?;
+        while transfer.poll_transmit(datagram) {
+            if let Err(error) = self.socket.send(datagram) {
+                on_fault(&mut transfer, error, &self.counters)?;
+            }
+        }
+        Ok(transfer.next_deadline())
+    }
+
+    fn transfer(&self) -> Transfer {
+        self.transfer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Hangs up when dropped: a thread that waits without a timer would wait for a silent client for ever.
+struct Listening(Arc<Conversation>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.socket.hang_up() {
+            tracing::error!(%error, "the thread of a TFTP transfer cannot be told to end");
         }
     }
-    Ok(transfer)
 }

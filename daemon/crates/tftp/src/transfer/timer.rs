@@ -7,7 +7,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// Until the first answer was measured (RFC 6298 §2.1).
 const FIRST: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Timer {
     /// by option `timeout`: neither measured nor backed off
     agreed: Option<Duration>,
