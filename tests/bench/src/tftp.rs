@@ -133,8 +133,11 @@ pub(crate) fn run() -> anyhow::Result<Vec<Measure>> {
     for load in &LOADS {
         let content = &files.iter().find(|(name, _)| *name == load.file).context("no such file")?.1;
         let mut found = vec![Found::default(); servers.len()];
-        for _ in 0..load.rounds {
-            for ((name, address, server), found) in servers.iter().zip(&mut found) {
+        for round in 0..load.rounds {
+            let mut turns: Vec<_> = servers.iter().zip(&mut found).collect();
+            // nobody is always the one that comes last
+            turns.rotate_left(round % servers.len());
+            for ((name, address, server), found) in turns {
                 let apart = load.clients == 1 && thread::available_parallelism()?.get() > SERVERS;
                 server.keep_to(apart.then_some(SERVERS))?;
                 let before = server.processor();

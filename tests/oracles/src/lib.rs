@@ -4,11 +4,15 @@
 //! Each tool has a Go module of its own here, because their dependencies do not agree. What was built lies outside the
 //! clone, under the digest of the pins (go.mod and go.sum), so that it is built again only when those change.
 
+mod judge;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub use judge::Judge;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Where built tools are kept, instead of the user's cache directory.
@@ -41,6 +45,12 @@ pub enum Tool {
     Helm,
     /// How helm-controller puts a release's values together, asked by lines of JSON.
     Values,
+    /// Talos's decoder, validation and patches, asked by lines of JSON.
+    Validate,
+    /// The JSON schema of Talos's configs, printed.
+    Schema,
+    /// Talos's rule of what is taken without a reboot, asked by lines of JSON; read from the source that it is given.
+    Immediate,
 }
 
 /// Why there is no tool.
@@ -67,7 +77,7 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Talosctl,
         Self::Talhelper,
         Self::ControlPlane,
@@ -80,6 +90,9 @@ impl Tool {
         Self::HelmClient,
         Self::Kwok,
         Self::Values,
+        Self::Validate,
+        Self::Schema,
+        Self::Immediate,
     ];
 
     /// The name of the program.
@@ -97,11 +110,14 @@ impl Tool {
             Self::HelmClient => "helm-client",
             Self::Kwok => "kwok",
             Self::Values => "values",
+            Self::Validate => "validate",
+            Self::Schema => "schema",
+            Self::Immediate => "immediate",
         }
     }
 
     /// The folder of its module. What depends on the same things shares one, so that they are compiled once.
-    fn module(self) -> PathBuf {
+    pub fn module(self) -> PathBuf {
         let folder = match self {
             Self::SourceController
             | Self::KustomizeController
@@ -109,6 +125,7 @@ impl Tool {
             | Self::HelmClient
             | Self::Kwok
             | Self::Values => "flux",
+            Self::Validate | Self::Schema | Self::Immediate => ".",
             own => own.name(),
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -126,6 +143,9 @@ impl Tool {
             Self::HelmClient => "helm.sh/helm/v4/cmd/helm",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Values => "./values",
+            Self::Validate => "./validate",
+            Self::Schema => "./schema",
+            Self::Immediate => "./immediate",
         }
     }
 
@@ -142,6 +162,9 @@ impl Tool {
         match self {
             Self::ControlPlane | Self::Etcd | Self::Helm => &["go.mod", "go.sum", "main.go"],
             Self::Values => &["go.mod", "go.sum", "values/main.go"],
+            Self::Validate => &["go.mod", "go.sum", "validate/main.go"],
+            Self::Schema => &["go.mod", "go.sum", "schema/main.go"],
+            Self::Immediate => &["go.mod", "go.sum", "immediate/main.go"],
             _ => &["go.mod", "go.sum"],
         }
     }
@@ -192,21 +215,24 @@ impl Tool {
         Ok(program)
     }
 
-    /// The unpacked module of a controller, for the files that it reads.
+    /// The unpacked module of a tool, for the files that it reads and those that only its source has.
     pub fn unpacked(self) -> Result<PathBuf, Error> {
         let package = self.package();
         let output = Command::new("go")
-            .args(["list", "-m", "-f", "{{.Dir}}", package.split("/cmd/").next().unwrap_or(package)])
+            .args(["mod", "download", "-json", package.split("/cmd/").next().unwrap_or(package)])
             .current_dir(self.module())
-            .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off"), ("GOFLAGS", "-mod=mod")])
+            .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off")])
             .output()
             .map_err(|error| Error::NoGo(error, self.name()))?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if said.is_empty() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::Build { name: self.name(), said });
+        let module: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        match module.get("Dir").and_then(Value::as_str) {
+            Some(folder) => Ok(PathBuf::from(folder)),
+            None => {
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                Err(Error::Build { name: self.name(), said })
+            }
         }
-        Ok(PathBuf::from(said))
     }
 
     /// The CustomResourceDefinitions that a controller works with, as its own module has them, in one text.
@@ -259,12 +285,6 @@ impl Tool {
     fn with_page(self, module: &Path, copy: &Path, modules: &Path) -> Result<(), Error> {
         let failed = |error| Error::Cache(copy.to_owned(), error);
         let path = self.package().split("/cmd/").next().unwrap_or_default();
-        Command::new("go")
-            .args(["mod", "download", path])
-            .current_dir(module)
-            .envs([("GOTOOLCHAIN", "auto"), ("GOWORK", "off")])
-            .output()
-            .map_err(|error| Error::NoGo(error, self.name()))?;
         copy_folder(&self.unpacked()?, copy).map_err(failed)?;
         let page = copy.join("web/dist");
         fs::create_dir_all(&page).and_then(|()| fs::write(page.join("index.html"), "")).map_err(failed)?;

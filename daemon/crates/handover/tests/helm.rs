@@ -4,36 +4,14 @@
 //! The judge is a small Go program (`tests/oracles/helm`), built when Go is installed. Without Go the tests say
 //! so and pass, except under `CI=true`.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::LazyLock,
-};
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use handover::helm::{Chart, Identity, Record, Release, Rendered, stamp};
-use oracles::Tool;
+use oracles::{Judge, Tool};
 use serde_json::{Value, json};
-
-static JUDGE: LazyLock<Option<PathBuf>> = LazyLock::new(|| Tool::Helm.for_test());
 
 /// Asks the judge one question; nothing where there is none.
 fn ask(question: &Value) -> Option<Value> {
-    struct Ended(Child);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            self.0.kill().ok();
-            self.0.wait().ok();
-        }
-    }
-    let program = JUDGE.as_ref()?;
-    let child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut judge = Ended(child);
-    writeln!(judge.0.stdin.take().unwrap(), "{question}").unwrap();
-    let mut line = String::new();
-    BufReader::new(judge.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+    Some(Judge::of(Tool::Helm, &[])?.ask(question))
 }
 
 /// Texts that a YAML reader could take for something else, or for the end of a document.

@@ -2,27 +2,15 @@
 //! Variables that a Kustomization puts in, held against kustomize-controller's own code (`tests/oracles/flux/values`): random
 //! expressions in texts of every style. Without Go the tests say so and pass, except under `CI=true`.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
 use handover::Variables;
-use oracles::Tool;
+use oracles::{Judge, Tool};
 use serde_json::{Value, json};
 
-struct Judge {
-    child: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+struct KustomizeController(Judge);
 
-impl Judge {
-    fn new() -> Option<Judge> {
-        let program = Tool::Values.for_test()?;
-        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (asked, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Some(Judge { child, asked, answers })
+impl KustomizeController {
+    fn new() -> Option<Self> {
+        Judge::of(Tool::Values, &[]).map(Self)
     }
 
     /// What kustomize-controller makes of the object; an error where it refuses.
@@ -36,26 +24,12 @@ impl Judge {
             variables.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let kustomization = json!({ "metadata": { "name": "k", "namespace": "flux-system" },
             "spec": { "postBuild": { "substitute": substitute } } });
-        writeln!(
-            self.asked,
-            "{}",
-            json!({ "object": object, "kustomization": kustomization, "strict": strict })
-        )
-        .unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let question = json!({ "object": object, "kustomization": kustomization, "strict": strict });
+        let answer = self.0.ask(&question);
         match answer["error"].as_str() {
             Some(error) => Err(error.to_owned()),
             None => Ok(answer["values"].clone()),
         }
-    }
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 
@@ -159,7 +133,7 @@ fn ours(object: &Value, strict: bool) -> Result<Value, String> {
 
 #[test]
 fn random_expressions_are_put_in_as_kustomize_controller_does() {
-    let Some(mut judge) = Judge::new() else { return };
+    let Some(mut judge) = KustomizeController::new() else { return };
     let mut dice = Dice(11);
     let (mut taken, mut refused, mut faults) = (0, 0, Vec::new());
     for number in 0..6000 {

@@ -4,28 +4,16 @@
 //! What wins there depends on which parts of the values had been touched before, so that a table by hand would not do: random
 //! references are put together by both. Without Go the tests say so and pass, except under `CI=true`.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use handover::helm::Composed;
-use oracles::Tool;
+use oracles::{Judge, Tool};
 use serde_json::{Map, Value, json};
 
-struct Judge {
-    child: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+struct HelmController(Judge);
 
-impl Judge {
-    fn new() -> Option<Judge> {
-        let program = Tool::Values.for_test()?;
-        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (asked, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Some(Judge { child, asked, answers })
+impl HelmController {
+    fn new() -> Option<Self> {
+        Judge::of(Tool::Values, &[]).map(Self)
     }
 
     /// What helm-controller makes of it; `None` where it refuses.
@@ -49,18 +37,8 @@ impl Judge {
         }
         let question =
             json!({ "values": case.own, "references": references, "maps": maps, "secrets": secrets });
-        writeln!(self.asked, "{question}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let answer = self.0.ask(&question);
         answer["error"].is_null().then(|| answer["values"].clone())
-    }
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 
@@ -162,7 +140,7 @@ impl Dice {
 
 #[test]
 fn random_references_are_put_together_as_helm_controller_does() {
-    let Some(mut judge) = Judge::new() else { return };
+    let Some(mut judge) = HelmController::new() else { return };
     let mut dice = Dice(7);
     let (mut taken, mut refused, mut paths) = (0, 0, 0);
     for number in 0..3000 {

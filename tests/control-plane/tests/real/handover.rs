@@ -1,10 +1,6 @@
 //! A hand-over step on the real API server: twice, through an outage, and on to Helm's own upgrade.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use control_plane::ControlPlane;
@@ -14,7 +10,7 @@ use handover::{
     run_step, verify,
 };
 use kubernetes::{ApplyError, Claim, Client, ObjectId};
-use oracles::Tool;
+use oracles::{Judge, Tool};
 use serde_json::{Map, Value, json};
 
 /// As a chart is rendered, with everything in it that needs no controller to become ready.
@@ -171,16 +167,7 @@ async fn helm_goes_on(plane: &ControlPlane, client: &Client) {
         "chart": { "metadata": { "name": "external", "version": "1.0.1", "apiVersion": "v2" },
             "templates": [{ "name": "templates/settings.yaml", "data": BASE64_STANDARD.encode(template) }] },
     });
-    let mut judge = Command::new(Tool::Helm.path().unwrap())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    writeln!(judge.stdin.take().unwrap(), "{question}").unwrap();
-    let mut line = String::new();
-    BufReader::new(judge.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    judge.wait().unwrap();
-    let answer: Value = serde_json::from_str(&line).unwrap();
+    let answer = Judge::of(Tool::Helm, &[]).unwrap().ask(&question);
     assert_eq!(answer["error"], Value::Null, "{answer}");
 
     let told: Vec<_> = (records(client).await.iter())

@@ -1,16 +1,11 @@
-//! The Go process, and asking it.
+//! Talos's own code, and asking it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use oracles::Tool;
 use serde_json::{Value, json};
 use talos_config::config::MachineConfig;
 use talos_config::secrets::SecretsBundle;
-
-/// Where an already built judge may be.
-const BINARY: &str = "ICHORD_ORACLE";
 
 /// 2026-11-23T00:00:00Z.
 pub(crate) const NOW: u64 = 1_795_392_000;
@@ -19,13 +14,10 @@ pub(crate) const NOW: u64 = 1_795_392_000;
 pub(crate) static SECRETS: LazyLock<SecretsBundle> =
     LazyLock::new(|| SecretsBundle::generate(NOW).expect("a bundle"));
 
-pub(crate) struct Judge {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+pub(crate) struct Judge(oracles::Judge);
 
-static JUDGE: LazyLock<Option<Mutex<Judge>>> = LazyLock::new(|| start().map(Mutex::new));
+static JUDGE: LazyLock<Option<Mutex<Judge>>> =
+    LazyLock::new(|| oracles::Judge::of(Tool::Validate, &[]).map(Judge).map(Mutex::new));
 
 /// The judge, or nothing where there is no Go; the caller returns then.
 pub(crate) fn judge() -> Option<MutexGuard<'static, Judge>> {
@@ -36,10 +28,7 @@ pub(crate) fn judge() -> Option<MutexGuard<'static, Judge>> {
 impl Judge {
     /// Asks one question: the answer's text, or Talos's error.
     pub(crate) fn ask(&mut self, question: &Value) -> Result<String, String> {
-        writeln!(self.input, "{question}").expect("the judge listens");
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the judge answers");
-        let answer: Value = serde_json::from_str(&line).expect("the judge answers in JSON");
+        let answer = self.0.ask(question);
         match answer["error"].as_str().expect("an error or none") {
             "" => Ok(answer["text"].as_str().expect("a text").to_owned()),
             error => Err(error.to_owned()),
@@ -63,44 +52,4 @@ pub(crate) fn documents(text: &str) -> Vec<Value> {
     let mut documents = config.documents().to_vec();
     documents.sort_by_key(|document| (document["kind"].to_string(), document["name"].to_string()));
     documents
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn start() -> Option<Judge> {
-    let binary = match std::env::var_os(BINARY) {
-        Some(path) => PathBuf::from(path),
-        None => build()?,
-    };
-    let mut child = Command::new(&binary)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
-    let input = child.stdin.take().expect("piped");
-    let output = BufReader::new(child.stdout.take().expect("piped"));
-    Some(Judge { child, input, output })
-}
-
-fn build() -> Option<PathBuf> {
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("talos-oracle");
-    go(&["build", "-o", binary.to_str()?, "./validate"]).map(|_| binary)
-}
-
-/// Runs Go in the module of the oracles: what it prints, or nothing where there is no Go.
-pub(crate) fn go(arguments: &[&str]) -> Option<Vec<u8>> {
-    let oracles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles");
-    let reason = match Command::new("go").args(arguments).current_dir(&oracles).output() {
-        Ok(output) if output.status.success() => return Some(output.stdout),
-        Ok(output) => panic!("go {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => format!("`go` does not run ({error})"),
-    };
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and CI must not skip");
-    eprintln!("skipped: {reason}, so Talos's own code cannot judge");
-    None
 }
