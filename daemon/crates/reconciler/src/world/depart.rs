@@ -8,6 +8,7 @@ use talos_api::{CallError, Client, Reset, Wipe};
 use tonic::Code;
 
 use super::{
+    boot::of_boot,
     step::api_server,
     talos::{Cluster, machine_api},
 };
@@ -83,7 +84,6 @@ async fn remove(cluster: &Cluster, address: IpAddr, member: &str) -> Result<Task
     }
 }
 
-/// On the connection that proved to be of this boot, as with a bootstrap.
 async fn reset(
     cluster: &Cluster,
     address: IpAddr,
@@ -91,10 +91,7 @@ async fn reset(
     leaves_etcd: bool,
     wiped: Wiped,
 ) -> Result<TaskOutcome, String> {
-    let client = client(cluster, address).await?;
-    if client.boot_id().await.map_err(words)?.as_deref() != Some(boot_id) {
-        return Err(format!("{address} is another machine than the one looked at, or booted again since"));
-    }
+    let client = of_boot(cluster, address, boot_id).await?.with_deadline(CALL);
     let mut told = Vec::new();
     if leaves_etcd {
         match client.etcd_forfeit_leadership().await {

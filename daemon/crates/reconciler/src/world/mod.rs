@@ -1,6 +1,7 @@
 //! Effects carried out for real. Each ends as the one event the core waits for, whatever happens.
 
 mod admin;
+mod boot;
 mod depart;
 mod expiry;
 mod health;

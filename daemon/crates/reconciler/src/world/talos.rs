@@ -24,6 +24,7 @@ use tonic::Code;
 use super::{
     Met, Tiding, World,
     admin::Admin,
+    boot::{begun, of_boot},
     depart::depart,
     power::switch,
     recover::recover,
@@ -246,33 +247,10 @@ fn outcome(error: &CallError) -> ApplyOutcome {
     }
 }
 
-/// On the connection that proved to be of this boot: a stranger with our CA that took the address since the last look is
-/// not told to found anything.
 async fn bootstrap(cluster: &Cluster, address: IpAddr, boot_id: &str) -> BootstrapOutcome {
-    let client = match Client::configured_once(machine_api(address), &cluster.credentials()).await {
-        Ok(client) => client,
-        // without a connection nothing was asked
-        Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
-    };
-    match client.boot_id().await {
-        Ok(Some(answers)) if answers == boot_id => {}
-        Ok(_) => {
-            let reason =
-                format!("{address} is another machine than the one looked at, or booted again since");
-            return BootstrapOutcome::NotYet { reason };
-        }
-        Err(error) => return BootstrapOutcome::NotYet { reason: error.to_string() },
-    }
-    match client.bootstrap().await {
-        Ok(()) => BootstrapOutcome::Accepted,
-        Err(error) if error.is_already_exists() => BootstrapOutcome::Accepted,
-        Err(error) => match error.code() {
-            Code::FailedPrecondition
-            | Code::PermissionDenied
-            | Code::Unimplemented
-            | Code::InvalidArgument => BootstrapOutcome::NotYet { reason: error.to_string() },
-            _ => BootstrapOutcome::Unknown { reason: error.to_string() },
-        },
+    match of_boot(cluster, address, boot_id).await {
+        Ok(client) => begun(client.bootstrap().await),
+        Err(reason) => BootstrapOutcome::NotYet { reason },
     }
 }
 
