@@ -17,6 +17,9 @@ const SITE_FILE: &str = "ichord.yaml";
 /// Where talhelper looks for variables, in its order.
 const ENVIRONMENT_FILES: [&str; 4] = ["talenv.yaml", "talenv.sops.yaml", "talenv.yml", "talenv.sops.yml"];
 
+/// What a reference to a value that is in no file of the site begins with.
+pub(crate) const ELSEWHERE: [&str; 3] = ["op://", "env:", "credential:"];
+
 /// How files are read. The edge reads the disk; tests read a map.
 pub trait Files {
     /// The text of a file, decrypted where it is encrypted; or what a reference such as `op://vault/item/field` refers to.

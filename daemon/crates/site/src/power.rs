@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 use document::{Document, Findings, Place, TextOr};
 use zeroize::Zeroizing;
 
-use crate::{load::Files, model::Site, wire};
+use crate::{
+    load::{ELSEWHERE, Files},
+    model::Site,
+    wire,
+};
 
 /// What a range's lines are filled with.
 const NODE: &str = "{node}";
@@ -199,7 +203,7 @@ pub(crate) fn passwords(
     for (key, power) in &mut site.power {
         let Power::Redfish(redfish) = power else { continue };
         let reference = &redfish.reference;
-        let path = match reference.starts_with("op://") {
+        let path = match ELSEWHERE.iter().any(|prefix| reference.starts_with(prefix)) {
             true => reference.into(),
             false => directory.join(reference),
         };
@@ -213,7 +217,7 @@ pub(crate) fn passwords(
         };
         let finding = root.key(key).key("power").key("redfish").key("password");
         let finding = finding.error("power-password", message);
-        findings.push(finding.fix("name a file beside this one that holds it, or `op://VAULT/ITEM/FIELD`"));
+        findings.push(finding.fix("name a file beside this one that holds it, `op://VAULT/ITEM/FIELD`, `env:NAME` or `credential:NAME`"));
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
     order::{self, Written},
     wire,
 };
-use crate::convert::{is_label, present};
+use crate::{
+    convert::{is_label, present},
+    load::ELSEWHERE,
+};
 
 /// Where Flux lives unless a person says otherwise, and what its objects are called.
 const FLUX: &str = "flux-system";
@@ -134,7 +137,7 @@ impl Reading<'_> {
 
     /// Where a value lies. What is no file is known by its beginning.
     fn reference(&self, text: &str) -> Reference {
-        let elsewhere = ["op://", "env:", "credential:"].iter().any(|prefix| text.starts_with(prefix));
+        let elsewhere = ELSEWHERE.iter().any(|prefix| text.starts_with(prefix));
         Reference(if elsewhere { PathBuf::from(text) } else { self.directory.join(text) })
     }
 
