@@ -190,18 +190,16 @@ impl<G: Guards> Core<G> {
         if self.ledger.departures.contains_key(name) {
             return None;
         }
-        let by_itself = self.plan.replace != ReplacePolicy::Ask && slot.approved.is_none();
-        if by_itself && self.ledger.unsure {
-            let holder = slot.state.claim()?;
-            return Some(format!(
-                "{rival} is plugged in there and waits: {name} is held by {}, {}",
-                holder.machine,
-                of_a_backup(name)
-            ));
+        let waits = |reason: String| Some(format!("{rival} is plugged in there and waits: {reason}"));
+        // what etcd cannot spare no word changes
+        if self.is_no_member(name).is_err()
+            && let Err(reason) = self.loss(name, |_| true)
+        {
+            return waits(reason);
         }
-        self.is_no_member(name).err()?;
-        let reason = self.loss(name, |_| true).err()?;
-        Some(format!("{rival} is plugged in there and waits: {reason}"))
+        let by_itself = self.plan.replace != ReplacePolicy::Ask && slot.approved.is_none();
+        let holder = slot.state.claim().filter(|_| by_itself && self.ledger.unsure)?;
+        waits(format!("{name} is held by {}, {}", holder.machine, of_a_backup(name)))
     }
 }
 

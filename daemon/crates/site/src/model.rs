@@ -204,7 +204,8 @@ impl Site {
                 place: self.place(&node.hostname),
                 power: self.power(&node.hostname).map(|power| match power {
                     Power::WakeOnLan => PowerSwitch::OnlyOn,
-                    Power::Redfish(_) | Power::Hook { .. } => PowerSwitch::Full,
+                    Power::Redfish(_) => PowerSwitch::Processor,
+                    Power::Hook { .. } => PowerSwitch::Full,
                 }),
             };
             Some((NodeName(node.hostname.clone()), plan))

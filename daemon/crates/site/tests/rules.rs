@@ -699,7 +699,7 @@ fn a_machine_is_switched_in_one_way_with_a_password_of_its_own_file() {
     assert_eq!(redfish.expose().as_str(), "s3cret");
     assert!(!format!("{site:?} {redfish:?}").contains("s3cret"), "it is shown to nobody");
     let plan = site.plan();
-    assert_eq!(plan.nodes[&"a".into()].power, Some(lifecycle::Switch::Full));
+    assert_eq!(plan.nodes[&"a".into()].power, Some(lifecycle::Switch::Processor));
     assert_eq!(plan.nodes[&"a".into()].place, "port sw1/Eth1");
     assert_eq!(
         (plan.nodes[&"b".into()].power, plan.nodes[&"b".into()].place.as_str()),
@@ -711,6 +711,16 @@ fn a_machine_is_switched_in_one_way_with_a_password_of_its_own_file() {
     let (site, _) = load(&with_power("{ hook: [pdu, '3'], within: 5s }"), TALCONFIG, &[]).unwrap();
     let within = std::time::Duration::from_secs(5);
     assert_eq!(site.power("a"), Some(site::Power::Hook { command: vec!["pdu".into(), "3".into()], within }));
+    assert_eq!(site.plan().nodes[&"a".into()].power, Some(lifecycle::Switch::Full));
+    // what is in no file of the site is asked for by its own name
+    for elsewhere in ["env:BMC", "credential:bmc", "op://rack/bmc/password"] {
+        let bmc = format!(
+            "{{ redfish: {{ address: 'https://10.0.9.11', username: admin, password: '{elsewhere}' }} }}"
+        );
+        let (site, _) = load(&with_power(&bmc), TALCONFIG, &[(elsewhere, "s3cret")]).unwrap();
+        let Some(site::Power::Redfish(redfish)) = site.power("a") else { panic!("{elsewhere}") };
+        assert_eq!(redfish.expose().as_str(), "s3cret");
+    }
 
     let named = |rest: &str| format!("{{ redfish: {{ username: admin, password: power/a, {rest} }} }}");
     for (power, expected) in [
