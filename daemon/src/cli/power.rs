@@ -31,6 +31,8 @@ enum Action {
     On,
     Off,
     Cycle,
+    /// what it boots next, and only then; its power stays as it is
+    NetworkBoot,
     Status,
 }
 
@@ -40,9 +42,10 @@ impl Power {
             Action::On => PowerAction::On,
             Action::Off => PowerAction::Off,
             Action::Cycle => PowerAction::Cycle,
+            Action::NetworkBoot => PowerAction::NetworkBoot,
             Action::Status => PowerAction::Status,
         };
-        if self.network_boot && matches!(self.action, Action::Off | Action::Status) {
+        if self.network_boot && matches!(self.action, Action::Off | Action::Status | Action::NetworkBoot) {
             return Err(anyhow::anyhow!("--network-boot goes with `on` and `cycle`").into());
         }
         let (node, network_boot, forced) = (NodeName(self.node), self.network_boot, self.force);

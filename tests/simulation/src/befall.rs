@@ -24,6 +24,7 @@ const FULL: u64 = 20_000;
 impl<G: Guards> Simulation<G> {
     /// What is so from the beginning, and what comes later.
     pub(crate) fn prepare(&mut self) {
+        self.prepare_power();
         for mishap in self.scenario.mishaps.clone() {
             let at = self.random.between(500, 60_000);
             match mishap {
@@ -87,7 +88,7 @@ impl<G: Guards> Simulation<G> {
                     let at = self.random.between(0, 4_000);
                     self.later(at, Due::PowerOn { label: "z-rogue".into() });
                 }
-                Mishap::NeverComes { .. } | Mishap::Late { .. } => {}
+                Mishap::NeverComes { .. } | Mishap::Late { .. } | Mishap::Hangs { .. } => {}
                 Mishap::EndlessDrain => self.world.endless_drain = true,
                 Mishap::Dies { .. }
                 | Mishap::OldDisk { .. }

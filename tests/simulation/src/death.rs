@@ -79,6 +79,7 @@ impl<G: Guards> Simulation<G> {
 
     fn restore(&mut self) -> Result<(), Violation> {
         self.ledger.new_core();
+        self.switching.clear();
         let seed = self.random.draw();
         self.core = Core::restore_with(self.guards.clone(), self.plan.clone(), &self.records, seed)
             .map_err(|error| Violation::Stuck { waiting: error.to_string() })?;

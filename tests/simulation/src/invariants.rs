@@ -133,6 +133,16 @@ pub enum Violation {
     },
     /// two nodes were taken out at once
     TwoDepartures,
+    /// a machine was to be switched in a way that the site does not know
+    NoSwitch {
+        /// whose
+        node: NodeName,
+    },
+    /// the daemon switched a machine by itself that may run anything
+    PowerTaken {
+        /// whose
+        node: NodeName,
+    },
     /// the run did not end as it should
     Stuck {
         /// what the core waited for

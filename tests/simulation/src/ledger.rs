@@ -84,7 +84,7 @@ impl Ledger {
             // no more than a question, on an account of its own
             Effect::LookAround { .. } => return Ok(()),
             Effect::SeekCluster { .. } | Effect::RunStep { .. } => None,
-            // no machine of a simulated site has a switch
+            // weighed where the site and the slots are known
             Effect::Power { .. } => return Ok(()),
             Effect::Depart { node, task, .. } => return self.departs(node, task),
         };

@@ -15,6 +15,7 @@ mod ledger;
 mod many;
 mod mutant;
 mod person;
+mod power;
 mod run;
 mod scenario;
 mod second_day;

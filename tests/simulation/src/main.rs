@@ -1,6 +1,7 @@
 //! `simulation SEED` tells the story of one world, `simulation FROM..TO` runs many and names those that break a
 //! promise as they are found; with `day-two` before it, worlds whose cluster is handed over and then loses nodes; with
-//! `changing`, those of a site that grows and shrinks; with `lost-memory`, those in which the daemon loses its store, too.
+//! `changing`, those of a site that grows and shrinks; with `lost-memory`, those in which the daemon loses its store,
+//! too; with `powered`, those of a site that says how its machines are switched.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // it is a command
 
 use std::process::ExitCode;
@@ -13,11 +14,12 @@ type Kind = (&'static str, fn(u64) -> Scenario);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let kinds: [Kind; 4] = [
+    let kinds: [Kind; 5] = [
         ("", Scenario::of),
         ("day-two", Scenario::of_day_two),
         ("changing", Scenario::of_changing),
         ("lost-memory", Scenario::of_lost_memory),
+        ("powered", Scenario::of_powered),
     ];
     let (kind, word) = match words.as_slice() {
         [word] => ("", word),
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     let scenario = match kinds.iter().find(|(name, _)| *name == kind) {
         Some((_, scenario)) => *scenario,
         None => {
-            eprintln!("usage: simulation [day-two | changing | lost-memory] SEED | FROM..TO");
+            eprintln!("usage: simulation [day-two | changing | lost-memory | powered] SEED | FROM..TO");
             return ExitCode::from(2);
         }
     };

@@ -44,6 +44,7 @@ impl<G: Guards> Simulation<G> {
             self.say_new()?;
             self.take_out_again()?;
             self.admit_rivals()?;
+            self.switch_who_stands_still()?;
             self.boot_suspects();
             self.let_learners_join_anew();
             // whose machine has not been seen is switched off and on

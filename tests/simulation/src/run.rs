@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifecycle::{
     BootAnswer, Cluster, ClusterPlan, Core, DeployPolicy, Effect, Event, Guards, NodeName, NodeState, Output,
-    Records, RequestId, Strict, Time,
+    PowerAction, Records, RequestId, Strict, Time,
 };
 use machine::model::{Happening, Machine, Stage};
 use seeded::Numbers;
@@ -46,6 +46,10 @@ pub struct Outcome {
     pub bootstraps_accepted: u32,
     /// etcd clusters that were founded
     pub clusters: u32,
+    /// machines that were switched
+    pub switches: u32,
+    /// machines that run and were told to boot from the network next
+    pub next_boots: u32,
     /// which ways slots took
     pub arrows: BTreeSet<(String, String)>,
 }
@@ -105,6 +109,12 @@ pub struct Simulation<G = Strict> {
     /// the core has decided something since the last check
     pub(crate) moved: bool,
     pub(crate) arrived: BTreeMap<String, u32>,
+    /// slots whose machine has stood still
+    pub(crate) hung: BTreeSet<usize>,
+    /// what people ordered to be done to machines' power
+    pub(crate) switching: Vec<(NodeName, PowerAction)>,
+    /// how often each permit has paid for a switch
+    pub(crate) switched: BTreeMap<String, u32>,
     /// slots whose machine broke and is to be replaced
     pub(crate) broken: BTreeSet<usize>,
     /// when each mishap was last spoken of
@@ -134,6 +144,11 @@ impl Simulation {
 }
 
 impl Simulation {
+    /// The same of a site that says how its machines are switched.
+    pub fn of_powered(seed: u64) -> Self {
+        Self::new(Scenario::of_powered(seed), Strict, seed)
+    }
+
     /// The same of a site that grows and shrinks.
     pub fn of_changing(seed: u64) -> Self {
         Self::new(Scenario::of_changing(seed), Strict, seed)
@@ -187,6 +202,9 @@ impl<G: Guards> Simulation<G> {
             next_round,
             moved: false,
             arrived: BTreeMap::new(),
+            hung: BTreeSet::new(),
+            switching: Vec::new(),
+            switched: BTreeMap::new(),
             broken: BTreeSet::new(),
             named: BTreeMap::new(),
             outcome: Outcome::default(),
@@ -257,6 +275,8 @@ impl<G: Guards> Simulation<G> {
         let lasts = |mishap: &Mishap| match mishap {
             // and as long again as Talos takes to give its boot up and start over
             mishap if mishap.is_of_day_two() => 14 * 60_000,
+            // until it is said to stand still, and as long again
+            Mishap::Hangs { .. } => 14 * 60_000,
             Mishap::SilentHour { .. } => 80 * 60_000,
             Mishap::Late { .. } | Mishap::Replaced { .. } => 12 * 60_000,
             // what was identified by mistake is forgotten after a while
@@ -488,8 +508,14 @@ impl<G: Guards> Simulation<G> {
         let clock = self.clock();
         let stored = Stored { nodes: &self.stored, cluster: self.stored_cluster.as_ref() };
         self.ledger.starts(&effect, &stored, &self.world, &self.plan, clock)?;
+        if let Effect::Power { node, action, .. } = &effect {
+            self.may_be_switched(node, *action)?;
+        }
         if let Effect::AnswerBoot { request, answer } = &effect {
             if let Some(label) = self.questions.remove(request) {
+                if self.hangs(&label, answer) {
+                    return Ok(());
+                }
                 // an answer that is lost makes the firmware give up on the network
                 let lost = self.strikes(self.faults.lost_reply);
                 let heard = BootAnswer::LocalDisk { reason: "no answer".into() };

@@ -1,6 +1,6 @@
 //! What a seed makes of a run: how large the site is, what goes wrong by chance, and what befalls it.
 
-use lifecycle::DeployPolicy;
+use lifecycle::{DeployPolicy, Switch};
 
 use seeded::Numbers;
 
@@ -128,6 +128,11 @@ pub enum Mishap {
     },
     /// pods that do not go away are on every node
     EndlessDrain,
+    /// the slot's machine stands still once, when it was to fetch what it installs
+    Hangs {
+        /// which slot
+        slot: usize,
+    },
     /// in the middle of its cluster's life the daemon comes back without its store, or with an old backup of it
     Forgets {
         /// there is a backup
@@ -190,9 +195,11 @@ impl Mishap {
             ],
             // where etcd cannot spare it, only the dead one helps
             Self::Dies { .. } => TOO_FEW,
-            Self::OldDisk { .. } => &["the disk of a node that was taken out", "answers with our CA at"],
+            Self::OldDisk { .. } => OLD_DISK,
             Self::EndlessDrain => &["--without-drain"],
             Self::Reprovision { .. } | Self::Reset { .. } | Self::Shrinks { .. } => TOO_FEW,
+            // who can be switched starts anew by itself
+            Self::Hangs { .. } => &["no file request since the boot script was handed out"],
             Self::SilentHour { .. }
             | Self::ClockJump { .. }
             | Self::FullDisk
@@ -239,6 +246,16 @@ impl Mishap {
     }
 }
 
+/// What the status says while a dead one's disk is in the new machine: what it is, or that etcd cannot spare the dead one.
+const OLD_DISK: &[&str] = &[
+    "the disk of a node that was taken out",
+    "answers with our CA at",
+    "etcd's only voter",
+    "one of etcd's two voters",
+    "has no leader",
+    "no other control plane tells",
+];
+
 /// What the status says where etcd cannot spare a node.
 const TOO_FEW: &[&str] = &[
     "etcd's only voter",
@@ -268,13 +285,24 @@ pub struct Scenario {
     pub mended: bool,
     /// whether the machine in a dead one's port takes over without a person
     pub same_port: bool,
+    /// how the slots' machines are switched; by hand where nothing is said
+    pub power: Vec<Option<Switch>>,
 }
 
 impl Scenario {
     /// Nothing happens but what is said.
     pub fn plain(control_planes: u8, workers: u8, faults: Faults) -> Self {
         let policy = DeployPolicy::Ask;
-        Self { control_planes, workers, faults, mishaps: Vec::new(), policy, mended: true, same_port: false }
+        Self {
+            control_planes,
+            workers,
+            faults,
+            mishaps: Vec::new(),
+            policy,
+            mended: true,
+            same_port: false,
+            power: Vec::new(),
+        }
     }
 
     /// The circumstances of a seed.
@@ -329,7 +357,7 @@ impl Scenario {
         }
         let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
         let mended = !random.one_in(3);
-        Self { control_planes, workers, faults, mishaps, policy, mended, same_port: false }
+        Self { control_planes, workers, faults, mishaps, policy, mended, same_port: false, power: Vec::new() }
     }
 
     /// The circumstances of a seed of the second day: what befalls a site that was handed over.
@@ -364,7 +392,7 @@ impl Scenario {
         let mended = !random.one_in(4);
         // where nobody is there to say so, the site does
         let same_port = !mended || !random.one_in(4);
-        Self { control_planes, workers, faults, mishaps, policy, mended, same_port }
+        Self { control_planes, workers, faults, mishaps, policy, mended, same_port, power: Vec::new() }
     }
 
     /// The circumstances of a seed in which the site grows and shrinks: its people have more nodes, or fewer.
@@ -390,7 +418,16 @@ impl Scenario {
             }
         }
         let policy = if random.one_in(3) { DeployPolicy::Auto } else { DeployPolicy::Ask };
-        Self { control_planes, workers, faults, mishaps, policy, mended: true, same_port: false }
+        Self {
+            control_planes,
+            workers,
+            faults,
+            mishaps,
+            policy,
+            mended: true,
+            same_port: false,
+            power: Vec::new(),
+        }
     }
 
     /// The circumstances of a seed of the second day on which the daemon loses its memory, too.
@@ -407,6 +444,30 @@ impl Scenario {
         }
         scenario.mishaps.push(Mishap::Forgets { old: random.one_in(2) });
         scenario
+    }
+
+    /// The circumstances of a seed of the second day of a site that says how its machines are switched.
+    pub fn of_powered(seed: u64) -> Self {
+        let mut scenario = Self::of_day_two(seed ^ 0xb007);
+        let mut random = Numbers::new(seed ^ 0x9_03e4);
+        let slots = usize::from(scenario.control_planes + scenario.workers);
+        let ways = [
+            None,
+            Some(Switch::OnlyOn),
+            Some(Switch::Full),
+            Some(Switch::Processor),
+            Some(Switch::Processor),
+        ];
+        scenario.power = (0..slots).map(|_| ways[random.below(ways.len())]).collect();
+        if random.one_in(2) {
+            scenario.mishaps.push(Mishap::Hangs { slot: random.below(slots) });
+        }
+        scenario
+    }
+
+    /// How a slot's machine is switched.
+    pub fn switch(&self, slot: usize) -> Option<Switch> {
+        self.power.get(slot).copied().flatten()
     }
 
     /// Whether this befalls the site.

@@ -36,7 +36,7 @@ pub(crate) fn plan(scenario: &Scenario) -> ClusterPlan {
             },
             signed: false,
             place: String::new(),
-            power: None,
+            power: scenario.switch(slot),
             links: if two_links { vec![LinkNeed::Name("eth1".into())] } else { Vec::new() },
         };
         nodes.insert(NodeName(name), plan);

@@ -8,8 +8,8 @@ use std::{
 use hardware::{Disk, Inventory, Link, MacAddr, SystemUuid};
 use lifecycle::{
     ApplyOutcome, BootAnswer, BootstrapOutcome, Claim, ClusterPlan, Content, Effect, EtcdHealth, EtcdMember,
-    EtcdObservation, Event, Identity, Machine, NodeName, Observation, PowerOutcome, Runner, Sighted, Stage,
-    StepOutcome, Survey,
+    EtcdObservation, Event, Identity, Machine, NodeName, Observation, Runner, Sighted, Stage, StepOutcome,
+    Survey,
 };
 use machine::model::{
     self, ApplyMode, BootOrder, Caller, Cluster, Code, Counters, DataDirectory, Hardware, Image, Instruction,
@@ -365,9 +365,9 @@ impl World {
                 };
                 Event::StepEnded { ticket, step, outcome }
             }
-            Effect::Power { node, ticket, .. } => {
-                let reason = "no machine here has a switch".to_owned();
-                Event::Powered { node, ticket, outcome: PowerOutcome::Failed { reason } }
+            Effect::Power { node, ticket, action, network_boot, .. } => {
+                let outcome = self.switch(&node, action, network_boot, now)?;
+                Event::Powered { node, ticket, outcome }
             }
             Effect::Depart { node, ticket, task } => {
                 let outcome = self.depart(&node, task, now)?;

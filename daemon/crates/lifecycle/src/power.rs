@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Core, Effect, Guards, NodeName, NodeState, Progress, Role, State, Ticket, Time, loss::Loss, slot::Slot,
-    slots::Key,
+    Core, Effect, Guards, NodeName, NodeState, Progress, Role, State, Ticket, Time, departure::NextBoot,
+    loss::Loss, slot::Slot, slots::Key,
 };
 
 /// A machine on its way from its firmware that has not been heard of for so long stands still.
@@ -19,7 +19,9 @@ const STANDS_STILL: Duration = Duration::from_secs(5 * 60);
 /// What the site can do about a machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
-    /// on, off, and which way it boots next
+    /// on, off, and which way it boots next, also while it runs: a service processor
+    Processor,
+    /// on, off, and which way it boots then
     Full,
     /// on
     OnlyOn,
@@ -35,6 +37,8 @@ pub enum PowerAction {
     Off,
     /// off and on
     Cycle,
+    /// its next boot is from the network; its power stays as it is
+    NetworkBoot,
     /// only looked at
     Status,
 }
@@ -45,6 +49,7 @@ impl PowerAction {
             Self::On => "switched on",
             Self::Off => "switched off",
             Self::Cycle => "switched off and on",
+            Self::NetworkBoot => "told to boot from the network next",
             Self::Status => "looked at",
         }
     }
@@ -162,6 +167,12 @@ impl<G: Guards> Core<G> {
         if slot.power.in_flight.is_some() {
             return Err(format!("{name} is being switched already"));
         }
+        if action == PowerAction::NetworkBoot && switch != Switch::Processor {
+            return Err(format!(
+                "only a service processor (`redfish` under `power:`) can say what {name} boots next while it runs: choose it in \
+                 its firmware, it is in {place}"
+            ));
+        }
         if switch == Switch::OnlyOn && action != PowerAction::On {
             return Err(format!("Wake-on-LAN can only switch {name} on: do it by hand, it is in {place}"));
         }
@@ -169,7 +180,8 @@ impl<G: Guards> Core<G> {
         if takes_away && !forced && slot.silent.is_none() && slot.state.is_configured() {
             self.can_spare(name)?;
         }
-        let boots = if network_boot { ", and boots from the network once" } else { "" };
+        let told = network_boot && action != PowerAction::NetworkBoot;
+        let boots = if told { ", and boots from the network once" } else { "" };
         Ok(format!("{name} ({place}) is {}{boots}", action.name()))
     }
 
@@ -210,6 +222,10 @@ impl<G: Guards> Core<G> {
             return;
         };
         slot.power.in_flight = None;
+        if self.departing.next_boot == NextBoot::Asked(ticket) {
+            slot.power.ended = Some(outcome.clone());
+            return self.next_boot_is_settled(name, outcome);
+        }
         let is_done = matches!(outcome, PowerOutcome::Done { .. });
         slot.power.started |= is_done;
         slot.power.from = if is_done { now + STANDS_STILL } else { now + retry };
@@ -222,6 +238,46 @@ impl<G: Guards> Core<G> {
                     true => "it is tried once more".to_owned(),
                     false => format!("switch it off and on by hand: it is in {place}"),
                 };
+                self.note(&name.0, "its power does not obey", vec![reason, then]);
+            }
+        }
+    }
+
+    /// Whether a machine that is about to wipe itself and boot has been told, as far as that can be told, that this boot is
+    /// from the network: what is left on its disk, and its own order of boots, have no say in it then.
+    pub(crate) fn boots_from_the_network_next(&mut self, name: &NodeName) -> bool {
+        let Some(slot) = self.slots.get(name) else { return true };
+        if slot.power.switch != Some(Switch::Processor) {
+            return true;
+        }
+        match self.departing.next_boot {
+            NextBoot::Settled => true,
+            NextBoot::Asked(ticket) if slot.power.in_flight == Some(ticket) => false,
+            // a person switches it just now
+            _ if slot.power.in_flight.is_some() => false,
+            _ => {
+                self.switch(
+                    name,
+                    PowerAction::NetworkBoot,
+                    true,
+                    vec!["it is about to wipe itself".to_owned()],
+                );
+                let asked = self.slots.get(name).and_then(|slot| slot.power.in_flight);
+                self.departing.next_boot = asked.map_or(NextBoot::Settled, NextBoot::Asked);
+                false
+            }
+        }
+    }
+
+    /// A processor that does not obey keeps nobody from going on: the firmware's own order decides then.
+    fn next_boot_is_settled(&mut self, name: &NodeName, outcome: PowerOutcome) {
+        self.departing.next_boot = NextBoot::Settled;
+        match outcome {
+            PowerOutcome::Done { summary } => self.note(&name.0, "power", vec![summary]),
+            PowerOutcome::Failed { reason } => {
+                let place = self.place(name);
+                let then =
+                    format!("if it does not boot from the network by itself, choose that by hand: {place}");
                 self.note(&name.0, "its power does not obey", vec![reason, then]);
             }
         }
@@ -249,7 +305,7 @@ impl<G: Guards> Core<G> {
             matches!(slot.power.ended, Some(PowerOutcome::Failed { .. })) && slot.power_due().is_none();
         let cannot = match (&slot.state, slot.power.switch) {
             (_, None) => true,
-            (NodeState::Vacant { .. }, Some(_)) | (_, Some(Switch::Full)) => failed,
+            (NodeState::Vacant { .. }, Some(_)) | (_, Some(Switch::Full | Switch::Processor)) => failed,
             (_, Some(Switch::OnlyOn)) => true,
         };
         let place = self.place(name);

@@ -221,3 +221,64 @@ fn the_power_of_a_node_that_etcd_needs_is_not_taken() {
     ends(&mut bench, done());
     assert!(bench.core.weigh(&order("cp2", PowerAction::On)).is_ok());
 }
+
+/// cp2 is to be installed anew, its data are kept, and it is about to be told to wipe itself.
+fn before_the_wipe(bench: &mut Bench) {
+    bench.order(Order::Reprovision { node: "cp2".into(), undrained: true });
+    tell(bench, &["cp1", "cp3"]);
+    let (ticket, snapshot) = bench.departing();
+    assert!(matches!(snapshot, Task::Snapshot { .. }), "{snapshot:?}");
+    bench.step(Event::Departed {
+        node: "cp2".into(),
+        ticket,
+        outcome: TaskOutcome::Done { summary: "kept".into() },
+    });
+    tell(bench, &["cp1", "cp3"]);
+    tell(bench, &["cp2"]);
+}
+
+#[test]
+fn a_node_that_wipes_itself_boots_from_the_network_next_where_its_processor_can_be_told() {
+    let wipes = |bench: &mut Bench| matches!(bench.departing().1, Task::Reset { .. });
+    for outcome in [done(), failed()] {
+        let mut bench = founded(Some(Switch::Processor));
+        before_the_wipe(&mut bench);
+        assert!(!bench.is_departing(), "first its next boot is chosen");
+        assert_eq!(bench.state("cp2").name(), "ready", "nothing has happened to it");
+        // the daemon dies, and nobody knows whether it was told: it is told again
+        bench.restart();
+        tell(&mut bench, &["cp1", "cp3"]);
+        tell(&mut bench, &["cp2"]);
+        tell(&mut bench, &["cp1", "cp3"]);
+        assert_eq!(ends(&mut bench, outcome), ("cp2".into(), PowerAction::NetworkBoot, true));
+        tell(&mut bench, &["cp1", "cp3"]);
+        tell(&mut bench, &["cp2"]);
+        assert!(wipes(&mut bench), "a processor that does not obey keeps nobody");
+        assert_eq!(switching(&bench), None, "its power is not touched");
+    }
+    // who cannot be told is not asked
+    for switch in [Switch::Full, Switch::OnlyOn] {
+        let mut bench = founded(Some(switch));
+        before_the_wipe(&mut bench);
+        assert!(wipes(&mut bench) && switching(&bench).is_none());
+        let order = order("cp1", PowerAction::NetworkBoot);
+        let words = bench.core.weigh(&order).unwrap_err();
+        assert!(words.contains("only a service processor") && words.contains("port sw1/Eth1/1"), "{words}");
+    }
+}
+
+#[test]
+fn a_node_that_keeps_talos_boots_its_own_disk_next() {
+    let mut bench = founded(Some(Switch::Processor));
+    bench.order(Order::Reset { node: "cp2".into(), undrained: true });
+    tell(&mut bench, &["cp1", "cp3"]);
+    let (ticket, _) = bench.departing();
+    bench.step(Event::Departed {
+        node: "cp2".into(),
+        ticket,
+        outcome: TaskOutcome::Done { summary: "kept".into() },
+    });
+    tell(&mut bench, &["cp1", "cp3"]);
+    tell(&mut bench, &["cp2"]);
+    assert!(matches!(bench.departing().1, Task::Reset { .. }) && switching(&bench).is_none());
+}

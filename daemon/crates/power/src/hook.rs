@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Ask, Done, Hook, PowerError};
+use crate::{Action, Ask, Done, Hook, PowerError};
 
 /// So much of what it says is kept, from the end. In octets.
 const KEPT: usize = 4096;
@@ -33,6 +33,11 @@ pub(crate) async fn act(hook: &Hook, ask: &Ask) -> Result<Done, PowerError> {
     let Some((program, arguments)) = hook.command.split_first() else {
         return Err(PowerError::Odd { address: "power".to_owned(), reason: "the hook is empty".to_owned() });
     };
+    // a program that does not know the word might do anything
+    if ask.action == Action::NetworkBoot {
+        let reason = "a hook is told what a machine boots only when it switches it".to_owned();
+        return Err(PowerError::Odd { address: program.clone(), reason });
+    }
     let failed = |source| PowerError::Start { program: program.clone(), source };
     let macs = ask.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let mut child = Command::new(program)

@@ -76,6 +76,8 @@ pub enum Action {
     Off,
     /// off and on
     Cycle,
+    /// its next boot is from the network; its power stays as it is
+    NetworkBoot,
     /// only looked at
     Status,
 }
@@ -87,6 +89,7 @@ impl Action {
             Self::On => "on",
             Self::Off => "off",
             Self::Cycle => "cycle",
+            Self::NetworkBoot => "network-boot",
             Self::Status => "status",
         }
     }

@@ -105,6 +105,10 @@ impl Controller<'_> {
                 self.until(&path, System::is_off).await?;
                 done("it is off".to_owned())
             }
+            Action::NetworkBoot => {
+                let boots = self.boot_from_network(&system).await?;
+                done(format!("its power is {} and stays so{boots}", before.to_lowercase()))
+            }
             Action::On | Action::Cycle => {
                 let boots = match ask.network_boot {
                     true => self.boot_from_network(&system).await?,

@@ -45,6 +45,7 @@ pub(crate) fn act(wires: &[Wire], ask: &Ask) -> Result<Done, PowerError> {
         Action::On => {}
         Action::Off => return Err(by_hand("switch off")),
         Action::Cycle => return Err(by_hand("switch off and on")),
+        Action::NetworkBoot => return Err(by_hand("choose the network in the firmware of")),
         Action::Status => return Err(by_hand("look at")),
     }
     if ask.macs.is_empty() {

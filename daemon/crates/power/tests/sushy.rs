@@ -2,6 +2,9 @@
 //! where it is, which is why `cargo test` alone does not run this.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+#[path = "redfish/asked.rs"]
+mod asked;
+
 use std::{
     net::TcpListener,
     path::Path,
@@ -9,30 +12,16 @@ use std::{
     time::Duration,
 };
 
-use power::{Action, Ask, Means, Pins, PowerError, Redfish, act};
+use power::{Action, Means, Pins, PowerError, Redfish, act};
 use tokio::{net::TcpStream, time::interval};
+
+use crate::asked::{ask, redfish};
 
 /// Where `sushy-emulator` is.
 const PROGRAM: &str = "ICHORD_SUSHY";
 
 /// What `htpasswd -nbB admin s3cret` writes.
 const ACCOUNTS: &str = "admin:$2b$05$I5e1CDnU6hp/znRawhvCG.TjRqBbYXwGFLR8Kam5E.bt5/npwExEm\n";
-
-fn ask(action: Action, network_boot: bool) -> Ask {
-    Ask { node: "mini03".into(), port: Some("sw1/Eth1/3".into()), macs: Vec::new(), action, network_boot }
-}
-
-fn redfish(port: u16) -> Redfish {
-    Redfish {
-        host: "127.0.0.1".into(),
-        port,
-        system: None,
-        username: "admin".into(),
-        password: "s3cret".to_owned().into(),
-        certificate: None,
-        network_boot: "Pxe",
-    }
-}
 
 struct Emulator {
     child: Child,
@@ -96,6 +85,9 @@ async fn the_emulator_of_others_is_switched_on_off_and_to_the_network() {
     assert!(done(Action::Status, false).await.summary.starts_with("its power is off; its certificate"));
     let on = done(Action::On, true).await.summary;
     assert!(on.starts_with("it was off, and is on, and boots from the network"), "{on}");
+    assert_eq!(done(Action::Status, false).await.summary, "its power is on");
+    let next = done(Action::NetworkBoot, true).await.summary;
+    assert!(next.starts_with("its power is on and stays so, and boots from the network"), "{next}");
     assert_eq!(done(Action::Status, false).await.summary, "its power is on");
     assert!(done(Action::Cycle, false).await.summary.starts_with("it was on, and starts anew"));
     assert_eq!(done(Action::Off, false).await.summary, "it is off");

@@ -28,6 +28,11 @@ impl Machine {
         }
     }
 
+    /// Its next boot, and only that, is from the network, whatever its firmware's order is: what a service processor is told.
+    pub fn boot_from_network_next(&mut self) {
+        self.network_next = true;
+    }
+
     /// Starts at the kernel, when the firmware part is someone else's (a real firmware before `--as-init`).
     pub fn boot_kernel(&mut self, image: Image, cmdline: String, from_network: bool, now: u64) {
         let os = Os {
@@ -102,7 +107,8 @@ impl Machine {
             }
             return;
         }
-        let disk_first = self.hardware.boot_order == BootOrder::DiskFirst;
+        let disk_first =
+            self.hardware.boot_order == BootOrder::DiskFirst && !std::mem::take(&mut self.network_next);
         if attempt == 0 && disk_first && self.storage.system.is_some() {
             self.boot_disk(now);
             return;

@@ -215,6 +215,8 @@ pub struct Machine {
     pub(crate) hardware: Hardware,
     pub(crate) pace: Pace,
     pub(crate) factory: Factory,
+    /// its service processor was told that the next boot is from the network
+    pub(crate) network_next: bool,
     /// versions of Talos that do not come up on it
     pub(crate) doomed: BTreeSet<String>,
     pub(crate) chance: Chance,
@@ -246,6 +248,7 @@ impl Machine {
             hardware,
             pace,
             factory: Factory::default(),
+            network_next: false,
             doomed: BTreeSet::new(),
             chance: Chance::new(seed),
             storage: Storage::default(),

@@ -147,9 +147,21 @@ pub enum TaskOutcome {
     },
 }
 
+/// Whether the machine that goes boots from the network next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum NextBoot {
+    #[default]
+    Unasked,
+    /// its service processor is being told
+    Asked(Ticket),
+    /// it was told, or could not be
+    Settled,
+}
+
 /// What is only known now of the departure under way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DepartureWork {
+    pub(crate) next_boot: NextBoot,
     pub(crate) in_flight: Option<(Ticket, Going)>,
     pub(crate) not_before: Time,
     /// only looks since then count

@@ -153,6 +153,12 @@ impl<G: Guards> Core<G> {
         };
         let boot_id = look.boot_id.clone();
         let comes_back = !matches!(departure.cause, Cause::Removed { .. });
+        if wiped == Wiped::Disk && comes_back && !self.boots_from_the_network_next(name) {
+            return self.departure_waits(
+                name,
+                "its service processor is told that it boots from the network next".to_owned(),
+            );
+        }
         if wiped != Wiped::Data && comes_back {
             self.leaves(name, boot_id.clone(), departure, now);
         }

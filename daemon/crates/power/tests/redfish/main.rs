@@ -1,27 +1,15 @@
 //! Redfish against a service processor of our own, which fails in every way. Other people's: `sushy`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod asked;
 mod played;
 
-use power::{Action, Ask, Means, Pins, PowerError, Redfish, act};
+use power::{Action, Means, Pins, PowerError, Redfish, act};
 
-use crate::played::{Fault, Processor};
-
-fn ask(action: Action, network_boot: bool) -> Ask {
-    Ask { node: "mini03".into(), port: Some("sw1/Eth1/3".into()), macs: Vec::new(), action, network_boot }
-}
-
-fn redfish(port: u16) -> Redfish {
-    Redfish {
-        host: "127.0.0.1".into(),
-        port,
-        system: None,
-        username: "admin".into(),
-        password: "s3cret".to_owned().into(),
-        certificate: None,
-        network_boot: "Pxe",
-    }
-}
+use crate::{
+    asked::{ask, redfish},
+    played::{Fault, Processor},
+};
 
 struct Stage {
     processor: Processor,
@@ -78,6 +66,19 @@ async fn a_machine_is_switched_on_and_boots_from_the_network_once() {
     assert!(stage.processor.told().iter().any(|line| line.contains("ForceRestart")));
     assert_eq!(stage.act(Action::Off, false).await.unwrap(), "it is off");
     assert_eq!(stage.act(Action::Off, false).await.unwrap(), "it is off already");
+}
+
+#[tokio::test]
+async fn a_machine_that_runs_is_told_what_it_boots_next_and_keeps_its_power() {
+    let stage = stage(&[Fault::On]).await;
+    let said = stage.act(Action::NetworkBoot, true).await.unwrap();
+    assert!(said.starts_with("its power is on and stays so, and boots from the network once"), "{said}");
+    let told = stage.processor.told();
+    assert!(
+        told.iter().any(|line| line.starts_with("PATCH") && line.contains(r#"Target":"Pxe""#)),
+        "{told:?}"
+    );
+    assert!(told.iter().all(|line| !line.contains("ResetType")), "nothing is switched: {told:?}");
 }
 
 #[tokio::test]

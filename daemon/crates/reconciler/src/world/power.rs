@@ -38,6 +38,7 @@ pub(super) async fn switch(
             PowerAction::On => Action::On,
             PowerAction::Off => Action::Off,
             PowerAction::Cycle => Action::Cycle,
+            PowerAction::NetworkBoot => Action::NetworkBoot,
             PowerAction::Status => Action::Status,
         },
         network_boot,
