@@ -80,13 +80,17 @@ impl<G: Guards> Simulation<G> {
 
     /// The status speaks of it.
     pub(crate) fn is_named(&self, mishap: Mishap) -> bool {
+        let rival = || self.core.view(Time(self.clock())).nodes.values().any(|node| node.rival.is_some());
+        self.says(mishap.names()) || matches!(mishap, Mishap::Intruder { .. }) && rival()
+    }
+
+    /// Some of these words stand in the status.
+    pub(crate) fn says(&self, words: &[&str]) -> bool {
         let view = self.core.view(Time(self.clock()));
         let nodes =
             view.nodes.values().flat_map(|node| [&node.waiting, &node.hint, &node.warning, &node.leaving]);
         let said: Vec<&String> = nodes.chain([&view.cluster.waiting]).flatten().collect();
-        let rival = view.nodes.values().any(|node| node.rival.is_some());
-        mishap.names().iter().any(|words| said.iter().any(|text| text.contains(words)))
-            || rival && matches!(mishap, Mishap::Intruder { .. })
+        words.iter().any(|words| said.iter().any(|text| text.contains(words)))
     }
 
     /// Nodes run that the daemon knows nothing of, or another machine than it thinks: it is told to take them over.
