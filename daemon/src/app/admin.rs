@@ -194,14 +194,21 @@ impl Backend for Admin {
     }
 
     async fn recover(&self, request: Recover) -> Result<Ordered, Refusal> {
-        let snapshot = match request.snapshot {
-            Some(path) => path,
-            None => self.cluster.borrow().newest_snapshot().ok_or_else(|| {
-                Refusal("no snapshot of etcd is kept here: name one with --from".to_owned())
-            })?,
-        };
         let node = NodeName(request.node);
-        let order = Order::Recover { node, snapshot: snapshot.display().to_string() };
+        let disks_lost = request.disks_lost;
+        let order = |snapshot: String| Order::Recover { node: node.clone(), snapshot, disks_lost };
+        let kept = request.snapshot.or_else(|| self.cluster.borrow().newest_snapshot());
+        let Some(snapshot) = kept else {
+            // nobody shall look for a snapshot where nothing is recovered from one
+            let weighed = self.handle.weigh(order("a snapshot".to_owned())).await;
+            weighed.map_err(|error| Refusal(error.to_string()))?;
+            return Err(Refusal("no snapshot of etcd is kept here: name one with --from".to_owned()));
+        };
+        let order = order(snapshot.display().to_string());
+        // before anything is given up for it; what stands against it otherwise is said first
+        self.handle.weigh(order.clone()).await.map_err(|error| Refusal(error.to_string()))?;
+        let cluster = Arc::clone(&self.cluster.borrow());
+        cluster.snapshot_opens(&snapshot).await.map_err(Refusal)?;
         let done = self.handle.order(order, request.by).await;
         done.map(|done| Ordered { done }).map_err(|error| Refusal(error.to_string()))
     }

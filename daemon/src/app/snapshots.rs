@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Whether one is due is asked so often; what failed is tried again then, too.
+/// Whether one is due is asked so often, or as often as one is to be taken; what failed is tried again then, too.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// For copying one elsewhere.
@@ -54,7 +54,7 @@ impl Snapshots {
             if is_due(cluster.last_snapshot(), cluster.site.snapshots().every, now() / 1000) {
                 self.remember(take(&cluster).await);
             }
-            sleep(LOOK).await;
+            sleep(LOOK.min(cluster.site.snapshots().every)).await;
         }
     }
 

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use lifecycle::Order;
 use store::archive::{Kind, Opener};
 
-use super::{Failure, Socket, print, typed, whoever_asks};
+use super::{Failure, Socket, give, print, typed, whoever_asks};
 use crate::app;
 
 /// Keeps a snapshot of etcd now, sealed with the cluster's secrets, in the daemon's state directory.
@@ -41,16 +42,27 @@ pub(crate) struct Snapshot {
 /// Only where so many control planes show that they hold no data of etcd that the others cannot be a majority: install them
 /// anew first, or wipe their EPHEMERAL. It happens once, on the node that is named; the others join it. What was written after
 /// the snapshot is lost.
+///
+/// With --disks-lost the control planes that do not answer are installed anew as they boot from the network, in the same machines or
+/// in others in their ports, and etcd begins when most of them have shown that they are empty. A disk that is there after all
+/// is not touched, and what it holds counts. Until somebody was told to begin, --cancel ends it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ichord recover mini01\n  ichord recover mini01 --from /backup/etcd-001790000000.db.sealed"
+    after_help = "Examples:\n  ichord recover mini01\n  ichord recover mini01 --from /backup/etcd-001790000000.db.sealed\n  ichord recover mini01 --disks-lost\n  ichord recover --cancel"
 )]
 pub(crate) struct Recover {
     /// the control plane that begins, by its talconfig hostname; it is asked for once more
-    node: String,
+    #[arg(required_unless_present = "cancel")]
+    node: Option<String>,
     /// the snapshot, on the daemon's host, sealed or as etcd makes it; default: the newest that the daemon keeps
     #[arg(long, value_name = "FILE", alias = "recover-from")]
     from: Option<PathBuf>,
+    /// the disks of the control planes that do not answer are lost: install those anew first
+    #[arg(long)]
+    disks_lost: bool,
+    /// etcd does not begin anew after all
+    #[arg(long, conflicts_with_all = ["node", "from", "disks_lost"])]
+    cancel: bool,
     #[command(flatten)]
     socket: Socket,
 }
@@ -94,15 +106,22 @@ impl Snapshot {
 
 impl Recover {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let Some(node) = self.node else { return give(&self.socket, Order::KeepEtcd {}).await };
+        let installed = match self.disks_lost {
+            true => "Control planes that do not answer are installed anew, ",
+            false => "",
+        };
         typed(
-            &self.node,
-            &format!("etcd begins anew on {}, and what was written since the snapshot is lost", self.node),
+            &node,
+            &format!(
+                "{installed}etcd begins anew on {node}, and what was written since the snapshot is lost"
+            ),
         )?;
         let snapshot = match self.from {
             Some(path) => Some(std::path::absolute(&path).with_context(|| path.display().to_string())?),
             None => None,
         };
-        let request = api::Recover { node: self.node, snapshot, by: whoever_asks() };
+        let request = api::Recover { node, snapshot, disks_lost: self.disks_lost, by: whoever_asks() };
         let ordered = self.socket.client().recover(&request).await?;
         print(&format!("{}\n", ordered.done))
     }

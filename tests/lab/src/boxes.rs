@@ -96,6 +96,14 @@ impl Boxes {
         ports.wires.set_link(&ports.plan[port].interface, false).await
     }
 
+    /// The same as a power cut does it: nothing of it may live on, and nothing that it did not write down is there again.
+    pub(crate) async fn power_cut(&mut self, name: &str, ports: &Ports) -> Result<()> {
+        let Some((port, mut process)) = self.running.remove(name) else { return Ok(()) };
+        process.crash().await?;
+        self.launcher.darken(ports.place(port)).await?;
+        ports.wires.set_link(&ports.plan[port].interface, false).await
+    }
+
     /// The same for every one that runs.
     pub(crate) async fn all_off(&mut self, ports: &Ports) -> Result<()> {
         for (name, _) in self.running() {

@@ -1,6 +1,8 @@
 //! `lab memory`: the daemon's memory is lost, or is an old one, and its cluster runs. A daemon that never saw it takes it over;
 //! one whose state was deleted comes back; one that was restored from a backup learns what was done since; and etcd that lost its
-//! data everywhere begins anew from a snapshot. Nobody is installed, wiped or asked to found a cluster by any of it.
+//! data everywhere begins anew from a snapshot. Nobody is installed, wiped or asked to found a cluster by any of it. At the end the
+//! control planes lose their disks, and one of them its machine: they are installed anew by a person's word, and etcd begins
+//! from what the daemon kept by the clock and the site's own program copied elsewhere.
 //!
 //! The site lets everything be installed without a person (`deploy: auto`), which is what an empty store must not fall for.
 
@@ -15,7 +17,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::plan;
 use crate::programs::Programs;
@@ -28,6 +30,15 @@ const WORKERS: usize = 1;
 /// What nobody may be told while its cluster is taken over.
 const TOUCHES: [&str; 7] =
     ["ApplyConfiguration", "Bootstrap", "BootstrapRecovered", "EtcdRecover", "Reset", "Reboot", "Shutdown"];
+
+/// Snapshots by the clock: how often, how many stay here, where the copies go, and what keeps them from it.
+const EVERY: &str = "2s";
+const KEEP: u8 = 3;
+const ELSEWHERE: &str = "elsewhere";
+const FULL: &str = "full";
+
+/// Until a word is taken that the daemon's looks must have grown old for.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// For one answer of etcd.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -61,7 +72,10 @@ pub(crate) fn run(arguments: &Memory) -> Result<bool> {
             site["deploy"] = json!("auto");
             site["replace"] = json!("same-port");
             site["timing"]["replace-after"] = json!("2s");
+            let copy = folder.join("copy.sh").display().to_string();
+            site["snapshots"] = json!({ "every": EVERY, "keep": KEEP, "copy": ["sh", copy] });
         };
+        write_copier(folder)?;
         let mut story = Story::prepare(&programs, folder, plan, spares, site).await?;
         told(&mut story, folder, real).await?;
         say(&json!({ "event": "summary", "passed": true }));
@@ -92,7 +106,9 @@ async fn told(story: &mut Story, folder: &Path, real: bool) -> Result<()> {
     restored(story, &old).await?;
     another_daemon(story).await?;
     deleted(story).await?;
-    recovered(story, real).await?;
+    kept_by_the_clock(story, folder).await?;
+    recovered(story, folder, real).await?;
+    disks_lost(story, folder, real).await?;
     story.end(chapter).await
 }
 
@@ -177,7 +193,8 @@ async fn restored(story: &mut Story, old: &Path) -> Result<()> {
     let port = 1;
     let (node, plan) = (story.ports.plan[port].name.clone(), story.ports.plan.clone());
     let mac = story.boxes.machine("spare")?.mac;
-    story.boxes.power_off(&node, &story.ports).await?;
+    // an etcd that outlived it would keep the spare machine's from beginning, which is in the same network
+    story.boxes.power_cut(&node, &story.ports).await?;
     story.boxes.blank("spare");
     story.boxes.power_on("spare", &story.ports, port).await?;
     let watched = node.clone();
@@ -216,7 +233,7 @@ async fn restored(story: &mut Story, old: &Path) -> Result<()> {
 }
 
 /// etcd's data are gone from every disk.
-async fn recovered(story: &mut Story, real: bool) -> Result<()> {
+async fn recovered(story: &mut Story, folder: &Path, real: bool) -> Result<()> {
     let running = story.boxes.running();
     let control_planes: Vec<(String, usize)> =
         running.into_iter().filter(|(_, port)| *port < CONTROL_PLANES).collect();
@@ -231,7 +248,9 @@ async fn recovered(story: &mut Story, real: bool) -> Result<()> {
         etcd(address, "put", &json!({ "key": KEPT, "value": VALUE })).await?;
     }
     let kept = story.daemon()?.tell(&["snapshot"]).await?;
-    ensure!(kept.contains("are kept in"), "it says {kept}");
+    let (_, kept) = kept.trim().split_once("are kept in ").with_context(|| format!("it says {kept}"))?;
+    // what the daemon keeps is overtaken by the clock; elsewhere all of them are
+    let kept = folder.join(ELSEWHERE).join(Path::new(kept).file_name().context("it names no file")?);
     if real {
         etcd(address, "put", &json!({ "key": LATER, "value": VALUE })).await?;
     }
@@ -249,7 +268,8 @@ async fn recovered(story: &mut Story, real: bool) -> Result<()> {
             waits.iter().all(|name| waits_for(status, name).contains("etcd is Preparing"))
         })
         .await?;
-    let words = story.daemon()?.tell_typed(&["recover", &first], &first).await?;
+    let kept = kept.display().to_string();
+    let words = story.daemon()?.tell_typed(&["recover", &first, "--from", &kept], &first).await?;
     ensure!(words.contains("begins etcd anew"), "it says {words}");
     // the daemon may die over it, and tells nobody else
     story.daemon()?.process()?.crash().await?;
@@ -277,6 +297,132 @@ async fn recovered(story: &mut Story, real: bool) -> Result<()> {
         ensure!(!later.contains(VALUE), "what was written after the snapshot is there: {later}");
     }
     say(&json!({ "event": "recovered", "on": first, "real-etcd": real }));
+    Ok(())
+}
+
+/// Nobody asks for them: some are kept here, all of them elsewhere, and where that fails a person sees it.
+async fn kept_by_the_clock(story: &mut Story, folder: &Path) -> Result<()> {
+    let (elsewhere, full) = (folder.join(ELSEWHERE), folder.join(ELSEWHERE).join(FULL));
+    let kept = story.daemon()?.state()?.join("snapshots");
+    let before = copies(&elsewhere)?.len();
+    let copied = elsewhere.clone();
+    story
+        .until("snapshots to be taken by the clock", move |status, _| {
+            status.snapshots.last.is_some()
+                && copies(&copied).is_ok_and(|all| all.len() > before + usize::from(KEEP))
+        })
+        .await?;
+    let here = copies(&kept)?;
+    // one may be on its way, and is not forgotten before it is there
+    ensure!((1..=usize::from(KEEP)).contains(&here.len()), "{} are kept: {here:?}", here.len());
+    let newest = copies(&elsewhere)?.pop().context("none is elsewhere")?;
+    let bytes = fs::read(elsewhere.join(&newest)).context("the copy cannot be read")?;
+    let name = story.ports.plan[0].name.clone();
+    let shows = bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    ensure!(!shows && !bytes.is_empty(), "the copy shows what it holds");
+
+    fs::write(&full, "").context("the place elsewhere cannot be filled")?;
+    story
+        .until("the failed copy to be told", |status, _| {
+            status.snapshots.fault.as_ref().is_some_and(|fault| fault.contains("no room there"))
+        })
+        .await?;
+    let status = story.daemon()?.tell(&["status"]).await?;
+    ensure!(status.contains("! snapshots of etcd: ") && status.contains("no room there"), "it says {status}");
+    fs::remove_file(&full).context("the place elsewhere stays full")?;
+    story.until("the next copy to succeed", |status, _| status.snapshots.fault.is_none()).await?;
+    say(&json!({ "event": "kept-by-the-clock", "here": here.len() }));
+    Ok(())
+}
+
+/// The names of the sealed snapshots in a folder, the oldest first.
+fn copies(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let names = entries.map(|entry| anyhow::Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Result<Vec<_>>>()?;
+    names.retain(|name| name.ends_with(".sealed") && !name.contains("-before-"));
+    names.sort();
+    Ok(names)
+}
+
+/// The site's own program: copies what it is given, as long as there is room.
+fn write_copier(folder: &Path) -> Result<()> {
+    let elsewhere = folder.join(ELSEWHERE);
+    fs::create_dir(&elsewhere).context("there is no place elsewhere")?;
+    let elsewhere = elsewhere.display();
+    let script = format!(
+        "if [ -e '{elsewhere}/{FULL}' ]; then echo 'no room there' >&2; exit 1; fi\ncp \"$1\" '{elsewhere}/'\n"
+    );
+    fs::write(folder.join("copy.sh"), script).context("the program that copies cannot be written")
+}
+
+/// The control planes come back with empty disks, and one of them as another machine.
+async fn disks_lost(story: &mut Story, folder: &Path, real: bool) -> Result<()> {
+    let address = IpAddr::V4(story.ports.plan[0].address);
+    let first = story.ports.plan[0].name.clone();
+    if real {
+        etcd(address, "put", &json!({ "key": KEPT, "value": VALUE })).await?;
+    }
+    let kept = story.daemon()?.tell(&["snapshot"]).await?;
+    let (_, kept) = kept.trim().split_once("are kept in ").with_context(|| format!("it says {kept}"))?;
+    let kept = folder.join(ELSEWHERE).join(Path::new(kept).file_name().context("it names no file")?);
+    let kept = kept.display().to_string();
+    let running = story.boxes.running();
+    let before: Vec<(String, usize)> =
+        running.into_iter().filter(|(_, port)| *port < CONTROL_PLANES).collect();
+    let asked = story.calls("Bootstrap");
+    let installs =
+        |story: &Story| -> u32 { story.boxes.records().values().map(|seen| seen.counted.installs).sum() };
+    for (name, _) in &before {
+        story.boxes.power_cut(name, &story.ports).await?;
+        story.boxes.blank(name);
+    }
+    // the box that the spare machine took the place of comes back, blank, as another machine than held the node last
+    let names: Vec<String> = story.ports.plan[..CONTROL_PLANES].iter().map(|it| it.name.clone()).collect();
+    for (port, name) in names.iter().enumerate() {
+        story.boxes.blank(name);
+        story.boxes.power_on(name, &story.ports, port).await?;
+    }
+    let words = ["recover", first.as_str(), "--disks-lost", "--from", kept.as_str()];
+    let (was, deadline) = (installs(story), Instant::now() + PATIENCE);
+    let said = loop {
+        match story.daemon()?.tell_typed(&words, &first).await {
+            Ok(said) => break said,
+            // the last looks at them still count
+            Err(error) => ensure!(Instant::now() < deadline, "never taken: {error:#}"),
+        }
+        // their firmware asks in vain, again and again
+        story.boxes.hear().await;
+        story.boxes.none_ended()?;
+    };
+    ensure!(said.contains("may be installed anew"), "it says {said}");
+    ensure!(installs(story) == was, "somebody was installed without a person's word");
+    story.daemon()?.process()?.crash().await?;
+    story.daemon()?.start()?;
+    story.daemon()?.ready().await?;
+    let watched = names.clone();
+    story
+        .until("every control plane to be installed anew and well", move |status, _| {
+            let back =
+                |name: &String| state_of(status, name) == "ready" && waits_for(status, name).is_empty();
+            watched.iter().all(back) && !waits_for(status, "cluster").contains("recovered")
+        })
+        .await?;
+    whole(story, "the whole cluster to be as it was").await?;
+    let now = installs(story);
+    ensure!(now == was + 3, "{} machines were installed, not the three without a disk", now - was);
+    let recoveries: u32 = story.boxes.records().values().map(|seen| seen.recoveries).sum();
+    ensure!(recoveries == 2, "etcd was recovered {recoveries} times, where this is the second");
+    ensure!(story.calls("Bootstrap") == asked, "somebody was asked to found a cluster");
+    for (port, name) in names.iter().enumerate() {
+        let is = story.boxes.is(name, &story.ports.plan)?;
+        ensure!(is == [story.ports.plan[port].name.as_str()], "{name} is {is:?}");
+    }
+    if real {
+        let kept = etcd(address, "range", &json!({ "key": KEPT })).await?;
+        ensure!(kept.contains(VALUE), "what was written before the snapshot is gone: {kept}");
+    }
+    say(&json!({ "event": "disks-lost", "recovered-on": first, "real-etcd": real }));
     Ok(())
 }
 

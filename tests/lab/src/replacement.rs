@@ -39,6 +39,9 @@ pub(crate) struct Replacement {
     /// Kill the daemon at every point
     #[arg(long)]
     restarts: bool,
+    /// A real etcd runs behind every control plane; needs what `cargo run -p oracles -- etcd` builds
+    #[arg(long)]
+    real_etcd: bool,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
     #[arg(long)]
     no_build: bool,
@@ -47,6 +50,7 @@ pub(crate) struct Replacement {
 /// Runs it. True when each new machine is the node of its port, and etcd had its quorum all the time.
 pub(crate) fn run(arguments: &Replacement) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
+    let programs = if arguments.real_etcd { programs.with_real_etcd()? } else { programs };
     space::tell(async |folder| {
         let mut spares = plan::machines(CONTROL_PLANES, arguments.rounds).split_off(CONTROL_PLANES);
         for (round, machine) in spares.iter_mut().enumerate() {

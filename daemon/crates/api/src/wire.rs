@@ -75,6 +75,9 @@ pub struct Recover {
     pub node: String,
     /// the snapshot; without it the newest that the daemon keeps
     pub snapshot: Option<PathBuf>,
+    /// the disks of the control planes that do not answer are lost: those are installed anew first
+    #[serde(default)]
+    pub disks_lost: bool,
     /// who asks, for the journal
     pub by: String,
 }

@@ -69,7 +69,12 @@ pub enum Order {
         node: NodeName,
         /// the file, as the daemon finds it
         snapshot: String,
+        /// the disks of the control planes that do not answer are lost: those are installed anew first
+        #[serde(default)]
+        disks_lost: bool,
     },
+    /// etcd does not begin anew after all, as long as nobody was told to
+    KeepEtcd {},
     /// a node is taken out, its disk is wiped, and it is installed anew
     Reprovision {
         /// which
@@ -234,7 +239,8 @@ impl<G: Guards> Core<G> {
             Order::Erase { node, disk } => self.may_erase(node, disk),
             Order::New {} => self.may_be_new(),
             Order::TakeOver { found } => self.may_take_over(found),
-            Order::Recover { node, snapshot } => self.may_recover(node, snapshot),
+            Order::Recover { node, snapshot, disks_lost } => self.may_recover(node, snapshot, *disks_lost),
+            Order::KeepEtcd {} => self.may_keep_etcd(),
             Order::Reprovision { node, undrained } => self.may_depart(node, &Cause::Reprovision, *undrained),
             Order::Reset { node, undrained } => self.may_depart(node, &Cause::Reset, *undrained),
             Order::Remove { node, wipe, undrained } => self.may_remove(node, *wipe, *undrained),
@@ -292,7 +298,10 @@ impl<G: Guards> Core<G> {
             Order::Erase { node, disk } => self.erase_approved(&node, disk, by, words),
             Order::New {} => self.newness_confirmed(by, words, now),
             Order::TakeOver { found } => self.take_over(found, by, words, now),
-            Order::Recover { node, snapshot } => self.recover(node, snapshot, by, words, now),
+            Order::Recover { node, snapshot, disks_lost } => {
+                self.recover(node, snapshot, disks_lost, by, words, now);
+            }
+            Order::KeepEtcd {} => self.keep_etcd(words),
             Order::Reprovision { node, undrained } => {
                 self.note(&node.0, "is to be installed anew", words);
                 self.depart(node, Cause::Reprovision, undrained, by, now);

@@ -252,6 +252,8 @@ impl<G: Guards> Core<G> {
     /// Another control plane that is on its way into etcd: one joins at a time, so that each finds a cluster that agrees.
     pub(crate) fn joins_before(&self, name: &NodeName) -> Option<NodeName> {
         let settled = matches!(self.cluster, Cluster::HandingOver { .. } | Cluster::HandedOver { .. });
+        // there is no etcd to join before that has begun anew
+        let settled = settled && !self.recovers_later();
         if !settled || self.plan.nodes.get(name).is_none_or(|plan| plan.role == Role::Worker) {
             return None;
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    BootAnswer, Cause, Claim, Core, Going, Guards, Machine, NodeName, NodeState, ReplacePolicy, State, Time,
-    claims::Replacement, loss::Loss,
+    BootAnswer, Cause, Claim, Core, EtcdObservation, Going, Guards, Machine, NodeName, NodeState,
+    ReplacePolicy, State, Time, claims::Replacement, loss::Loss,
 };
 
 /// A day, over which automatic replacements are counted.
@@ -150,12 +150,14 @@ impl<G: Guards> Core<G> {
         let running = recent().find(|it| {
             self.node(&it.node).is_some_and(|state| !matches!(state, NodeState::Ready { .. }))
                 && it.node != *name
+                && !self.is_kept_out(&it.node, name)
         });
         if let Some(running) = running {
             return Err(format!("{held}, and {} is still being replaced: one at a time", running.node));
         }
         let back = |other: &NodeName| matches!(self.node(other), Some(NodeState::Ready { .. }));
-        if let Some(other) = self.ledger.departures.keys().find(|other| *other != name && !back(other)) {
+        let waits = |other: &&NodeName| *other != name && !back(other) && !self.is_kept_out(other, name);
+        if let Some(other) = self.ledger.departures.keys().find(waits) {
             return Err(format!("{held}, and {other} is taken out and not back yet: one at a time"));
         }
         if recent().count() >= usize::from(per_day) {
@@ -164,6 +166,15 @@ impl<G: Guards> Core<G> {
             ));
         }
         Ok(Ground::Site)
+    }
+
+    /// etcd adds nobody while it does not hear one of its voters: who waits to join comes back only after that one is out.
+    fn is_kept_out(&self, other: &NodeName, dead: &NodeName) -> bool {
+        let waits = self.slots.get(other).is_some_and(|slot| {
+            let etcd = slot.look.as_ref().map(|look| &look.etcd);
+            matches!(slot.state, NodeState::Configured { .. }) && etcd == Some(&EtcdObservation::Waiting)
+        });
+        waits && self.is_no_member(dead).is_err()
     }
 
     /// The holder and the machine that would take its place.

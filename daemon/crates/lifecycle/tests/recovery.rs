@@ -3,8 +3,11 @@
 
 mod bench;
 
-use bench::{ALL, Bench, configured, founded, members};
-use lifecycle::{BootstrapOutcome, Effect, EtcdHealth, EtcdObservation, Event, Observation, Order, Ticket};
+use bench::{ALL, Bench, configured, founded, maintenance, members};
+use lifecycle::{
+    ApplyOutcome, BootAnswer, BootstrapOutcome, Effect, EtcdHealth, EtcdObservation, Event, NodeState,
+    Observation, Order, Ticket,
+};
 
 fn tell(bench: &mut Bench, etcd: [EtcdObservation; 3], boot: &str) {
     for ((last, name), etcd) in (1..).zip(ALL).zip(etcd) {
@@ -19,7 +22,7 @@ fn leaderless() -> EtcdObservation {
 }
 
 fn recover(node: &str) -> Order {
-    Order::Recover { node: node.into(), snapshot: "/snapshots/newest".into() }
+    Order::Recover { node: node.into(), snapshot: "/snapshots/newest".into(), disks_lost: false }
 }
 
 fn told(bench: &mut Bench) -> (Ticket, String, String) {
@@ -114,4 +117,94 @@ fn what_certainly_did_nothing_is_over_and_what_may_have_is_not() {
     // it booted again before etcd wrote anything: what it was told is lost
     tell(&mut bench, [waiting(), waiting(), waiting()], "another boot");
     assert_eq!(told(&mut bench).1, "cp1");
+}
+
+fn gave_up(node: &str) -> Order {
+    Order::Recover { node: node.into(), snapshot: "/snapshots/newest".into(), disks_lost: true }
+}
+
+/// Nobody answers, and that has been so for a while.
+fn nobody_answers(bench: &mut Bench) {
+    for name in ALL {
+        bench.look(name, Observation::Silent { detail: "nobody".into() });
+    }
+    bench.now += 20 * 60_000;
+    for name in ALL {
+        bench.look(name, Observation::Silent { detail: "nobody".into() });
+    }
+}
+
+/// This machine boots from the network, gets its config, and shows an empty etcd.
+fn installed(bench: &mut Bench, last: u8, node: &str) {
+    assert!(matches!(bench.ask(last, node, true), BootAnswer::Deploy { .. }), "{node}");
+    bench.look(node, maintenance(last, "anew"));
+    let ticket = bench.applying(node);
+    bench.step(Event::Applied { node: node.into(), ticket, outcome: ApplyOutcome::Accepted });
+    bench.look(node, configured(last, "installed", EtcdObservation::Waiting));
+}
+
+#[test]
+fn where_the_disks_are_lost_a_person_lets_them_be_installed_and_most_of_them_prove_it() {
+    let mut bench = founded();
+    nobody_answers(&mut bench);
+    assert!(bench.core.weigh(&recover("cp1")).unwrap_err().contains("not proven"));
+    // who is installed gets nothing anew by itself
+    assert!(matches!(bench.ask(1, "cp1", true), BootAnswer::LocalDisk { .. }));
+    bench.order(gave_up("cp1"));
+    assert!(!is_told(&bench), "{}", bench.cluster_waiting());
+    assert!(
+        bench.records.cluster.as_ref().is_some_and(|record| record.to_string().contains("/snapshots/newest"))
+    );
+    assert!(ALL.iter().all(|name| matches!(bench.state(name), NodeState::Vacant { permit: Some(_) })));
+    bench.restart();
+
+    installed(&mut bench, 1, "cp1");
+    assert!(!is_told(&bench), "one of three proves nothing");
+    assert!(bench.cluster_waiting().contains("not proven"), "{}", bench.cluster_waiting());
+    // another machine in the port of the second one, whose box is kept from coming back
+    installed(&mut bench, 22, "cp2");
+    let (ticket, node, _) = told(&mut bench);
+    assert_eq!(node, "cp1");
+    assert!(matches!(bench.ask(2, "cp2", true), BootAnswer::Retry { .. }));
+    assert!(bench.core.weigh(&Order::KeepEtcd {}).unwrap_err().contains("may do it"));
+    bench.step(Event::Recovered { ticket, outcome: BootstrapOutcome::Accepted });
+    bench.look("cp1", configured(1, "installed", members(&["cp1"])));
+    assert!(!bench.cluster_waiting().contains("recovered"), "{}", bench.cluster_waiting());
+    bench.look("cp2", configured(22, "installed", members(&["cp1", "cp2"])));
+    installed(&mut bench, 3, "cp3");
+    assert!(!is_told(&bench), "once");
+}
+
+#[test]
+fn a_disk_that_is_there_after_all_keeps_what_it_holds_and_ends_nothing() {
+    let mut bench = founded();
+    nobody_answers(&mut bench);
+    bench.order(gave_up("cp1"));
+    installed(&mut bench, 1, "cp1");
+    for (last, name) in [(2, "cp2"), (3, "cp3")] {
+        // its disk has the config: it is never offered one
+        assert!(matches!(bench.ask(last, name, true), BootAnswer::Deploy { .. }));
+        bench.look(name, configured(last, "its own disk", members(&["cp2", "cp3"])));
+        assert!(matches!(bench.state(name), NodeState::Member { .. } | NodeState::Ready { .. }), "{name}");
+    }
+    assert!(!is_told(&bench) && !bench.is_applying());
+    assert!(bench.cluster_waiting().contains("follows a leader"), "{}", bench.cluster_waiting());
+    assert!(bench.cluster_waiting().contains("`ichord recover --cancel`"), "{}", bench.cluster_waiting());
+    bench.order(Order::KeepEtcd {});
+    bench.restart();
+    assert!(!bench.cluster_waiting().contains("recovered"), "{}", bench.cluster_waiting());
+    assert!(bench.core.weigh(&Order::KeepEtcd {}).is_err());
+}
+
+#[test]
+fn nobody_is_given_up_who_answers_or_was_not_looked_for() {
+    let mut bench = founded();
+    assert!(bench.core.weigh(&gave_up("cp1")).unwrap_err().contains("follows a leader"));
+    bench.restart();
+    assert!(bench.core.weigh(&gave_up("cp1")).unwrap_err().contains("shows in a moment"));
+    let waiting = || EtcdObservation::Waiting;
+    tell(&mut bench, [waiting(), leaderless(), leaderless()], "later");
+    assert!(bench.core.weigh(&gave_up("cp1")).unwrap_err().contains("which is a majority"));
+    tell(&mut bench, [waiting(), waiting(), waiting()], "later");
+    assert!(bench.core.weigh(&gave_up("cp1")).unwrap_err().contains("every control plane answers"));
 }

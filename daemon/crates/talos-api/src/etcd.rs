@@ -39,8 +39,8 @@ pub struct EtcdStatus {
 }
 
 impl Client {
-    /// The members of the cluster; `local` asks this machine's member even when it has no quorum. Fails while
-    /// etcd does not run here.
+    /// The members of the cluster; `local` asks this machine's member alone. Fails while etcd does not run here, and, as of
+    /// Talos 1.13 and 1.14, where it has no leader.
     pub async fn etcd_members(&self, local: bool) -> Result<Vec<EtcdMember>, CallError> {
         let mut machine = self.machine();
         let request = machine::EtcdMemberListRequest { query_local: local };

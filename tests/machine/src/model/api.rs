@@ -5,20 +5,15 @@ use std::collections::BTreeSet;
 
 use super::{
     config::{Config, Role},
-    etcd::{Cluster, DataDirectory},
-    exchange::PeerCall,
+    etcd_calls::{LEAVE_TRIES, NO_LEADER},
     machine::{Machine, State},
-    node::{Etcd, Leave, Timer},
-    peers::Pending,
+    node::{Leave, Timer},
     request::{ApplyMode, Request, Response},
     status::{Caller, Code, Status},
 };
 
 /// How long a TRY lasts when nobody confirms it (talos.md §1.5), in milliseconds.
 const TRIAL: u64 = 60_000;
-
-/// How often a machine that is to leave etcd looks whether it is out, before it stays.
-const LEAVE_TRIES: u32 = 20;
 
 impl Machine {
     /// A call to the machine API.
@@ -41,6 +36,20 @@ impl Machine {
             self.settle(now);
         }
         answer
+    }
+
+    /// Whether this caller may ask this of a machine with its config.
+    pub(super) fn admits(&self, caller: &Caller, request: &Request) -> Result<(), Status> {
+        match &self.state {
+            State::Maintenance { .. } => Err(Status::not_authorized()),
+            State::Configured(node) if node.apid => {
+                match allowed(request, &roles_of(caller, &node.config.os_ca.fingerprint)?) {
+                    true => Ok(()),
+                    false => Err(Status::not_authorized()),
+                }
+            }
+            _ => Err(unavailable("connection refused")),
+        }
     }
 
     /// In maintenance everybody is a reader who may also apply a config; a client certificate is not
@@ -106,9 +115,11 @@ impl Machine {
             Request::Upgrade { reference } => self.upgrade_itself(&reference, now),
             Request::Reset { graceful, reboot, partitions } => self.reset(graceful, reboot, partitions, now),
             Request::EtcdRemoveMember { id } => {
-                self.control_plane_only("member remove")?;
+                self.control_plane_only("etcd remove member")?;
                 self.remove_member(id, now)
             }
+            Request::EtcdLeave => self.leave_etcd(now),
+            Request::EtcdForfeit => self.forfeit(now),
             request => self.read(request, roles, now),
         }
     }
@@ -148,8 +159,9 @@ impl Machine {
                     let text = "etcdserver: rpc not supported for learner";
                     return Err(Status::new(Code::Unknown, text));
                 }
-                if !local && self.leader(now).is_none() {
-                    return Err(no_leader());
+                // Talos wants a leader also where it asks the own member only (`WithRequireLeader`)
+                if self.leader(now).is_none() {
+                    return Err(Status::new(Code::Unknown, NO_LEADER));
                 }
                 let members = data.cluster.members.iter().map(|(&id, member)| (id, member.clone())).collect();
                 Ok(Response::Members(members))
@@ -164,6 +176,7 @@ impl Machine {
                     index: data.cluster.revision,
                 })
             }
+            Request::EtcdSnapshot => self.snapshot(),
             Request::Kubeconfig => {
                 self.control_plane_only("kubeconfig")?;
                 Ok(Response::Kubeconfig)
@@ -228,7 +241,7 @@ impl Machine {
     }
 
     /// The checks of §9.2 in their order.
-    fn call_bootstrap(&mut self, now: u64) -> Result<Response, Status> {
+    pub(super) fn call_bootstrap(&mut self, now: u64) -> Result<Response, Status> {
         let refuse = |code, text: &str| Err(Status::new(code, text));
         let has_data = self.data().is_some();
         let Some(node) = self.node() else {
@@ -253,32 +266,6 @@ impl Machine {
         Ok(Response::Accepted)
     }
 
-    /// Kept beside where etcd's data will be; looked at when etcd begins from it.
-    fn keep_snapshot(&mut self, snapshot: Vec<u8>) -> Result<Response, Status> {
-        self.control_plane_only("etcd recover")?;
-        if let Some(node) = self.node_mut() {
-            node.snapshot = Some(snapshot);
-        }
-        Ok(Response::Accepted)
-    }
-
-    /// The same checks as without a snapshot, and one of the snapshot.
-    fn bootstrap_recovered(&mut self, now: u64) -> Result<Response, Status> {
-        let refuse = |text: String| Status::new(Code::Unknown, text);
-        let snapshot = self.node().and_then(|node| node.snapshot.clone());
-        let snapshot = snapshot.ok_or_else(|| refuse("no etcd snapshot was uploaded".to_owned()))?;
-        // a real etcd has a format of its own
-        let before = match self.real {
-            Some(_) => Cluster::formed(0, 0, String::new(), [0, 0, 0, 0].into()),
-            None => Cluster::from_snapshot(&snapshot).map_err(refuse)?,
-        };
-        self.call_bootstrap(now)?;
-        if let Some(node) = self.node_mut() {
-            node.recovers = Some(before);
-        }
-        Ok(Response::Accepted)
-    }
-
     fn reset(
         &mut self,
         graceful: bool,
@@ -297,38 +284,7 @@ impl Machine {
         Ok(Response::Accepted)
     }
 
-    /// Removes a member; where this machine does not lead, the leader is asked to.
-    fn remove_member(&mut self, id: u64, now: u64) -> Result<Response, Status> {
-        let data = self.running_etcd()?;
-        let leader = self.leader(now).ok_or_else(no_leader)?;
-        let members = &data.cluster.members;
-        if let Err(text) = data.cluster.may_remove(id) {
-            let code = if members.contains_key(&id) { Code::Unknown } else { Code::NotFound };
-            return Err(Status::new(code, text));
-        }
-        let at = members.get(&leader).map(|member| member.address).filter(|_| leader != data.me);
-        match at {
-            Some(at) => self.ask(at, PeerCall::Remove { id }, Pending::Removal),
-            None if !self.spares(id, now) => {
-                return Err(Status::new(Code::Unknown, "etcdserver: unhealthy cluster"));
-            }
-            None => {
-                let etcd = self.storage.system.as_mut().and_then(|system| system.etcd.as_mut());
-                let removed = etcd.map_or(Ok(()), |data| data.cluster.remove(id));
-                removed.map_err(|text| Status::new(Code::NotFound, text))?;
-            }
-        }
-        Ok(Response::Accepted)
-    }
-
-    fn running_etcd(&self) -> Result<&DataDirectory, Status> {
-        let runs = self.node().is_some_and(|node| matches!(node.etcd, Etcd::Running { .. }));
-        // the text of the real thing is not in the reference; that the call fails is (§9.2)
-        let text = "failed to create etcd client: error building etcd client: context deadline exceeded";
-        self.data().filter(|_| runs).ok_or_else(|| Status::new(Code::Unknown, text))
-    }
-
-    fn control_plane_only(&self, what: &str) -> Result<(), Status> {
+    pub(super) fn control_plane_only(&self, what: &str) -> Result<(), Status> {
         match self.node() {
             Some(node) if node.config.role == Role::ControlPlane => Ok(()),
             _ => {
@@ -337,10 +293,6 @@ impl Machine {
             }
         }
     }
-}
-
-fn no_leader() -> Status {
-    Status::new(Code::Unknown, "etcdserver: no leader")
 }
 
 fn unavailable(why: &str) -> Status {
@@ -380,6 +332,7 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         Request::EtcdMemberList { .. } | Request::EtcdStatus => {
             any(&["os:admin", "os:operator", "os:reader", "os:etcd:backup"])
         }
+        Request::EtcdSnapshot => any(&["os:admin", "os:operator", "os:etcd:backup"]),
         Request::Reboot { .. } | Request::Shutdown | Request::PacketCapture | Request::ImagePull { .. } => {
             any(&["os:admin", "os:operator"])
         }
@@ -391,6 +344,8 @@ fn allowed(request: &Request, roles: &BTreeSet<String>) -> bool {
         | Request::InstallUpgrade { .. }
         | Request::Upgrade { .. }
         | Request::EtcdRemoveMember { .. }
+        | Request::EtcdLeave
+        | Request::EtcdForfeit
         | Request::Read { .. }
         | Request::Kubeconfig => any(&["os:admin"]),
     }

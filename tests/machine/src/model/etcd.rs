@@ -1,7 +1,7 @@
 //! The etcd of the simulated cluster: a membership that members tell each other, newest revision wins.
 //!
-//! Not Raft: the leader is the voter that joined first among those that are heard, and only a leader
-//! that hears a quorum changes anything. That keeps what a provisioner can see: one learner at a time,
+//! Not Raft: the leader is the voter that joined first among those that are heard, or was given the lead, and only a
+//! leader that hears a quorum changes anything. That keeps what a provisioner can see: one learner at a time,
 //! no change without quorum, one holder of a virtual address, two clusters never merge.
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -30,7 +30,7 @@ pub struct Member {
     pub address: IpAddr,
     /// without a vote yet
     pub learner: bool,
-    /// the revision at which it joined
+    /// its place among those that would lead: the revision at which it joined, or less where the lead was handed over
     pub joined: u64,
 }
 
@@ -56,9 +56,9 @@ impl Cluster {
     pub(crate) fn from_snapshot(snapshot: &[u8]) -> Result<Self, String> {
         let (bytes, hash) = snapshot.split_at_checked(snapshot.len().saturating_sub(32)).unwrap_or_default();
         if Sha256::digest(bytes)[..] != *hash {
-            return Err("failed to recover etcd: snapshot has no or a wrong hash".to_owned());
+            return Err("it has no hash, or a wrong one".to_owned());
         }
-        serde_json::from_slice(bytes).map_err(|error| format!("failed to recover etcd: {error}"))
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
     /// The new cluster of a bootstrap.
@@ -83,6 +83,14 @@ impl Cluster {
             return None;
         }
         heard.iter().min_by_key(|(id, member)| (member.joined, *id)).map(|&(id, _)| id)
+    }
+
+    /// Gives the lead to this member.
+    pub(crate) fn lead(&mut self, id: u64) {
+        for (other, member) in &mut self.members {
+            member.joined = if *other == id { 0 } else { member.joined + 1 };
+        }
+        self.revision += 1;
     }
 
     /// Adds a learner and says its id; etcd allows one at a time. A learner of this address that never

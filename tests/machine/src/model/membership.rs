@@ -79,7 +79,10 @@ impl Machine {
         match (&node.etcd, address) {
             (Etcd::Preparing { bootstrap: true }, Some(address)) => {
                 let name = node.hostname.clone();
-                let before = self.node_mut().and_then(|node| node.recovers.take());
+                let before = match self.node_mut().and_then(|node| node.recovers.take()) {
+                    Some(Err(reason)) => return self.is_not_restored(&reason),
+                    before => before.and_then(Result::ok),
+                };
                 let (cluster, me) = (self.chance.next(), self.chance.next());
                 let mut data = DataDirectory { me, cluster: Cluster::formed(cluster, me, name, address) };
                 if let Some(before) = before {

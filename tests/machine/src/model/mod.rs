@@ -11,6 +11,7 @@ mod config;
 mod definitions;
 mod disk;
 mod etcd;
+mod etcd_calls;
 mod exchange;
 mod hardware;
 mod health;

@@ -44,7 +44,7 @@ pub(crate) struct Node {
     /// a snapshot that was handed over
     pub(crate) snapshot: Option<Vec<u8>>,
     /// what etcd begins from, told to
-    pub(crate) recovers: Option<Cluster>,
+    pub(crate) recovers: Option<Result<Cluster, String>>,
 }
 
 /// The etcd service.
@@ -71,6 +71,8 @@ pub(crate) enum Etcd {
     Failed {
         reason: String,
     },
+    /// it left, and is not started again before the next boot
+    Finished,
 }
 
 /// How a configured machine goes away when the API said so: after the reply is out.
@@ -80,6 +82,11 @@ pub(crate) enum Leave {
         through_firmware: bool,
     },
     PowerOff,
+    /// its member alone, out of etcd; the machine stays
+    Etcd {
+        /// for which it is waited so many times more
+        tries: u32,
+    },
     /// by itself to another version
     Upgrade {
         image: Image,
@@ -236,12 +243,13 @@ impl Machine {
         self.settle(now);
     }
 
-    /// The API said to go; the reply has a moment to go out.
     /// Whether the node is on its way to a reboot, a reset or out.
     pub fn is_leaving(&self) -> bool {
-        self.node().is_some_and(|node| node.leaving.is_some())
+        let leaving = self.node().and_then(|node| node.leaving.as_ref());
+        leaving.is_some_and(|how| !matches!(how, Leave::Etcd { .. }))
     }
 
+    /// The API said to go; the reply has a moment to go out.
     pub(crate) fn leave_soon(&mut self, how: Leave, now: u64) {
         self.set(|node| node.leaving = Some(how));
         let settle = self.pace.apply_settle;
@@ -252,6 +260,12 @@ impl Machine {
         match self.node_mut().and_then(|node| node.leaving.take()) {
             Some(Leave::Reboot { through_firmware }) => self.reboot(through_firmware, now),
             Some(Leave::PowerOff) => self.enter(State::Off),
+            Some(Leave::Etcd { tries }) if self.is_member() => {
+                if let Some(tries) = tries.checked_sub(1) {
+                    self.leave_soon(Leave::Etcd { tries }, now);
+                }
+            }
+            Some(Leave::Etcd { .. }) => self.has_left_etcd(),
             Some(Leave::Upgrade { image }) => {
                 self.put_beside(image);
                 self.reboot(false, now);

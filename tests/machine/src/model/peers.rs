@@ -7,7 +7,7 @@ use super::{
     etcd::{Cluster, DataDirectory},
     exchange::{PeerAnswer, PeerCall, PeerRefusal},
     machine::{Happening, Machine},
-    node::Etcd,
+    node::{Etcd, Leave},
 };
 
 /// How often a call follows a member's word about who leads, before it waits for the next attempt.
@@ -76,6 +76,9 @@ impl Machine {
         if let PeerCall::Beat { from, name, view } = call {
             return self.hear(from, &name, view, now);
         }
+        if data.cluster.members.get(&me).is_some_and(|member| member.learner) {
+            return Err(PeerRefusal::Refused("etcdserver: rpc not supported for learner".to_owned()));
+        }
         let Some(leader) = leader else {
             return Err(PeerRefusal::Refused("etcdserver: no leader".to_owned()));
         };
@@ -103,6 +106,9 @@ impl Machine {
         {
             return Err(PeerRefusal::Refused("etcdserver: unhealthy cluster".to_owned()));
         }
+        if matches!(call, PeerCall::AddLearner { .. }) && !self.hears_every_voter(now) {
+            return Err(PeerRefusal::Refused("etcdserver: unhealthy cluster".to_owned()));
+        }
         let Some(cluster) = self.cluster_mut() else {
             return Err(PeerRefusal::Unreachable);
         };
@@ -118,6 +124,15 @@ impl Machine {
             PeerCall::Members | PeerCall::Beat { .. } | PeerCall::Certificate { .. } | PeerCall::Node(_) => {}
         }
         Ok(PeerAnswer::Cluster(cluster.clone()))
+    }
+
+    /// etcd adds nobody while it has not heard a voter lately (its strict reconfiguration check).
+    fn hears_every_voter(&self, now: u64) -> bool {
+        let (Some(data), Some(node)) = (self.data(), self.node()) else { return false };
+        let Etcd::Running { heard, .. } = &node.etcd else { return false };
+        let lately = |id: &u64| heard.get(id).is_some_and(|at| at + 5 * self.pace.heartbeat >= now);
+        let voters = data.cluster.members.iter().filter(|(_, member)| !member.learner);
+        voters.map(|(id, _)| id).all(|id| *id == data.me || lately(id))
     }
 
     /// Whether more than half of the voters that are left are heard when this one goes, as etcd checks it where that one
@@ -186,7 +201,10 @@ impl Machine {
         }
         data.cluster = view;
         let removed = !data.cluster.members.contains_key(&data.me);
-        if let Some(node) = self.node_mut()
+        let leaves = self.node().is_some_and(|node| matches!(node.leaving, Some(Leave::Etcd { .. })));
+        if removed && leaves {
+            self.has_left_etcd();
+        } else if let Some(node) = self.node_mut()
             && removed
         {
             node.generation += 1;

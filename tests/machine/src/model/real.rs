@@ -79,10 +79,25 @@ impl Machine {
 
     /// The real one's process ended by itself.
     pub fn etcd_ended(&mut self, reason: String, now: u64) {
-        if let Some(node) = self.node_mut() {
+        if let Some(node) = self.node_mut()
+            && matches!(node.etcd, Etcd::Starting { .. } | Etcd::Running { .. })
+        {
             node.generation += 1;
             node.etcd = Etcd::Failed { reason };
         }
+        self.real = Some(Real::default());
+        self.settle(now);
+    }
+
+    /// The real one could not be made from the snapshot.
+    pub fn etcd_not_restored(&mut self, reason: &str, now: u64) {
+        self.is_not_restored(reason);
+        self.settle(now);
+    }
+
+    /// The real one was left by this member.
+    pub fn etcd_left(&mut self, now: u64) {
+        self.has_left_etcd();
         self.real = Some(Real::default());
         self.settle(now);
     }

@@ -78,6 +78,12 @@ pub enum Request {
         /// member id
         id: u64,
     },
+    /// `MachineService.EtcdLeaveCluster`: the own member goes, and its data with it
+    EtcdLeave,
+    /// `MachineService.EtcdForfeitLeadership`
+    EtcdForfeit,
+    /// `MachineService.EtcdSnapshot`
+    EtcdSnapshot,
     /// `MachineService.Kubeconfig`
     Kubeconfig,
     /// `cosi.resource.State.Get`
@@ -122,6 +128,10 @@ impl Request {
             Self::Shutdown => Some("Shutdown"),
             Self::Reset { .. } => Some("Reset"),
             Self::EtcdRemoveMember { .. } => Some("EtcdRemoveMemberByID"),
+            Self::EtcdLeave => Some("EtcdLeaveCluster"),
+            Self::EtcdForfeit => Some("EtcdForfeitLeadership"),
+            // it changes nothing, and whoever counts the calls wants to know of it
+            Self::EtcdSnapshot => Some("EtcdSnapshot"),
             Self::InstallUpgrade { .. } => Some("LifecycleService.Upgrade"),
             Self::Upgrade { .. } => Some("Upgrade"),
             Self::ApplyConfiguration { .. }
@@ -183,7 +193,8 @@ pub enum Response {
         /// for people
         details: String,
     },
-    /// to Bootstrap, Reboot, Shutdown, ImagePull, InstallUpgrade, Upgrade, Reset, EtcdRemoveMember, Events, HealthCheck: accepted
+    /// to Bootstrap, Reboot, Shutdown, ImagePull, InstallUpgrade, Upgrade, Reset, EtcdRemoveMember, EtcdLeave, Events, HealthCheck:
+    /// accepted
     Accepted,
     /// to EtcdMemberList
     Members(Vec<(u64, Member)>),
@@ -198,6 +209,10 @@ pub enum Response {
         /// grows with every change
         index: u64,
     },
+    /// to EtcdForfeit: who leads now, where this member did
+    Forfeited(Option<String>),
+    /// to EtcdSnapshot
+    Snapshot(Vec<u8>),
     /// to Kubeconfig: the caller may have one (the wire makes it from the CA in the config)
     Kubeconfig,
     /// to Read: the file

@@ -32,6 +32,7 @@ impl Machine {
         let leaving = self.node().and_then(|node| node.leaving.as_ref());
         if let Some(leaving) = leaving {
             return match leaving {
+                Leave::Etcd { .. } => "running",
                 Leave::Reboot { .. } => "rebooting",
                 Leave::PowerOff => "shutting down",
                 Leave::Upgrade { .. } => "upgrading",

@@ -94,6 +94,7 @@ impl Machine {
                 let message = if healthy { "Health check successful" } else { "context deadline exceeded" };
                 told("etcd", "Running", Some(healthy), message)
             }
+            Some(Etcd::Finished) => told("etcd", "Finished", None, "Service finished successfully"),
             Some(Etcd::Failed { reason }) => told("etcd", "Failed", Some(false), reason),
             Some(Etcd::Waiting | Etcd::Absent) | None => {
                 told("etcd", "Waiting", None, "Waiting for service \"cri\" to be \"up\", time sync")

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, body::Bytes, header};
@@ -108,13 +108,19 @@ impl RealEtcds {
             return Ok(());
         };
         if runs && running.is_none() {
-            *running = Some(self.start(&wanted).await?);
-            events.say("etcd-process", json!({ "address": wanted.address }));
+            match self.start(&wanted).await? {
+                Ok(started) => {
+                    *running = Some(started);
+                    events.say("etcd-process", json!({ "address": wanted.address }));
+                }
+                Err(reason) => world.with(|machine, now| machine.etcd_not_restored(&reason, now)),
+            }
         }
         Ok(())
     }
 
-    async fn start(&self, wanted: &RealEtcd) -> anyhow::Result<Running> {
+    /// The inner error is of the snapshot that it was to begin from.
+    async fn start(&self, wanted: &RealEtcd) -> anyhow::Result<Result<Running, String>> {
         let (name, address) = (&wanted.name, wanted.address);
         let own = format!("http://{address}:2380");
         let is_new = !self.folder.exists();
@@ -126,8 +132,10 @@ impl RealEtcds {
                 .stdin(Stdio::null())
                 .output()
                 .await?;
-            let said = String::from_utf8_lossy(&restored.stderr).into_owned();
-            ensure!(restored.status.success(), "the snapshot cannot be restored: {said}");
+            if !restored.status.success() {
+                fs::remove_dir_all(&self.folder).ok();
+                return Ok(Err(String::from_utf8_lossy(&restored.stderr).trim().to_owned()));
+            }
         }
         let members = wanted.data.cluster.members.iter();
         let others =
@@ -137,7 +145,10 @@ impl RealEtcds {
         let state = if cluster.is_empty() { "new" } else { "existing" };
         cluster.push(format!("{name}={own}"));
         let client = format!("http://{address}:{CLIENT}");
-        let child = Command::new(&self.program)
+        // the kernel ends it with this process, however that ends: whoever takes a machine's power takes all of it
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&self.program)
             .args(["etcd", "--name", name, "--data-dir"])
             .arg(&self.folder)
             .args(["--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", &client])
@@ -150,8 +161,8 @@ impl RealEtcds {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
-        Ok(Running { child, address })
+            .with_context(|| format!("cannot start {} by setpriv of util-linux", self.program.display()))?;
+        Ok(Ok(Running { child, address }))
     }
 
     /// Brings what it says to the model, for ever.
@@ -238,17 +249,27 @@ async fn add(to: IpAddr, address: IpAddr) -> Result<PeerAnswer, Fault> {
 
 /// Takes a member out.
 pub(super) async fn remove(to: IpAddr, id: u64) -> Result<(), Fault> {
-    post(to, "/v3/cluster/member/remove", &json!({ "ID": id.to_string() })).await.map(drop)
+    led(to, "/v3/cluster/member/remove", &json!({ "ID": id.to_string() })).await
 }
 
 /// Hands the lead to another one.
 pub(super) async fn transfer(to: IpAddr, id: u64) -> Result<(), Fault> {
-    post(to, "/v3/maintenance/transfer-leadership", &json!({ "targetID": id.to_string() })).await.map(drop)
+    led(to, "/v3/maintenance/transfer-leadership", &json!({ "targetID": id.to_string() })).await
+}
+
+/// Who its members are, as the machine API asks it: where there is a leader, and as all of them agree.
+pub(super) async fn members_of_all(to: IpAddr) -> Result<Members, Fault> {
+    listed(to, &json!({ "linearizable": true }), true).await
 }
 
 /// Who its members are.
 pub(super) async fn members(to: IpAddr, linearizable: bool) -> Result<Members, Fault> {
-    let told = post(to, "/v3/cluster/member/list", &json!({ "linearizable": linearizable })).await?;
+    listed(to, &json!({ "linearizable": linearizable }), false).await
+}
+
+async fn listed(to: IpAddr, question: &Value, led: bool) -> Result<Members, Fault> {
+    let body = body(to, "/v3/cluster/member/list", question, led).await?;
+    let told: Value = serde_json::from_slice(&body).map_err(|error| Fault::Unreachable(error.into()))?;
     let all = told["members"].as_array().cloned().unwrap_or_default();
     let member = |(index, member): (usize, &Value)| {
         let url = member["peerURLs"][0].as_str().unwrap_or_default();
@@ -280,7 +301,7 @@ pub(super) async fn status(to: IpAddr) -> Result<Health, Fault> {
 
 /// Its database, and the checksum at its end.
 pub(super) async fn snapshot(of: IpAddr) -> Result<Vec<u8>, Fault> {
-    let body = body(of, "/v3/maintenance/snapshot", &json!({})).await?;
+    let body = body(of, "/v3/maintenance/snapshot", &json!({}), false).await?;
     let mut snapshot = Vec::new();
     for piece in serde_json::Deserializer::from_slice(&body).into_iter::<Value>() {
         let piece = piece.map_err(|error| Fault::Unreachable(error.into()))?;
@@ -299,11 +320,16 @@ fn number(value: &Value) -> u64 {
 }
 
 async fn post(to: IpAddr, path: &str, question: &Value) -> Result<Value, Fault> {
-    let body = body(to, path, question).await?;
+    let body = body(to, path, question, false).await?;
     serde_json::from_slice(&body).map_err(|error| Fault::Unreachable(error.into()))
 }
 
-async fn body(to: IpAddr, path: &str, question: &Value) -> Result<Bytes, Fault> {
+/// The same where there is a leader only.
+async fn led(to: IpAddr, path: &str, question: &Value) -> Result<(), Fault> {
+    body(to, path, question, true).await.map(drop)
+}
+
+async fn body(to: IpAddr, path: &str, question: &Value, led: bool) -> Result<Bytes, Fault> {
     let asked = async {
         let stream = TcpStream::connect((to, CLIENT)).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -312,6 +338,8 @@ async fn body(to: IpAddr, path: &str, question: &Value) -> Result<Bytes, Fault> 
             .method(Method::POST)
             .uri(path)
             .header(header::HOST, to.to_string())
+            // of the gRPC call behind the gateway, as Talos's client sets it (`WithRequireLeader`)
+            .header("grpc-metadata-hasleader", led.to_string())
             .body(Full::<Bytes>::from(question.to_string()))?;
         let answer = sender.send_request(request).await?;
         let good = answer.status().is_success();
@@ -340,10 +368,18 @@ impl Fault {
 
     /// As the machine API says it.
     pub(super) fn into_status(self) -> tonic::Status {
+        self.around("")
+    }
+
+    /// The same with Talos's words before etcd's.
+    pub(super) fn around(self, before: &str) -> tonic::Status {
+        let said = |words: String| format!("{before}{words}");
         match self {
-            Self::Unreachable(error) => tonic::Status::unavailable(format!("{error:#}")),
-            Self::Refused(words) if words.contains("member not found") => tonic::Status::not_found(words),
-            Self::Refused(words) => tonic::Status::unknown(words),
+            Self::Unreachable(error) => tonic::Status::unavailable(said(format!("{error:#}"))),
+            Self::Refused(words) if words.contains("member not found") => {
+                tonic::Status::not_found(said(words))
+            }
+            Self::Refused(words) => tonic::Status::unknown(said(words)),
         }
     }
 }

@@ -12,13 +12,7 @@ use talos_api::proto::{
 use tonic::codegen::BoxStream;
 use tonic::{Request as Grpc, Response as Reply};
 
-use super::{
-    apid, capture,
-    etcd::{self, RealEtcds},
-    events::Events,
-    happenings, pki,
-    world::World,
-};
+use super::{apid, capture, etcd::RealEtcds, events::Events, happenings, pki, world::World};
 use crate::model::{ApplyMode, Caller, Request, Response, Status};
 
 /// The services of one machine.
@@ -47,27 +41,10 @@ impl Api {
         }
         answer.map_err(refuse)
     }
-
-    /// Where the real etcd of this machine answers, for a caller who may ask for it.
-    fn real<T>(&self, grpc: &Grpc<T>) -> Result<Option<std::net::IpAddr>, tonic::Status> {
-        if self.2.is_none() {
-            return Ok(None);
-        }
-        self.ask(grpc, Request::EtcdStatus)?;
-        Ok(self.0.look(crate::model::Machine::address))
-    }
-
-    /// A change of the real one, noted like one of the model.
-    fn noted<T>(&self, call: &str, done: Result<T, etcd::Fault>) -> Result<T, tonic::Status> {
-        let done = done.map_err(etcd::Fault::into_status);
-        let refused = done.as_ref().err().map(|status| status.message().to_owned());
-        self.1.say("called", json!({ "call": call, "refused": refused }));
-        done
-    }
 }
 
 /// The model answers a call with its own kind of answer.
-fn mismatch() -> tonic::Status {
+pub(super) fn mismatch() -> tonic::Status {
     tonic::Status::internal("the simulated machine answered another call")
 }
 
@@ -127,133 +104,46 @@ impl MachineService for Api {
         &self,
         request: Grpc<pb::EtcdMemberListRequest>,
     ) -> Result<Reply<pb::EtcdMemberListResponse>, tonic::Status> {
-        let local = request.get_ref().query_local;
-        if let Some(own) = self.real(&request)? {
-            let learns = etcd::status(own).await.map_err(etcd::Fault::into_status)?.learner;
-            let voter = || {
-                let data = self.0.look(crate::model::Machine::real_etcd)?.data;
-                data.cluster.members.values().find(|member| !member.learner).map(|member| member.address)
-            };
-            let to = if learns && !local { voter().unwrap_or(own) } else { own };
-            let (_, members) = etcd::members(to, !local).await.map_err(etcd::Fault::into_status)?;
-            return Ok(Reply::new(member_list(members)));
-        }
-        let Response::Members(members) = self.ask(&request, Request::EtcdMemberList { local })? else {
-            return Err(mismatch());
-        };
-        Ok(Reply::new(member_list(members)))
+        self.list_members(&request).await
     }
 
     async fn etcd_remove_member_by_id(
         &self,
         request: Grpc<pb::EtcdRemoveMemberByIdRequest>,
     ) -> Result<Reply<pb::EtcdRemoveMemberByIdResponse>, tonic::Status> {
-        let id = request.get_ref().member_id;
-        if let Some(own) = self.real(&request)? {
-            self.noted("EtcdRemoveMemberByID", etcd::remove(own, id).await)?;
-            let messages = vec![pb::EtcdRemoveMemberById::default()];
-            return Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse { messages }));
-        }
-        self.ask(&request, Request::EtcdRemoveMember { id })?;
-        Ok(Reply::new(pb::EtcdRemoveMemberByIdResponse {
-            messages: vec![pb::EtcdRemoveMemberById::default()],
-        }))
+        self.remove_member(&request).await
+    }
+
+    async fn etcd_leave_cluster(
+        &self,
+        request: Grpc<pb::EtcdLeaveClusterRequest>,
+    ) -> Result<Reply<pb::EtcdLeaveClusterResponse>, tonic::Status> {
+        self.leave(&request).await
     }
 
     async fn etcd_snapshot(
         &self,
         request: Grpc<pb::EtcdSnapshotRequest>,
     ) -> Result<Reply<BoxStream<common::Data>>, tonic::Status> {
-        if let Some(own) = self.real(&request)? {
-            let snapshot = self.noted("EtcdSnapshot", etcd::snapshot(own).await)?;
-            let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
-            let pieces: Vec<_> = snapshot.chunks(32 << 10).map(piece).collect();
-            return Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))));
-        }
-        self.ask(&request, Request::EtcdMemberList { local: false })?;
-        self.1.say("called", json!({ "call": "EtcdSnapshot", "refused": null }));
-        let etcd = self.0.look(|machine| machine.storage().system.as_ref().and_then(|it| it.etcd.clone()));
-        let etcd = etcd.map(|data| data.cluster.snapshot()).unwrap_or_default();
-        let piece = |bytes: &[u8]| Ok(common::Data { bytes: bytes.to_vec(), ..common::Data::default() });
-        let pieces: Vec<Result<common::Data, tonic::Status>> = etcd.chunks(100).map(piece).collect();
-        Ok(Reply::new(Box::pin(tokio_stream::iter(pieces))))
+        self.snapshot(&request).await
     }
 
     async fn etcd_recover(
         &self,
         request: Grpc<tonic::Streaming<common::Data>>,
     ) -> Result<Reply<pb::EtcdRecoverResponse>, tonic::Status> {
-        let (metadata, extensions, mut pieces) = request.into_parts();
-        let mut snapshot = Vec::new();
-        while let Some(piece) = pieces.message().await? {
-            snapshot.extend(piece.bytes);
-        }
-        let asked = Grpc::from_parts(metadata, extensions, ());
-        if let Some(etcd) = &self.2 {
-            etcd.keep(&snapshot).map_err(|error| tonic::Status::internal(format!("{error:#}")))?;
-        }
-        self.ask(&asked, Request::EtcdRecover { snapshot })?;
-        Ok(Reply::new(pb::EtcdRecoverResponse { messages: vec![pb::EtcdRecover::default()] }))
+        self.take_snapshot(request).await
     }
 
-    /// The model's leader is whoever joined first, so that nobody can hand the lead over.
     async fn etcd_forfeit_leadership(
         &self,
         request: Grpc<pb::EtcdForfeitLeadershipRequest>,
     ) -> Result<Reply<pb::EtcdForfeitLeadershipResponse>, tonic::Status> {
-        if let Some(own) = self.real(&request)? {
-            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
-            let (_, members) = etcd::members(own, true).await.map_err(etcd::Fault::into_status)?;
-            let other = members.iter().find(|(id, member)| **id != health.member && !member.learner);
-            let mut message = pb::EtcdForfeitLeadership::default();
-            if let (true, Some((id, other))) = (health.leader == health.member, other) {
-                self.noted("EtcdForfeitLeadership", etcd::transfer(own, *id).await)?;
-                message.member.clone_from(&other.name);
-            }
-            return Ok(Reply::new(pb::EtcdForfeitLeadershipResponse { messages: vec![message] }));
-        }
-        self.ask(&request, Request::EtcdStatus)?;
-        self.1.say("called", json!({ "call": "EtcdForfeitLeadership", "refused": null }));
-        Ok(Reply::new(pb::EtcdForfeitLeadershipResponse {
-            messages: vec![pb::EtcdForfeitLeadership::default()],
-        }))
+        self.forfeit(&request).await
     }
 
     async fn etcd_status(&self, request: Grpc<()>) -> Result<Reply<pb::EtcdStatusResponse>, tonic::Status> {
-        let Response::EtcdStatus { member, leader, learner, index } =
-            self.ask(&request, Request::EtcdStatus)?
-        else {
-            return Err(mismatch());
-        };
-        if let Some(own) = self.real(&request)? {
-            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
-            let status = pb::EtcdMemberStatus {
-                member_id: health.member,
-                leader: health.leader,
-                is_learner: health.learner,
-                raft_index: health.index,
-                raft_applied_index: health.applied,
-                raft_term: health.term,
-                db_size: health.size,
-                errors: health.errors,
-                protocol_version: "3.6.12".to_owned(),
-                ..pb::EtcdMemberStatus::default()
-            };
-            let message = pb::EtcdStatus { member_status: Some(status), ..pb::EtcdStatus::default() };
-            return Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }));
-        }
-        let status = pb::EtcdMemberStatus {
-            member_id: member,
-            leader,
-            is_learner: learner,
-            raft_index: index,
-            raft_applied_index: index,
-            raft_term: 2,
-            protocol_version: "3.6.4".to_owned(),
-            ..pb::EtcdMemberStatus::default()
-        };
-        let message = pb::EtcdStatus { member_status: Some(status), ..pb::EtcdStatus::default() };
-        Ok(Reply::new(pb::EtcdStatusResponse { messages: vec![message] }))
+        self.member_status(&request).await
     }
 
     async fn events(
@@ -334,9 +224,8 @@ impl MachineService for Api {
         let partitions: BTreeSet<String> = wiped.map(|partition| partition.label.clone()).collect();
         let mut graceful = asked.graceful;
         // its member leaves the real one first, or it stays as it is
-        if graceful && let Ok(Some(own)) = self.real(&request) {
-            let health = etcd::status(own).await.map_err(etcd::Fault::into_status)?;
-            self.noted("EtcdLeaveCluster", etcd::remove(own, health.member).await)?;
+        if graceful && let Ok(Some(own)) = self.real(&request, Request::EtcdStatus) {
+            self.leaves_real(own).await?;
             graceful = false;
         }
         let call = Request::Reset { graceful, reboot: asked.reboot, partitions };
@@ -419,20 +308,6 @@ impl MachineService for Api {
         };
         Ok(Reply::new(pb::VersionResponse { messages: vec![message] }))
     }
-}
-
-/// As the API tells it.
-fn member_list(members: impl IntoIterator<Item = (u64, crate::model::Member)>) -> pb::EtcdMemberListResponse {
-    let member = |(id, member): (u64, crate::model::Member)| pb::EtcdMember {
-        id,
-        hostname: member.name,
-        peer_urls: vec![format!("https://{}:2380", member.address)],
-        client_urls: vec![format!("https://{}:2379", member.address)],
-        is_learner: member.learner,
-    };
-    let members = members.into_iter().map(member).collect();
-    let message = pb::EtcdMembers { members, ..pb::EtcdMembers::default() };
-    pb::EtcdMemberListResponse { messages: vec![message] }
 }
 
 /// Names one event, or one thing that was asked for.

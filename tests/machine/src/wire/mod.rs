@@ -14,6 +14,7 @@ mod cosi;
 mod disk;
 mod driver;
 mod etcd;
+mod etcd_api;
 mod events;
 mod firmware;
 mod happenings;
@@ -34,5 +35,27 @@ mod trustd;
 mod upgrade;
 mod world;
 
+use std::net::IpAddr;
+
+use crate::model::{PeerAnswer, PeerCall, PeerRefusal};
+
 pub use disk::Medium;
 pub use driver::{Ended, Options, Start, run};
+
+/// Asks etcd on another machine what a machine asks that joins it, and goes on to the leader where that must be asked. `real` where
+/// the etcd there is a real one.
+///
+/// # Errors
+/// etcd's own words, or that nobody listens.
+pub async fn ask_etcd(mut to: IpAddr, call: &PeerCall, real: bool) -> Result<PeerAnswer, PeerRefusal> {
+    if real {
+        return etcd::ask(to, call).await;
+    }
+    let mut hops = 0;
+    loop {
+        match peers::ask(to, call).await {
+            Err(PeerRefusal::NotLeader(at)) if hops < 3 => (to, hops) = (at, hops + 1),
+            answer => return answer,
+        }
+    }
+}

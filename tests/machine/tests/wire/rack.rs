@@ -29,6 +29,18 @@ pub(crate) struct Powered {
 
 impl Powered {
     pub(crate) fn on(place: &Namespace, number: u8, firmware: Firmware, disk: PathBuf) -> Self {
+        Self::with(place, number, firmware, disk, Pace::fast(), None)
+    }
+
+    /// With the real etcd of this program.
+    pub(crate) fn with(
+        place: &Namespace,
+        number: u8,
+        firmware: Firmware,
+        disk: PathBuf,
+        pace: Pace,
+        etcd: Option<PathBuf>,
+    ) -> Self {
         let (power, off) = oneshot::channel();
         let thread = place.spawn(move || async move {
             let mac = MacAddr([0x52, 0x54, 0, 0x77, 0, number]);
@@ -41,7 +53,7 @@ impl Powered {
                 name: format!("S{number}"),
                 interface,
                 hardware,
-                pace: Pace::fast(),
+                pace,
                 factory: Factory([(SCHEMATIC.to_owned(), extensions)].into()),
                 doomed: [].into(),
                 disk: Medium::File(disk),
@@ -49,7 +61,7 @@ impl Powered {
                 second: Duration::from_millis(100),
                 lldp_every: Duration::from_millis(200),
                 api_server: None,
-                etcd: None,
+                etcd,
             };
             run(options, async { off.await.unwrap_or_default() }).await.unwrap();
         });

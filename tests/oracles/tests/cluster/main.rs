@@ -2,6 +2,7 @@
 //! person does with it, from a blank machine to a healthy cluster and back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests say what they rely on
 
+mod etcd;
 #[path = "../../../machine/tests/wire/provisioner.rs"]
 #[allow(dead_code)] // not every test asks everything
 mod provisioner;

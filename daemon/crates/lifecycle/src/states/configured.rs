@@ -73,7 +73,8 @@ impl<G: Guards> Core<G> {
                     self.remembers(name, claim, boot_id, now);
                     return;
                 }
-                if claim.told.is_none() && self.has_an_old_disk(name) {
+                let has_its_own = self.held_when_lost(name, &claim.machine);
+                if claim.told.is_none() && self.has_an_old_disk(name) && !has_its_own {
                     self.fence_old_disk(name, claim, &look.address.to_string(), now);
                     return;
                 }

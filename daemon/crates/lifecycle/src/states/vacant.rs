@@ -80,6 +80,7 @@ impl<G: Guards> Core<G> {
         if let Err(reason) = self.spend(&mut permit, now) {
             return BootAnswer::LocalDisk { reason: reason.to_owned() };
         }
+        self.succeeds_lost(name, &claim.machine, now);
         if let Some(slot) = self.slots.get_mut(name) {
             slot.address = claim.netboot_address;
             slot.next_look = now;

@@ -114,6 +114,11 @@ impl Cluster {
         all.pop()
     }
 
+    /// Whether a file is a snapshot, whole and of this cluster, as far as that shows before etcd reads it.
+    pub async fn snapshot_opens(&self, path: &Path) -> Result<(), String> {
+        checked(path, self.secrets.cluster_secret.expose().as_bytes()).await.map(drop)
+    }
+
     /// When the newest one was taken that was not taken for a node; seconds since the Unix epoch.
     pub fn last_snapshot(&self) -> Option<u64> {
         let names = names(self.snapshots.as_ref()?);
@@ -162,8 +167,8 @@ fn forget_oldest(folder: &Path, scheduled: bool, most: usize) {
     }
 }
 
-/// A snapshot on its way to a machine: read twice, because what does not open to its end must not even begin to leave.
-pub(super) async fn opened(path: &Path, secret: &[u8]) -> Result<DuplexStream, String> {
+/// Reads it to its end; whether it is sealed.
+async fn checked(path: &Path, secret: &[u8]) -> Result<bool, String> {
     let words =
         |error: &dyn std::fmt::Display| format!("the snapshot {} cannot be used: {error}", path.display());
     let mut beginning = Vec::new();
@@ -173,14 +178,20 @@ pub(super) async fn opened(path: &Path, secret: &[u8]) -> Result<DuplexStream, S
     if !sealed && beginning.is_empty() {
         return Err(words(&"it is empty"));
     }
-    let (whole, secret) = (path.to_owned(), zeroize::Zeroizing::new(secret.to_vec()));
-    let key = secret.clone();
     if sealed {
+        let (whole, key) = (path.to_owned(), zeroize::Zeroizing::new(secret.to_vec()));
         let checked = tokio::task::spawn_blocking(move || {
             Opener::new(Kind::Etcd, &key, fs::File::open(whole)?)?.copy_to(&mut std::io::sink())
         });
         checked.await.map_err(|error| words(&error))?.map_err(|error| words(&error))?;
     }
+    Ok(sealed)
+}
+
+/// A snapshot on its way to a machine: read twice, because what does not open to its end must not even begin to leave.
+pub(super) async fn opened(path: &Path, secret: &[u8]) -> Result<DuplexStream, String> {
+    let sealed = checked(path, secret).await?;
+    let secret = zeroize::Zeroizing::new(secret.to_vec());
     let (mut into, out) = tokio::io::duplex(PIPE);
     let path = path.to_owned();
     tokio::spawn(async move {
