@@ -196,7 +196,9 @@ impl Machine {
         let Some(data) = self.storage.system.as_mut().and_then(|system| system.etcd.as_mut()) else {
             return;
         };
-        if data.cluster.id != view.id || data.cluster.revision >= view.revision {
+        // a leader that was taken out ends when another one has heard of it
+        let knows_it = data.cluster.revision == view.revision && !view.members.contains_key(&data.me);
+        if data.cluster.id != view.id || data.cluster.revision >= view.revision && !knows_it {
             return;
         }
         data.cluster = view;
