@@ -115,7 +115,8 @@ impl Side {
             let at = member.peer_urls[0].trim_start_matches("https://").trim_end_matches(":2380");
             let at: IpAddr = at.parse().unwrap();
             let known = (1..=3).map(Machine).find(|it| matches!(it, Machine(n) if address(*n) == at));
-            let known = known.or((1..=2).map(Ghost).find(|it| matches!(it, Ghost(n) if ghost(*n) == at)));
+            let is_ghost = |it: &Whom| matches!(it, Ghost(number) if ghost(*number) == at);
+            let known = known.or_else(|| (1..=2).map(Ghost).find(is_ghost));
             self.ids.insert(member.id, known.map_or_else(|| at.to_string(), name));
         }
     }
@@ -155,7 +156,9 @@ impl Side {
         let answer = loop {
             let answer = self.once(question).await;
             let learns = matches!(question, Promote { whom: Machine(_), .. }) && answer.contains("in sync");
-            let passes = learns || PASSING.iter().any(|words| answer.contains(words));
+            // an id is made of the address and the second, and one that was taken out never comes back
+            let renewed = matches!(question, Add { .. }) && answer.contains("member not found");
+            let passes = learns || renewed || PASSING.iter().any(|words| answer.contains(words));
             if !passes || Instant::now() > end {
                 break answer;
             }
@@ -453,8 +456,11 @@ async fn recovered(side: &mut Side) {
 
 #[test]
 fn the_played_etcd_answers_as_the_real_one() {
+    let Some(seeds) = std::env::var(SEEDS).ok().and_then(|text| text.parse::<u64>().ok()) else {
+        println!("skipped: {SEEDS} says how many sequences are compared");
+        return;
+    };
     let Some(program) = Tool::Etcd.for_test() else { return };
-    let seeds: u64 = std::env::var(SEEDS).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     namespace::test(move || async move {
         for seed in 1..=seeds {
             // each in a network of its own, both at once
