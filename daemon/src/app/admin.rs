@@ -145,7 +145,8 @@ impl Backend for Admin {
 
     async fn ports(&self) -> Result<Ports, Refusal> {
         let seen = self.handle.ports().await.map_err(|error| Refusal(error.to_string()))?;
-        Ok(Ports { at: seen.at, ports: seen.rows, unseen: seen.unseen })
+        let told = seen.told.into_iter().map(|told| told.what).collect();
+        Ok(Ports { at: seen.at, ports: seen.rows, unseen: seen.unseen, told, displaced: seen.displaced })
     }
 
     async fn explain(&self, request: Explain) -> Result<Vec<Explained>, Refusal> {
@@ -258,7 +259,16 @@ impl Backend for Admin {
             times: 1,
         });
         let kept = self.seen.snapshots.complaint();
-        complaints.map(convert).chain(ending).chain(kept).collect()
+        // who is going down has nothing more to tell
+        let moved = self.handle.ports().await.map(|seen| seen.told).unwrap_or_default();
+        let moved = moved.into_iter().map(|told| Complaint {
+            kind: if told.switch { "switch" } else { "cable" }.to_owned(),
+            what: told.what,
+            since: told.since,
+            last: now,
+            times: 1,
+        });
+        complaints.map(convert).chain(ending).chain(kept).chain(moved).collect()
     }
 
     async fn health(&self) -> Vec<Assertion> {

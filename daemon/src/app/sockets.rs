@@ -103,7 +103,7 @@ impl Settings {
             )
         };
         old.networks().iter().map(opened).eq(new.networks().iter().map(opened))
-            && old.switches() == new.switches()
+            && opened_switches(old).eq(opened_switches(new))
             && old.https() == new.https()
     }
 
@@ -282,6 +282,11 @@ pub(crate) async fn open(
         sockets.pollers.push(poller.context("no socket for SNMP")?);
     }
     Ok((sockets, settings))
+}
+
+/// Switches that the daemon runs on, or asks. Of others the site only says what they are called.
+fn opened_switches(site: &Site) -> impl Iterator<Item = &site::Switch> {
+    site.switches().iter().filter(|switch| switch.bridge.is_some() || switch.snmp.is_some())
 }
 
 /// Whether a slot has no machine that works: then a place that is not known may be one of its machine.

@@ -5,7 +5,9 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, decide};
+use identity::{
+    Decision, Marks, Port, Sighting, Sightings, Slots, Source, Whereabouts, changes, decide, whereabouts,
+};
 use talos_api::{Client, Credentials, PORT};
 use tokio::task::JoinSet;
 
@@ -36,18 +38,37 @@ pub(crate) async fn verify(site: &Path) -> Result<(), Failure> {
         let (address, credentials) = (SocketAddr::new(node.address, PORT), credentials.clone());
         asked.spawn(async move { (name.0.clone(), listen(name.0, address, &credentials).await) });
     }
-    let mut lines = Vec::new();
-    let mut all_well = true;
+    let (mut lines, mut all_well) = (Vec::new(), true);
+    let (mut all, mut answered) = (Sightings::default(), Vec::new());
     while let Some(ended) = asked.join_next().await {
         let (node, heard) = ended?;
         let (well, verdict) = match heard {
-            Ok(heard) => judge(&slots, &heard),
+            Ok(heard) => {
+                let judged = judge(&slots, &heard);
+                for sighting in heard.sightings {
+                    all.record(sighting);
+                }
+                answered.push((heard.node, heard.marks));
+                judged
+            }
             Err(error) => (false, format!("cannot be asked: {error:#}")),
         };
         all_well &= well;
         lines.push(format!("{} {node}: {verdict}\n", if well { "ok   " } else { "WRONG" }));
     }
     lines.sort_by_key(|line| line.get(5..).map(str::to_owned));
+    let at = now() * 1000;
+    let elsewhere = |(node, marks): &(String, Marks)| match whereabouts(&slots, &all, node, marks, at) {
+        Whereabouts::Elsewhere(displaced) => Some(displaced),
+        Whereabouts::Here | Whereabouts::Untold => None,
+    };
+    let displaced: Vec<_> = answered.iter().filter_map(elsewhere).collect();
+    let folder = site.display().to_string();
+    lines.extend(
+        changes(&slots, &all, &displaced, at)
+            .iter()
+            .map(|change| format!("! {}\n", change.in_words(&folder))),
+    );
     print(&lines.concat())?;
     if all_well { Ok(()) } else { Err(Failure::Differs) }
 }

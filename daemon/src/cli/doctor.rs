@@ -9,7 +9,8 @@ use super::{Failure, Socket, print, time_of_day};
 /// Shows what is wrong on the provisioning network, as far as the daemon can see, and what to do about it.
 ///
 /// Machines that ask and never fetch, other DHCP servers, relays nobody knows, addresses in use, files that are asked
-/// for and not there; and certificates that end soon: those that the hand-over made, and the cluster's own authorities. What did
+/// for and not there; machines that hold a slot and are seen where the site names nobody, and switches that have another name
+/// or were replaced; and certificates that end soon: those that the hand-over made, and the cluster's own authorities. What did
 /// not come again for an hour is left out.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {

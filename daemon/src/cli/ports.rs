@@ -74,7 +74,7 @@ impl Ports {
     }
 }
 
-/// Where the machine of each slot is, when it is in one place.
+/// Where the machine of each slot is, when it is in one place, or was seen last, when that is none of its slot's ports.
 fn now(ports: &api::Ports, status: &api::Status) -> BTreeMap<String, SwitchPort> {
     let mut found = BTreeMap::new();
     for (name, node) in &status.view.nodes {
@@ -83,6 +83,9 @@ fn now(ports: &api::Ports, status: &api::Status) -> BTreeMap<String, SwitchPort>
         if let (Some(row), None) = (places.next(), places.next()) {
             found.insert(name.0.clone(), row.port.clone());
         }
+    }
+    for (name, port) in &ports.displaced {
+        found.entry(name.clone()).or_insert_with(|| port.clone());
     }
     found
 }
@@ -184,6 +187,9 @@ fn table(ports: &api::Ports, status: &api::Status) -> String {
     let nodes = &status.view.nodes;
     for warning in nodes.values().filter_map(|node| node.warning.as_ref()) {
         text += &format!("! {warning}\n");
+    }
+    for told in &ports.told {
+        text += &format!("! {told}\n");
     }
     for (name, node) in nodes {
         if let Some(rival) = &node.rival {

@@ -45,7 +45,7 @@ fn table(status: &api::Status) -> String {
         let machine = if machine.is_empty() { "-".to_owned() } else { machine };
         let cells =
             [name.0.clone(), role.to_owned(), node.state.clone(), node.address.to_string(), port, machine];
-        let warning = node.warning.iter().map(|warning| format!("! {warning}"));
+        let warning = node.warning.iter().chain(&node.displaced).map(|warning| format!("! {warning}"));
         let rival = node.rival.iter().map(|rival| {
             format!("! {rival} is plugged in where {name} is held: `ichord slot approve {name}` gives it the slot, `ichord \
                      explain {name}` says why it has not got it")
@@ -110,6 +110,7 @@ mod tests {
                 address: "172.29.51.11".parse().unwrap(),
                 macs: Vec::new(),
                 port: None,
+                displaced: None,
                 warning: Some("wrong cable: mini01 (02:…) is plugged into the port of mini02".into()),
                 rival: Some("02:00:00:00:00:09".into()),
                 fingerprint: None,

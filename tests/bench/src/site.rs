@@ -281,6 +281,7 @@ fn plan(machines: u32) -> ClusterPlan {
                 install_disk,
                 links: Vec::new(),
                 signed: false,
+                ports: Vec::new(),
                 place: String::new(),
                 power: None,
             },

@@ -11,7 +11,9 @@ use crate::cabling::Cabling;
 use crate::discovery::Discovery;
 use crate::disks::Disks;
 use crate::firmware::Firmware;
+use crate::growing::Growing;
 use crate::memory::Memory;
+use crate::moving::Moving;
 use crate::neighbours::Neighbours;
 use crate::outage::Outage;
 use crate::racing::Racing;
@@ -59,6 +61,12 @@ pub(crate) enum Command {
     /// Judges that what is done to a running cluster (a label, maintenance, another Talos, a reset) is done one node at a time,
     /// though whoever does it is killed at each step
     Rolling(Rolling),
+    /// Judges that a cluster of one control plane becomes one of three, gets a worker, exchanges a control plane and loses the worker,
+    /// and that what would cost it its safety is refused
+    Growing(Growing),
+    /// Judges that machines stay what they are, untouched, when one is plugged into another port, their switch gets another name, and
+    /// another switch takes its place, and that a person is told each and how to accept it
+    Moving(Moving),
     /// Judges that three control planes found one cluster, whether they come at once, late, never or as other machines
     Racing(Racing),
     /// Judges that machines behind a relay become the nodes of the ports that its option 82 names

@@ -14,15 +14,18 @@ mod disks;
 mod evidence;
 mod firmware;
 mod folder;
+mod growing;
 mod identity;
 mod kill;
 mod kubernetes;
 mod machines;
 mod memory;
+mod moving;
 mod neighbours;
 mod others;
 mod outage;
 mod owned;
+mod part;
 mod plan;
 mod ports;
 mod process;
@@ -43,6 +46,7 @@ mod summary;
 mod switch;
 mod up;
 mod wires;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -66,6 +70,8 @@ fn main() -> ExitCode {
         Command::Memory(memory) => memory::run(&memory),
         Command::Outage(outage) => outage::run(&outage),
         Command::Rolling(rolling) => rolling::run(&rolling),
+        Command::Growing(growing) => growing::run(&growing),
+        Command::Moving(moving) => moving::run(&moving),
         Command::RelayAgent(agent) => relay::agent::run(&agent).map(|()| true),
         Command::Hold(hold) => shell::hold(&hold).map(|()| true),
         Command::Darken(darken) => shell::darken(&darken).map(|()| true),

@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::plan::Machine;
 use crate::process::{Launcher, Network};
-use crate::switch;
+use crate::switch::{self, Voice};
 use crate::wires::Wires;
 
 /// The provisioning network with one port for every node of the plan.
@@ -34,8 +34,13 @@ impl Ports {
 
     /// The switch speaks LLDP on every port, until what comes back is dropped.
     pub(crate) async fn speak(&self) -> Result<DropGuard> {
+        self.speak_as(&Voice::default()).await
+    }
+
+    /// The same of another switch, or of one that has another name.
+    pub(crate) async fn speak_as(&self, voice: &Voice) -> Result<DropGuard> {
         let stop = CancellationToken::new();
-        switch::speak(&self.plan, &self.wires, &stop).await?;
+        switch::speak_as(voice, &self.plan, &self.wires, &stop).await?;
         Ok(stop.drop_guard())
     }
 

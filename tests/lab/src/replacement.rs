@@ -7,28 +7,20 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use talos_api::{Client, Credentials, EtcdMember};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use crate::plan;
 use crate::programs::Programs;
 use crate::space;
 use crate::story::{Story, has_come_to, say, state_of};
+use crate::witness::{ANSWER, Witness, credentials, names};
 
 /// How many control planes there are.
 const CONTROL_PLANES: usize = 3;
-/// Between two questions of the witness.
-const WITNESS: Duration = Duration::from_millis(50);
-const ANSWER: Duration = Duration::from_secs(3);
 
 /// Arguments of *replacement*.
 #[derive(Debug, Args)]
@@ -168,65 +160,4 @@ fn judge(seen: &[Vec<EtcdMember>], dead: u64) -> Result<()> {
     let removed = seen.iter().position(|members| members.iter().all(|member| member.id != dead));
     ensure!(removed.is_some_and(|at| at > 0), "the witness did not see the dead member go");
     Ok(())
-}
-
-fn names<'a>(members: impl Iterator<Item = &'a EtcdMember>) -> BTreeSet<String> {
-    members.map(|member| member.hostname.clone()).collect()
-}
-
-/// Asks one living member all the time who the members are; ends with an error when it does not tell.
-struct Witness {
-    looks: mpsc::UnboundedReceiver<Vec<EtcdMember>>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Witness {
-    fn begin(address: SocketAddr, credentials: Credentials) -> Self {
-        let (tell, looks) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let client = Client::configured(address, &credentials).await?.with_deadline(ANSWER);
-            loop {
-                // not its own copy alone: an answer needs a leader
-                match client.etcd_members(false).await {
-                    Ok(members) => {
-                        if tell.send(members).is_err() {
-                            return Ok(());
-                        }
-                    }
-                    // between two leaders, for a moment
-                    Err(error) => tracing::debug!(%error, "etcd did not tell its members"),
-                }
-                sleep(WITNESS).await;
-            }
-        });
-        Self { looks, task }
-    }
-
-    async fn end(mut self) -> Result<Vec<Vec<EtcdMember>>> {
-        let mut seen = Vec::new();
-        while let Ok(look) = self.looks.try_recv() {
-            seen.push(look);
-        }
-        if self.task.is_finished() {
-            self.task.await.context("the witness fell over")??;
-            bail!("the witness stopped looking");
-        }
-        self.task.abort();
-        Ok(seen)
-    }
-}
-
-/// What `ichord talosconfig` makes for a person.
-async fn credentials(story: &mut Story, folder: &Path) -> Result<Credentials> {
-    let path = folder.join("talosconfig");
-    story.daemon()?.talosconfig(&path).await?;
-    let text = std::fs::read_to_string(&path).context("there is no talosconfig")?;
-    let pem = |key: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{key}: ")));
-        let line = line.with_context(|| format!("the talosconfig has no {key}"))?;
-        let bytes =
-            BASE64_STANDARD.decode(line.trim_matches('"')).context("the talosconfig is not base64")?;
-        String::from_utf8(bytes).context("the talosconfig holds no PEM")
-    };
-    Ok(Credentials::from_pem(&pem("ca")?, &pem("crt")?, &pem("key")?)?)
 }

@@ -19,6 +19,7 @@ use crate::plan::Machine;
 use crate::ports::Ports;
 use crate::process::{Launcher, last_lines};
 use crate::programs::Programs;
+use crate::switch::Voice;
 use crate::{rack, site, space};
 
 /// Between two looks at the daemon's status.
@@ -44,7 +45,7 @@ pub(crate) struct Story {
     pub(crate) restarts: bool,
     killed: u32,
     began: Instant,
-    _switch_stops: DropGuard,
+    switch_stops: Option<DropGuard>,
 }
 
 impl Story {
@@ -77,7 +78,7 @@ impl Story {
             restarts: false,
             killed: 0,
             began: Instant::now(),
-            _switch_stops: switch_stops,
+            switch_stops: Some(switch_stops),
         })
     }
 
@@ -93,6 +94,14 @@ impl Story {
     /// The site's folder.
     pub(crate) fn site(&self) -> &Path {
         &self.site
+    }
+
+    /// The switch has another name from now on, or another switch is in its place.
+    pub(crate) async fn switch_is(&mut self, voice: &Voice) -> Result<()> {
+        // two voices on one port would be two switches
+        self.switch_stops = None;
+        self.switch_stops = Some(self.ports.speak_as(voice).await?);
+        Ok(())
     }
 
     /// A new chapter: a daemon without a past. Disks are the caller's business.

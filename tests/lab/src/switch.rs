@@ -23,14 +23,44 @@ const CHASSIS_BY_MAC: u8 = 4;
 /// IEEE 802.1AB table 8-3: a port is known by its interface name.
 const PORT_BY_NAME: u8 = 5;
 
+/// What a switch says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Voice {
+    pub(crate) name: String,
+    /// the bridge's own address, where it is none
+    pub(crate) chassis: Option<MacAddr>,
+    /// what it calls its ports, in their order, where that is not what the plan calls them
+    pub(crate) ports: Option<fn(usize) -> String>,
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self { name: SWITCH.to_owned(), chassis: None, ports: None }
+    }
+}
+
 /// Starts to speak on the port of every machine, until `stop`.
 pub(crate) async fn speak(machines: &[Machine], wires: &Wires, stop: &CancellationToken) -> Result<()> {
-    let chassis = wires.hardware_address(BRIDGE).await?;
-    for machine in machines {
+    speak_as(&Voice::default(), machines, wires, stop).await
+}
+
+/// The same of another switch, or of one that has another name.
+pub(crate) async fn speak_as(
+    voice: &Voice,
+    machines: &[Machine],
+    wires: &Wires,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let chassis = match voice.chassis {
+        Some(chassis) => chassis,
+        None => wires.hardware_address(BRIDGE).await?,
+    };
+    for (number, machine) in machines.iter().enumerate() {
         let port = wires.hardware_address(&machine.interface).await?;
         let socket = FrameSocket::sender(&machine.interface)
             .with_context(|| format!("the switch cannot speak on {}", machine.interface))?;
-        let frame = announcement(chassis, port, &machine.port).build();
+        let called = voice.ports.map_or_else(|| machine.port.clone(), |of| of(number));
+        let frame = announcement(&voice.name, chassis, port, &called).build();
         tokio::spawn(repeat(socket, frame, stop.clone()));
     }
     Ok(())
@@ -47,12 +77,12 @@ async fn repeat(socket: FrameSocket, frame: Vec<u8>, stop: CancellationToken) {
     }
 }
 
-fn announcement(chassis: MacAddr, source: MacAddr, port: &str) -> Frame {
+fn announcement(name: &str, chassis: MacAddr, source: MacAddr, port: &str) -> Frame {
     let chassis = ChassisId { subtype: CHASSIS_BY_MAC, id: chassis.0.to_vec() };
     let port_id = PortId { subtype: PORT_BY_NAME, id: port.as_bytes().to_vec() };
     let mut announcement = Announcement::new(chassis, port_id, TIME_TO_LIVE);
     announcement.port_description = Some(format!("lab port {port}"));
-    announcement.system_name = Some(SWITCH.to_owned());
+    announcement.system_name = Some(name.to_owned());
     announcement.system_description = Some("ichord lab switch".to_owned());
     announcement.capabilities = Some(Capabilities {
         supported: Capabilities::BRIDGE | Capabilities::ROUTER,
@@ -67,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_machine_hears_the_name_of_its_port() {
-        let sent = announcement(MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]), "Eth1/7");
+        let sent = announcement("sw1", MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]), "Eth1/7");
         let heard = Frame::parse(&sent.build()).unwrap().announcement;
         assert_eq!(heard.system_name.as_deref(), Some("sw1"));
         assert_eq!(heard.port, PortId { subtype: 5, id: b"Eth1/7".to_vec() });

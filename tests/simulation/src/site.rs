@@ -35,6 +35,7 @@ pub(crate) fn plan(scenario: &Scenario) -> ClusterPlan {
                 InstallDisk::Path("/dev/nvme0n1".into())
             },
             signed: false,
+            ports: Vec::new(),
             place: String::new(),
             power: scenario.switch(slot),
             links: if two_links { vec![LinkNeed::Name("eth1".into())] } else { Vec::new() },

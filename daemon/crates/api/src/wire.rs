@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
-use hardware::MacAddr;
+use hardware::{MacAddr, SwitchPort};
 use identity::{Marks, PortRow};
 use lifecycle::{NodeName, Order, View};
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ pub struct Deployed {
 }
 
 /// `GET /v1/ports`: every port, as it is seen now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     /// when, in milliseconds since the Unix epoch
     pub at: u64,
@@ -108,6 +108,12 @@ pub struct Ports {
     pub ports: Vec<PortRow>,
     /// slots in whose ports nobody is seen
     pub unseen: Vec<String>,
+    /// what the site file does not know yet, each with the commands that accept it: moved cables, switches with another name
+    #[serde(default)]
+    pub told: Vec<String>,
+    /// where holders of slots were seen last, which is none of their slot's ports
+    #[serde(default)]
+    pub displaced: BTreeMap<String, SwitchPort>,
 }
 
 /// `POST /v1/explain`.

@@ -66,7 +66,7 @@ impl Backend for Fake {
     }
 
     async fn ports(&self) -> Result<Ports, Refusal> {
-        Ok(Ports { at: 7, ports: Vec::new(), unseen: vec!["mini01".into()] })
+        Ok(Ports { at: 7, ports: Vec::new(), unseen: vec!["mini01".into()], ..Ports::default() })
     }
 
     async fn explain(&self, request: Explain) -> Result<Vec<Explained>, Refusal> {

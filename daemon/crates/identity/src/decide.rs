@@ -110,15 +110,15 @@ pub fn decide(slots: &Slots, sightings: &Sightings, machine: &Marks, now: u64) -
 
 /// A sighting with the port that counts.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
-    sighting: &'a Sighting,
-    port: Option<&'a Port>,
+pub(crate) struct Seen<'a> {
+    pub(crate) sighting: &'a Sighting,
+    pub(crate) port: Option<&'a Port>,
 }
 
 /// Without ports that are none: what servers, phones and management controllers announce, what an unmanaged
 /// switch in between lets through of switches that the operator does not speak of, and where an address is that
 /// the site file says to be no machine's.
-fn considered<'a>(slots: &Slots, all: &[&'a Sighting]) -> Vec<Seen<'a>> {
+pub(crate) fn considered<'a>(slots: &Slots, all: &[&'a Sighting]) -> Vec<Seen<'a>> {
     let is_known = |port: &Port| slots.knows_switch_of(port);
     let is_switch = |port: &&Port| port.forwards != Some(false) || is_known(port);
     let ports: Vec<Option<&Port>> =

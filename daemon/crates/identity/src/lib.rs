@@ -5,6 +5,7 @@
 //! weighs them against the operator's [`Slot`]s. Pure: time is passed in as milliseconds since the Unix epoch.
 
 mod decide;
+mod moved;
 mod name;
 mod overview;
 mod port;
@@ -15,6 +16,7 @@ mod slot;
 mod table;
 
 pub use decide::{Decision, decide};
+pub use moved::{Change, Displaced, Whereabouts, changes, whereabouts};
 pub use name::PortName;
 pub use overview::{Occupant, PortRow, Word, overview, testimony, unseen};
 pub use relay::{Pattern, PatternError, Relay, Template};

@@ -174,6 +174,11 @@ impl Slots {
         self.switches.iter().map(|switch| &switch.name).chain(&self.named).any(|name| self.is_on(port, name))
     }
 
+    /// Whether the site file calls a switch so.
+    pub(crate) fn knows_switch(&self, name: &str) -> bool {
+        self.named.contains(name) || self.by_name.contains_key(name)
+    }
+
     /// Whether two sources mean the same switch, though each may call it by another name.
     pub(crate) fn is_same_switch(&self, a: &Port, b: &Port) -> bool {
         a.is_on_same_switch(b)

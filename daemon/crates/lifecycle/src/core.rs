@@ -103,6 +103,7 @@ impl<G: Guards> Core<G> {
             }
             Event::Fetched { from } => self.fetched(from, now),
             Event::Identified { machine, identity } => self.identified(&machine, identity, now),
+            Event::Displaced { node, told } => self.displaced(&node, told),
             Event::FoundWaiting { machine, address, identity } => {
                 self.found_waiting(machine, address, identity, now);
             }

@@ -52,6 +52,13 @@ pub enum Event {
         /// which slot the evidence gives it
         identity: Identity,
     },
+    /// a slot's machine is seen where the site names nobody, or is not any more
+    Displaced {
+        /// whose slot
+        node: NodeName,
+        /// where, and what a person can do, in words; `None` when it is where it belongs
+        told: Option<String>,
+    },
     /// a machine waits in maintenance mode, whatever it was started from
     FoundWaiting {
         /// who, as its own account of itself says

@@ -40,6 +40,7 @@ impl From<Home> for NodePlan {
             install_disk,
             links: Vec::new(),
             signed: false,
+            ports: Vec::new(),
             place: String::new(),
             power: None,
         }

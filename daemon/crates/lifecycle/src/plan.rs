@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
-use hardware::{DiskSelector, MacAddr};
+use hardware::{DiskSelector, MacAddr, SwitchPort};
 use serde::{Deserialize, Serialize};
 
 use crate::Switch;
@@ -75,6 +75,8 @@ pub struct NodePlan {
     pub links: Vec<LinkNeed>,
     /// its firmware boots one signed file, whose command line is in it: no boot of ours can wipe a disk
     pub signed: bool,
+    /// the switch ports that are its
+    pub ports: Vec<SwitchPort>,
     /// where a person finds its machine: its switch port, or what else tells it
     pub place: String,
     /// how its machine is switched; by hand where there is nothing

@@ -35,6 +35,8 @@ pub(crate) struct Slot {
     pub(crate) said: Vec<String>,
     /// for people: what is wrong with the machine's place
     pub(crate) warning: Option<String>,
+    /// for people: the machine is seen where the site names nobody
+    pub(crate) displaced: Option<String>,
     /// the last look, or the machine's own question, showed the holder
     pub(crate) heard: bool,
     /// it has not answered since
@@ -82,6 +84,7 @@ impl Slot {
             candidate: None,
             said: Vec::new(),
             warning: None,
+            displaced: None,
             heard: false,
             silent: None,
             fingerprint: None,

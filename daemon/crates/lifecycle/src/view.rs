@@ -58,6 +58,9 @@ pub struct NodeView {
     /// what is wrong with its place: a wrong cable, evidence that contradicts itself
     #[serde(default)]
     pub warning: Option<String>,
+    /// its machine is seen where the site names nobody: where, and what to do
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<String>,
     /// another machine that is plugged in there
     #[serde(default)]
     pub rival: Option<String>,
@@ -174,6 +177,7 @@ impl<G: Guards> Core<G> {
             macs: claim.map(|claim| claim.machine.macs.iter().copied().collect()).unwrap_or_default(),
             port: claim.and_then(|claim| claim.port.as_ref()).map(ToString::to_string),
             warning: slot.warning.clone(),
+            displaced: slot.displaced.clone(),
             rival: slot.rival.as_ref().map(ToString::to_string),
             fingerprint: slot.fingerprint.clone(),
             netboot: claim.is_some() && open.is_some_and(|permit| permit.boots_left > 0),

@@ -28,6 +28,7 @@ fn plan(replace: ReplacePolicy) -> ClusterPlan {
                 install_disk,
                 links: Vec::new(),
                 signed: false,
+                ports: Vec::new(),
                 place: String::new(),
                 power: None,
             },

@@ -31,6 +31,7 @@ fn plan() -> ClusterPlan {
                 install_disk: disk,
                 links: Vec::new(),
                 signed: false,
+                ports: Vec::new(),
                 place: String::new(),
                 power: None,
             },

@@ -22,6 +22,7 @@ fn core(deploy: DeployPolicy) -> Core {
         install_disk: InstallDisk::Path("/dev/sda".into()),
         links: Vec::new(),
         signed: false,
+        ports: Vec::new(),
         place: String::new(),
         power: None,
     };

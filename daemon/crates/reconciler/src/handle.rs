@@ -1,15 +1,15 @@
 //! How the other rooms speak to the reconciler.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use boot::{LldpReport, discovery::Report};
-use hardware::MacAddr;
+use hardware::{MacAddr, SwitchPort};
 use identity::{Marks, PortRow, Sighting};
 use lifecycle::{BootAnswer, ClusterPlan, Event, NodeName, Order};
 use site::Site;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Met, Published, Tiding};
+use crate::{Met, Published, Tiding, Told};
 
 /// A firmware's question, as HTTP boot received it.
 #[derive(Debug, Clone)]
@@ -33,6 +33,10 @@ pub struct Ports {
     pub rows: Vec<PortRow>,
     /// slots in whose ports nobody is seen
     pub unseen: Vec<String>,
+    /// what the site file does not know yet: moved cables, switches with another name
+    pub told: Vec<Told>,
+    /// where holders of slots were seen last, which is none of their slot's ports
+    pub displaced: BTreeMap<String, SwitchPort>,
 }
 
 /// Everything about one machine.

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod clock;
+mod displaced;
 mod handle;
 mod high_water;
 mod publish;
@@ -18,6 +19,7 @@ mod world;
 
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
+pub use displaced::Told;
 pub use handle::{AskError, BootQuestion, DeployError, Explained, Handle, OrderError, Ports};
 pub use high_water::HighWater;
 pub use publish::{Published, boot_view};

@@ -158,9 +158,22 @@ impl<W: World> Reconciler<W> {
         let mut turn = Turn::default();
         let mut waiting = Waiting::default();
         for input in batch {
-            if let Some(event) = self.receive(input, now, &mut waiting) {
-                turn.take(self.core.take(event, now));
+            let Some(event) = self.receive(input, now, &mut waiting) else { continue };
+            let changed = matches!(event, Event::PlanChanged(_));
+            let seen = seen_in(&event);
+            turn.take(self.core.take(event, now));
+            if let Some(machine) = seen {
+                self.evidence.look_for(&machine, &self.core, now);
             }
+            if changed {
+                for event in self.evidence.replace_slots(self.site.slots(), &self.core, now) {
+                    turn.take(self.core.take(event, now));
+                }
+            }
+        }
+        let folder = self.site.directory().display().to_string();
+        for event in self.evidence.news(&self.core, &folder, now) {
+            turn.take(self.core.take(event, now));
         }
         turn.view = self.core.publish(now).map(Box::new);
         if let Some(transaction) = turn.transaction(now) {
@@ -299,7 +312,8 @@ impl<W: World> Reconciler<W> {
             Input::Fetched { from } => Some(Event::Fetched { from }),
             Input::Ports { answer } => {
                 // whoever asked may be gone
-                answer.send(self.evidence.ports(now)).ok();
+                let folder = self.site.directory().display().to_string();
+                answer.send(self.evidence.ports(&folder, now)).ok();
                 None
             }
             Input::Explain { machine, answer } => {
@@ -312,7 +326,6 @@ impl<W: World> Reconciler<W> {
                 None
             }
             Input::Site { site, taken } => {
-                self.evidence.replace_slots(site.slots());
                 self.site = site;
                 waiting.reloaded.push(taken);
                 Some(Event::PlanChanged(Box::new(self.site.plan())))
@@ -392,7 +405,16 @@ impl<W: World> Reconciler<W> {
         // a doubt that could not be stored is not forgotten
         let is_older = self.high_water.is_above(self.store.revision());
         self.core = restore(&self.store, self.site.plan(), is_older).await?;
+        self.evidence.say_again();
         Ok(())
+    }
+}
+
+/// About whom there is evidence.
+fn seen_in(event: &Event) -> Option<Machine> {
+    match event {
+        Event::Identified { machine, .. } | Event::BootAsked { machine, .. } => Some(machine.clone()),
+        _ => None,
     }
 }
 

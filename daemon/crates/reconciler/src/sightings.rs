@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use boot::{LldpReport, discovery::Report};
 use hardware::{ChassisId, Disk, Inventory, Link, MacAddr, PortId};
 use identity::{Decision, Marks, Port, Sighting, Sightings, Slots, Source, overview, testimony, unseen};
-use lifecycle::{Core, Identity, Machine, NodeName, NodeState, Time};
+use lifecycle::{Core, Event, Identity, Machine, NodeName, NodeState, Time};
 use talos_api::LldpNeighbor;
 
-use crate::{BootQuestion, Explained, Met, Ports};
+use crate::{BootQuestion, Explained, Met, Ports, displaced::Displacements};
 
 /// IEEE 802.1AB table 8-2: a chassis is known by a MAC address, or in a way of its own.
 const CHASSIS_MAC: u8 = 4;
@@ -21,15 +21,43 @@ const PORT_NAME: u8 = 5;
 pub(crate) struct Evidence {
     slots: Slots,
     sightings: Sightings,
+    displaced: Displacements,
 }
 
 impl Evidence {
     pub(crate) fn new(slots: Slots) -> Self {
-        Self { slots, sightings: Sightings::default() }
+        Self { slots, sightings: Sightings::default(), displaced: Displacements::default() }
     }
 
-    pub(crate) fn replace_slots(&mut self, slots: Slots) {
+    /// Another site is in force; whoever holds a slot and is seen now is weighed against it.
+    pub(crate) fn replace_slots(&mut self, slots: Slots, core: &Core, now: Time) -> Vec<Event> {
         self.slots = slots;
+        self.displaced.follow(&self.slots, &self.sightings, now);
+        let seen = self.sightings.machines(now.0);
+        let held = seen.iter().filter(|marks| core.holder_of(&machine(marks)).is_some());
+        held.map(|marks| {
+            let (machine, identity) = self.identify(marks, now);
+            Event::Identified { machine, identity }
+        })
+        .collect()
+    }
+
+    /// Evidence about this machine came: where it is may be another place than before.
+    pub(crate) fn look_for(&mut self, seen: &Machine, core: &Core, now: Time) {
+        if let Some(held) = core.holder_of(seen) {
+            let Machine { macs, uuid, serial } = seen.clone();
+            self.displaced.look(&self.slots, &self.sightings, &held, &Marks { macs, uuid, serial }, now);
+        }
+    }
+
+    /// What people have not been told of places that the site file does not know.
+    pub(crate) fn news(&mut self, core: &Core, site: &str, now: Time) -> Vec<Event> {
+        self.displaced.news(&self.slots, &self.sightings, core, site, now)
+    }
+
+    /// The core that was told is another one now.
+    pub(crate) fn say_again(&mut self) {
+        self.displaced.say_again();
     }
 
     /// Takes in what a boot question says, and answers which slot the machine is.
@@ -101,10 +129,11 @@ impl Evidence {
     }
 
     /// Every port, for people.
-    pub(crate) fn ports(&self, now: Time) -> Ports {
+    pub(crate) fn ports(&self, site: &str, now: Time) -> Ports {
         let rows = overview(&self.slots, &self.sightings, now.0);
         let unseen = unseen(&self.slots, &rows).into_iter().map(str::to_owned).collect();
-        Ports { at: now.0, rows, unseen }
+        let told = self.displaced.told(&self.slots, &self.sightings, site, now);
+        Ports { at: now.0, rows, unseen, told, displaced: self.displaced.places() }
     }
 
     /// Every machine that somebody may mean, each with what was seen of it and what follows from that.

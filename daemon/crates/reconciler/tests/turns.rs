@@ -233,10 +233,15 @@ async fn questions_after_the_end_are_refused_and_do_not_hang() {
 
 /// The same site, its first node known by its switch port alone, its switch's word taken from machines.
 fn site_by_port() -> Arc<Site> {
-    struct ByPort;
-    impl Files for ByPort {
+    site_on("sw1")
+}
+
+/// The same with another name for the switch.
+fn site_on(switch: &'static str) -> Arc<Site> {
+    struct On(&'static str);
+    impl Files for On {
         fn read(&self, path: &Path) -> io::Result<String> {
-            std::fs::read_to_string(path)
+            Ok(std::fs::read_to_string(path)?.replace("sw1/", &format!("{}/", self.0)))
         }
 
         fn exists(&self, path: &Path) -> bool {
@@ -244,8 +249,60 @@ fn site_by_port() -> Arc<Site> {
         }
     }
     let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../profiles/home-ops");
-    let (site, _) = Site::load(&profile, &ByPort, &BTreeMap::new()).expect("the example site has no faults");
+    let (site, _) =
+        Site::load(&profile, &On(switch), &BTreeMap::new()).expect("the example site has no faults");
     Arc::new(site.for_cluster("c1"))
+}
+
+#[tokio::test]
+async fn a_switch_that_the_site_calls_otherwise_is_told_until_the_site_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start_at(site_on("sw1"), &dir.path().join("state.db"), Played::default()).await;
+    running.handle.deploy(None, "ann".into()).await.unwrap();
+    for number in 1..=2 {
+        let nic = MacAddr([2, 0, 0, 0, 0, number]);
+        let heard = boot::LldpReport {
+            nic,
+            chassis: None,
+            port: Some(hardware::PortId { subtype: 5, id: format!("Ethernet1/{number}").into_bytes() }),
+            system_name: Some("sw1".into()),
+            port_description: None,
+            forwards: Some(true),
+            management: None,
+        };
+        let asks = BootQuestion { machine: Marks::of_mac(nic), lldp: vec![heard], ..question() };
+        let answer = running.handle.ask(asks).await.unwrap();
+        assert!(matches!(answer, BootAnswer::Deploy { .. }), "{answer:?}");
+    }
+    let displaced = || {
+        let view = running.handle.published().borrow().view.clone();
+        view.nodes.into_iter().map(|(name, node)| (name.0, node.port, node.displaced)).collect::<Vec<_>>()
+    };
+    let nobody = |name: &str, port: Option<&str>| (name.to_owned(), port.map(str::to_owned), None);
+    let in_place =
+        [nobody("mini01", Some("sw1/Eth1/1")), nobody("mini02", Some("sw1/Eth1/2")), nobody("mini03", None)];
+    assert_eq!(displaced(), in_place);
+    assert_eq!(running.handle.ports().await.unwrap().told, []);
+
+    // as if the switch had got the name that it has now
+    running.handle.reload(site_on("old")).await.unwrap();
+    let ports = running.handle.ports().await.unwrap();
+    let [told] = ports.told.as_slice() else { panic!("{ports:?}") };
+    assert!(told.switch && told.what.contains("old is called sw1 now"), "{told:?}");
+    assert!(told.what.contains("`ichord ports --rename-switch old=sw1 "), "{told:?}");
+    assert_eq!(ports.displaced["mini02"].to_string(), "sw1/Eth1/2");
+    for (name, _, words) in &displaced()[..2] {
+        let words = words.as_deref().unwrap_or_default();
+        assert!(words.contains(&format!("the machine of {name} is seen on sw1/")), "{words}");
+        assert!(words.contains("`ichord ports --rename-switch old=sw1 "), "{words}");
+    }
+    assert_eq!(displaced()[2], nobody("mini03", None));
+
+    running.handle.reload(site_on("sw1")).await.unwrap();
+    assert_eq!(displaced(), in_place);
+    let ports = running.handle.ports().await.unwrap();
+    assert_eq!((ports.told.len(), ports.displaced.len()), (0, 0));
+    running.end().await;
 }
 
 #[tokio::test]

@@ -70,6 +70,12 @@ pub fn rename_switch(file: &str, text: &str, old: &str, new: &str) -> Result<Edi
             changes.push(Change::replace(value, was, format!("{new}/{rest}")));
         }
     }
+    for relay in document.root().get("relays").map(Node::items).unwrap_or_default() {
+        if let Some(name) = relay.get("switch").filter(|name| name.text() == Some(old)) {
+            edited.changes.push(format!("a relay's switch {old} → {new}"));
+            changes.push(Change::replace(name, old, new.to_owned()));
+        }
+    }
     for switch in document.root().get("switches").map(Node::items).unwrap_or_default() {
         if let Some(name) = switch.get("name").filter(|name| name.text() == Some(old)) {
             edited.changes.push(format!("switch {old} → {new}"));
@@ -218,6 +224,8 @@ machines:   # rack 4
 switches:
   - name: sw1
     also: [00:1c:73:00:00:01]
+relays:
+  - { address: 10.0.0.1, circuit: '{port}', switch: sw1, port: 'Eth1/{port}' }
 deploy: ask
 ";
 
@@ -267,7 +275,7 @@ deploy: ask
         let edited = rename_switch("ichord.yaml", FILE, "sw1", "leaf-1.example.com").unwrap();
         let expected = FILE.replace("sw1", "leaf-1.example.com");
         assert_eq!(edited.text, expected);
-        assert_eq!(edited.changes.len(), 4);
+        assert_eq!(edited.changes.len(), 5);
         let none = rename_switch("ichord.yaml", FILE, "sw", "x").unwrap();
         assert_eq!((none.text.as_str(), none.changes.len()), (FILE, 0));
         let ranges =

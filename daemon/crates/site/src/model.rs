@@ -201,6 +201,12 @@ impl Site {
                 },
                 links: node.links().into_iter().map(link_need).collect(),
                 signed: self.is_secure_boot_only(),
+                ports: self
+                    .slots
+                    .iter()
+                    .filter(|slot| slot.name == node.hostname)
+                    .flat_map(|slot| slot.ports.clone())
+                    .collect(),
                 place: self.place(&node.hostname),
                 power: self.power(&node.hostname).map(|power| match power {
                     Power::WakeOnLan => PowerSwitch::OnlyOn,

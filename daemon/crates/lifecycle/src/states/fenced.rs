@@ -1,6 +1,8 @@
 //! Fenced: the machine holds the slot and is plugged in where another one belongs. It gets nothing
 //! until the cable is right again or a person releases it.
 
+use hardware::SwitchPort;
+
 use super::{Facts, State};
 use crate::{Core, Guard, Guards, Identity, Machine, NodeName, NodeState, Progress, Time};
 
@@ -101,6 +103,35 @@ impl<G: Guards> Core<G> {
         self.move_node(held, NodeState::Deploying { claim, permit, progress }, evidence);
     }
 
+    /// The site calls the port of a slot otherwise than when its machine got it.
+    fn port_is_called(
+        &mut self,
+        held: &NodeName,
+        mut state: NodeState,
+        port: Option<SwitchPort>,
+        evidence: Vec<String>,
+    ) {
+        let (Some(claim), Some(port)) = (state.claim_mut(), port) else { return };
+        let named = self.plan.nodes.get(held).map(|plan| plan.ports.as_slice()).unwrap_or_default();
+        let is_old = |was: &SwitchPort| named.contains(&port) && !named.contains(was);
+        if let Some(was) = claim.port.clone().filter(is_old) {
+            claim.port = Some(port.clone());
+            self.note(&held.0, format!("its port was {was} and is {port} now"), evidence);
+            self.move_node(held, state, Vec::new());
+        }
+    }
+
+    /// A slot's machine is seen where the site names nobody. Only said: a cable does not change what a machine is.
+    pub(crate) fn displaced(&mut self, name: &NodeName, told: Option<String>) {
+        let Some(slot) = self.slots.get_mut(name).filter(|slot| slot.displaced != told) else { return };
+        slot.displaced.clone_from(&told);
+        self.note(
+            &name.0,
+            told.unwrap_or_else(|| "its machine is where the site says".to_owned()),
+            Vec::new(),
+        );
+    }
+
     /// Evidence about a machine changed. A witness that comes later completes a claim; it never moves one.
     pub(crate) fn identified(&mut self, machine: &Machine, identity: Identity, now: Time) {
         let Some(held) = self.held_by(machine) else { return };
@@ -108,14 +139,15 @@ impl<G: Guards> Core<G> {
             Identity::Slot { node, attested, port, evidence } if node == held => {
                 self.back_in_place(&held, evidence.clone(), now);
                 let Some(mut state) = self.slots.get(&held).map(|slot| slot.state.clone()) else { return };
+                let Some(claim) = state.claim_mut() else { return };
                 // who was taken over holds its slot by a person's word, and nobody had told its port
-                let lacks =
-                    |claim: &&mut crate::Claim| !claim.attested || claim.port.is_none() && port.is_some();
-                if attested && let Some(claim) = state.claim_mut().filter(lacks) {
+                if attested && (!claim.attested || claim.port.is_none() && port.is_some()) {
                     claim.attested = true;
                     claim.port = claim.port.take().or(port);
                     self.note(&held.0, "its place is attested", evidence);
                     self.move_node(&held, state, Vec::new());
+                } else if attested || !claim.attested {
+                    self.port_is_called(&held, state, port, evidence);
                 }
             }
             Identity::Slot { node, evidence, .. } if self.guards.on(Guard::MachineTaken) => {

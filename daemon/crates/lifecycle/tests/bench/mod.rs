@@ -24,6 +24,7 @@ pub fn plan(nodes: &[(&str, Role)]) -> ClusterPlan {
             install_disk: InstallDisk::Path(DISK.into()),
             links: Vec::new(),
             signed: false,
+            ports: Vec::new(),
             place: String::new(),
             power: None,
         };
