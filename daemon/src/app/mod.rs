@@ -7,6 +7,7 @@
 mod admin;
 mod authority;
 mod built;
+pub(crate) mod cabling;
 mod certificates;
 mod fault;
 mod folder;
@@ -101,7 +102,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let boot_view = pumps.boot_view(handle.published());
     let (ports, counts, seen) = (options.ports, Arc::clone(&counters), Arc::clone(&trace));
     let links = sockets::Links { ends, boot_view, counters, trace, catalogue, ports };
-    let schedule = in_force.clone();
+    let (schedule, asked) = (in_force.clone(), in_force.clone());
     let (sockets, settings) = sockets::open(&site, &handle, &state.store, in_force, links).await?;
     // before anybody can find us: until then a signal simply ends the process
     let mut signals = signals::Signals::listen();
@@ -127,6 +128,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     sockets.spawn(&mut tasks, &edge);
     let keeping = snapshots.keep(schedule, handle.published());
     tasks.spawn(edge.clone().run_until_cancelled_owned(keeping).map(drop));
+    let asking = cabling::ask_around(asked, handle.clone());
+    tasks.spawn(edge.clone().run_until_cancelled_owned(asking).map(drop));
     tasks.spawn(admin.serve(Arc::clone(&backend), edge.clone()));
     let mut reconciling = tokio::spawn(reconciler.run(core.clone()));
 

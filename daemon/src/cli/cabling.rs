@@ -3,12 +3,10 @@
 //! Every configured machine is asked to record one LLDP frame on each card with a link. What its switch says there must
 //! lead to the slot that it holds. Needs no daemon; nothing is changed.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
-use identity::{
-    Decision, Marks, Port, Sighting, Sightings, Slots, Source, Whereabouts, changes, decide, whereabouts,
-};
-use talos_api::{Client, Credentials, PORT};
+use identity::{Decision, Marks, Sightings, Slots, Whereabouts, changes, decide, whereabouts};
+use talos_api::{Credentials, PORT};
 use tokio::task::JoinSet;
 
 use super::{
@@ -16,16 +14,7 @@ use super::{
     credentials::{loaded, now},
     print,
 };
-
-/// A switch speaks every 30 s.
-const LISTEN: Duration = Duration::from_secs(35);
-
-/// What one machine hears.
-struct Heard {
-    node: String,
-    marks: Marks,
-    sightings: Vec<Sighting>,
-}
+use crate::app::cabling::{Heard, LISTEN, listen};
 
 pub(crate) async fn verify(site: &Path) -> Result<(), Failure> {
     let loaded = loaded(site)?;
@@ -71,45 +60,6 @@ pub(crate) async fn verify(site: &Path) -> Result<(), Failure> {
     );
     print(&lines.concat())?;
     if all_well { Ok(()) } else { Err(Failure::Differs) }
-}
-
-async fn listen(node: String, address: SocketAddr, credentials: &Credentials) -> anyhow::Result<Heard> {
-    let client = Client::configured(address, credentials).await?;
-    let inventory = client.inventory().await?;
-    let marks = Marks {
-        macs: inventory.links.iter().map(|link| link.mac).collect(),
-        uuid: inventory.uuid,
-        serial: inventory.serial,
-    };
-    let mut cards = JoinSet::new();
-    for link in inventory.links.into_iter().filter(|link| link.up) {
-        let (client, own) = (client.clone(), marks.macs.clone());
-        cards.spawn(async move {
-            // the machine's own voice is recorded, too
-            let of_others =
-                |frame: &[u8]| lldp::Frame::parse(frame).is_ok_and(|frame| !own.contains(&frame.source));
-            let frame = client.captured_frame(&link.name, lldp::ETHERTYPE, LISTEN, of_others).await?;
-            Ok::<_, talos_api::CallError>((link, frame))
-        });
-    }
-    let mut sightings = Vec::new();
-    while let Some(ended) = cards.join_next().await {
-        let (link, Some(frame)) = ended?? else { continue };
-        let said = lldp::Frame::parse(&frame)?.announcement;
-        let raw = format!("{} hears chassis {}, port {}", link.name, said.chassis, said.port);
-        let port = Port {
-            switch: said.system_name,
-            chassis: Some(said.chassis),
-            description: said.port_description,
-            management: said.management.iter().filter_map(lldp::ManagementAddress::ip).collect(),
-            forwards: said.capabilities.map(lldp::Capabilities::forwards),
-            ..Port::of_id(said.port)
-        };
-        let sighting =
-            Sighting::new(Source::Maintenance, marks.clone(), now() * 1000).on(Some(link.mac), port);
-        sightings.push(Sighting { raw, ..sighting });
-    }
-    Ok(Heard { node, marks, sightings })
 }
 
 /// Whether the machine is where its slot says, and in words.

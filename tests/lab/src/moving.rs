@@ -2,8 +2,9 @@
 //! another chassis and other names for its ports. Each time the person is told what it is and the command that accepts it, and
 //! gives that; nothing is installed, nobody is booted but by the story, and every machine stays the node that it was.
 //!
-//! Nothing tells a port here but what the machines hear of the switch when they boot. The site would let another machine take the
-//! place of a dead one, and install whatever may be.
+//! Nothing tells a port here but what the machines hear of the switch: their firmware when they boot from the network, and when
+//! they are installed their Talos, which the daemon asks. The site would let another machine take the place of a dead one, and
+//! install whatever may be.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &Moving) -> Result<bool> {
             site["trust"] = json!("machine");
             site["replace"] = json!("same-port");
             site["timing"]["replace-after"] = json!("1s");
+            site["timing"]["listen"] = json!("1s");
         };
         let mut story = Story::prepare(&programs, folder, plan, Vec::new(), site).await?;
         Site::read(story.site())?.names_only(&NODES)?;
@@ -107,13 +109,12 @@ impl Moved {
         self.story.switch_is(&Voice { name: "leaf1".to_owned(), ..Voice::default() }).await?;
         let folder = self.story.site().display().to_string();
         let way = format!("`ichord ports --rename-switch sw1=leaf1 {folder}`");
-        // the machines that run hear it at once
+        // also without the daemon
         let said = match self.story.daemon()?.verify_cabling().await {
             Ok(()) => anyhow::bail!("the switch has another name, and `ichord ports --verify` is content"),
             Err(error) => format!("{error:#}"),
         };
         ensure!(said.contains("sw1 is called leaf1 now") && said.contains(&way), "it says {said}");
-        self.cycle_all().await?;
         self.told(&[0, 1, 2], &["sw1 is called leaf1 now", &way]).await?;
         let words = self.doctor().await?;
         ensure!(words.contains("switch: sw1 is called leaf1 now"), "`ichord doctor` says {words}");
@@ -133,7 +134,6 @@ impl Moved {
         self.story.switch_is(&voice).await?;
         let folder = self.story.site().display().to_string();
         let way = format!("`ichord ports --write {folder}`");
-        self.cycle_all().await?;
         self.told(&[0, 1, 2], &["leaf1 was replaced by core9", &way]).await?;
         let words = self.story.daemon()?.tell(&["ports"]).await?;
         ensure!(words.contains("lab-w-2 (Eth1/3 → Port 23)"), "`ichord ports` says {words}");
@@ -150,13 +150,6 @@ impl Moved {
         self.story.boxes.power_off(name, &self.story.ports).await?;
         self.story.boxes.power_on(name, &self.story.ports, port).await?;
         *self.boots.entry(name).or_default() += 1;
-        Ok(())
-    }
-
-    async fn cycle_all(&mut self) -> Result<()> {
-        for node in 0..NODES.len() {
-            self.cycle(node, node).await?;
-        }
         Ok(())
     }
 

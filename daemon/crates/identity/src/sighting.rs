@@ -85,6 +85,8 @@ pub enum Source {
     SwitchTable,
     /// the machine's own account from the discovery image, LLDP neighbours among it
     Discovery,
+    /// the account of the system that is installed, which proves by its certificate to be the node
+    Installed,
 }
 
 impl Source {
@@ -100,7 +102,9 @@ impl Source {
             Self::ForwardingTable | Self::SwitchTable => Duration::from_secs(5 * MINUTE),
             // 802.1AB-2016 §9.2.5.22: the usual TTL, used only when a frame's own is unknown
             Self::Lldp => Duration::from_secs(2 * MINUTE),
-            Self::Ipxe | Self::Dhcp | Self::Maintenance | Self::Discovery => Duration::from_secs(15 * MINUTE),
+            Self::Ipxe | Self::Dhcp | Self::Maintenance | Self::Discovery | Self::Installed => {
+                Duration::from_secs(15 * MINUTE)
+            }
         }
     }
 }
@@ -115,6 +119,7 @@ impl fmt::Display for Source {
             Self::Maintenance => "maintenance mode",
             Self::SwitchTable => "SNMP",
             Self::Discovery => "discovery image",
+            Self::Installed => "installed system",
         })
     }
 }
@@ -232,7 +237,9 @@ impl Sighting {
         let attestor = match source {
             Source::ForwardingTable | Source::Lldp => Attestor::Daemon,
             Source::SwitchTable => Attestor::Switch,
-            Source::Ipxe | Source::Dhcp | Source::Maintenance | Source::Discovery => Attestor::Machine,
+            Source::Ipxe | Source::Dhcp | Source::Maintenance | Source::Discovery | Source::Installed => {
+                Attestor::Machine
+            }
         };
         let lifetime = source.lifetime();
         let (raw, forwarded) = (String::new(), None);

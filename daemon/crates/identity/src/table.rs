@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardware::{MacAddr, SwitchPort, SystemUuid};
 
-use crate::{Ignored, Marks, Port, PortName, Sighting, Slots, Source};
+use crate::{Attestor, Ignored, Marks, Port, PortName, Sighting, Slots, Source};
 
 /// The most sightings that are kept, far above any real site (a few per machine): who floods the network with
 /// made-up addresses must not fill the memory.
@@ -77,6 +77,7 @@ impl Sightings {
             }
             older.push(id);
         }
+        older.extend(self.outdated_by(&sighting));
         for id in &older {
             self.remove(*id);
         }
@@ -215,6 +216,22 @@ impl Sightings {
         let by_mac = machine.macs.iter().filter_map(|mac| self.by_mac.get(mac));
         let by_uuid = machine.distinctive_uuid().and_then(|uuid| self.by_uuid.get(&uuid));
         by_mac.chain(by_uuid).flatten().copied().collect()
+    }
+
+    /// What was said in the name of a machine that has proven meanwhile to be the node, about the same interface.
+    fn outdated_by(&self, new: &Sighting) -> Vec<u64> {
+        if new.source != Source::Installed || new.nic.is_none() || new.port.is_none() {
+            return Vec::new();
+        }
+        let is_outdated = |id: &u64| {
+            self.get(*id).is_some_and(|known| {
+                known.attestor == Attestor::Machine
+                    && known.source != Source::Installed
+                    && (known.nic, known.port.is_some()) == (new.nic, true)
+                    && known.at <= new.at
+            })
+        };
+        self.of_machine(&new.machine).into_iter().filter(is_outdated).collect()
     }
 
     fn empty_port(&mut self, port: &Port, at: u64) -> Recorded {
@@ -386,6 +403,23 @@ mod tests {
         }
         assert_eq!(ports(&table, 1), ["sw2/Eth1/9"]);
         assert_eq!(ports(&table, 2), [""; 0]);
+    }
+
+    #[test]
+    fn who_proves_to_be_the_node_knows_better_than_what_was_said_in_its_name_before() {
+        let mut table = Sightings::default();
+        table.record(seen(Source::Ipxe, 1, "sw1/Eth1/1", 10));
+        table.record(seen(Source::Discovery, 1, "sw1/Eth1/1", 20));
+        table.record(seen(Source::SwitchTable, 1, "sw1/Eth1/1", 30));
+        table.record(seen(Source::Ipxe, 2, "sw1/Eth1/2", 30));
+        table.record(seen(Source::Installed, 1, "leaf1/Eth1/1", 40));
+        // the switch's word stays: whoever vouches is not outdone by the machine
+        assert_eq!(ports(&table, 1), ["leaf1/Eth1/1", "sw1/Eth1/1"]);
+        assert_eq!(ports(&table, 2), ["sw1/Eth1/2"]);
+        // what is said later does not go away by it
+        table.record(seen(Source::Ipxe, 2, "sw1/Eth1/3", 50));
+        table.record(seen(Source::Installed, 2, "sw1/Eth1/2", 45));
+        assert_eq!(ports(&table, 2), ["sw1/Eth1/3", "sw1/Eth1/2"]);
     }
 
     #[test]

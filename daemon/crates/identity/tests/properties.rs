@@ -42,7 +42,7 @@ prop_compose! {
         machine in 0..MACHINES,
         interface in 0..2usize,
         with_uuid: bool,
-        source in select(vec![Source::Ipxe, Source::ForwardingTable, Source::Lldp, Source::Dhcp, Source::Maintenance, Source::Discovery]),
+        source in select(vec![Source::Ipxe, Source::ForwardingTable, Source::Lldp, Source::Dhcp, Source::Maintenance, Source::Discovery, Source::Installed]),
         switch_vouches: bool,
         port in option::weighted(0.9, select(PORTS.to_vec())),
         ago in 0u64..1_200_000,

@@ -22,6 +22,9 @@ use crate::{
     wire,
 };
 
+/// More often than what a machine says of itself ends.
+const LISTEN: Duration = Duration::from_secs(10 * 60);
+
 /// How long a machine must not have answered before another one in its port takes over: longer than any reboot.
 const REPLACE_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -60,6 +63,7 @@ pub(crate) fn site(
     let kernel_args = kernel_args(file.kernel_args.0.unwrap_or_default(), root.key("kernel-args"), findings);
     let times = file.timing.0.unwrap_or_default();
     let replace_after = times.replace_after.0.map(|span| span.0);
+    let listen = times.listen.0.map_or(LISTEN, |span| span.0);
     Some(Site {
         name,
         directory: directory.to_owned(),
@@ -95,6 +99,7 @@ pub(crate) fn site(
         handover,
         snapshots: snapshots(file.snapshots, root.key("snapshots"), findings),
         timing: timing(times),
+        listen,
     })
 }
 

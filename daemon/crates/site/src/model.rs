@@ -43,6 +43,7 @@ pub struct Site {
     pub(crate) handover: Vec<HandoverStep>,
     pub(crate) snapshots: Snapshots,
     pub(crate) timing: Timing,
+    pub(crate) listen: std::time::Duration,
 }
 
 /// Copies of etcd's data that are kept without anybody asking for them.
@@ -277,6 +278,11 @@ impl Site {
     /// What happens when another machine appears in a slot that is held.
     pub fn replace(&self) -> ReplacePolicy {
         self.replace
+    }
+
+    /// How often nodes whose port nothing else tells are asked which switch they hear.
+    pub fn listen(&self) -> std::time::Duration {
+        self.listen
     }
 
     /// How etcd's data are kept.

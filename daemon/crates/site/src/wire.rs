@@ -221,6 +221,7 @@ pub(crate) struct Timing {
     pub retry: Checked<Span>,
     pub permit: Checked<Span>,
     pub replace_after: Checked<Span>,
+    pub listen: Checked<Span>,
 }
 
 /// One value, or a list of them.
