@@ -194,11 +194,14 @@ async fn agreed(story: &mut Story, words: &[&str]) -> Result<()> {
     for _ in 0..LOOKS {
         match story.daemon()?.tell(words).await {
             Ok(_) => return Ok(()),
-            Err(error) if format!("{error:#}").contains("until they agree") => well(story).await?,
+            // as long as it takes to ask all of them
+            Err(error) if format!("{error:#}").contains("until they agree") => {
+                story.daemon()?.not_so().await?;
+            }
             Err(error) => return Err(error),
         }
     }
-    anyhow::bail!("the control planes do not agree after {LOOKS} looks at whether the cluster is well")
+    anyhow::bail!("the daemon sees no agreement after {LOOKS} looks at the whole cluster")
 }
 
 /// The cluster is Git's, and these are all ready.
