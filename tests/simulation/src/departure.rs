@@ -81,8 +81,11 @@ impl World {
                     Err(status) => failed(&status.to_string()),
                 }
             }
-            Task::Clear { .. } if self.api_servers.is_empty() => failed("Kubernetes does not answer"),
+            Task::Clear { .. } | Task::Forget if self.api_servers.is_empty() => {
+                failed("Kubernetes does not answer")
+            }
             Task::Clear { .. } => done("Kubernetes knows no boot that is gone"),
+            Task::Forget => done("Kubernetes knows no such node"),
         })
     }
 

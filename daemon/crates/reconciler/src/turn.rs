@@ -95,6 +95,7 @@ pub(crate) fn effect_name(effect: &Effect) -> String {
                 Task::Remove { .. } => "remove from etcd",
                 Task::Reset { .. } => "reset",
                 Task::Clear { .. } => "clear the old boot of",
+                Task::Forget => "forget in Kubernetes",
             };
             format!("{what} {node}")
         }

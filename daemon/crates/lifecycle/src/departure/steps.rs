@@ -98,6 +98,10 @@ impl<G: Guards> Core<G> {
 
     /// The boot that runs is never the one that is gone.
     fn clear(&mut self, name: &NodeName, departure: Departure) {
+        let nobody = self.node(name).is_none_or(|state| state.claim().is_none());
+        if nobody && matches!(departure.cause, Cause::Removed { .. }) {
+            return self.tell_world(name, Task::Forget);
+        }
         let runs = self.node(name).and_then(NodeState::boot_id);
         let boot_id = departure.boot_id.filter(|boot_id| Some(boot_id.as_str()) != runs);
         self.tell_world(name, Task::Clear { boot_id });

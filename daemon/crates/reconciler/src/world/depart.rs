@@ -28,6 +28,7 @@ pub(super) async fn depart(cluster: &Cluster, node: &NodeName, task: &Task) -> T
             reset(cluster, *address, boot_id, *leaves_etcd, *wiped).await
         }
         Task::Clear { boot_id } => clear(cluster, node, boot_id.as_deref()).await,
+        Task::Forget => forget(cluster, node).await,
     };
     outcome.unwrap_or_else(|reason| TaskOutcome::Failed { reason })
 }
@@ -128,5 +129,18 @@ async fn clear(cluster: &Cluster, node: &NodeName, boot_id: Option<&str>) -> Res
             done("it takes pods again")
         }
         Some(_) => done("Kubernetes knows its new boot"),
+    }
+}
+
+/// Kubernetes's node of a machine that does not come back. Which boot it tells of says nothing: older Talos does not tell its
+/// own in Kubernetes's words.
+async fn forget(cluster: &Cluster, node: &NodeName) -> Result<TaskOutcome, String> {
+    let client = api_server(cluster, None)?;
+    match client.node_boot(&node.0).await.map_err(words)? {
+        None => done(format!("Kubernetes knows no node {node}")),
+        Some(NodeBoot { uid, .. }) => {
+            client.delete_node(&node.0, &uid).await.map_err(words)?;
+            done(format!("Kubernetes forgot the node {node}"))
+        }
     }
 }
