@@ -195,13 +195,20 @@ async fn agreed(story: &mut Story, words: &[&str]) -> Result<()> {
         match story.daemon()?.tell(words).await {
             Ok(_) => return Ok(()),
             // as long as it takes to ask all of them
-            Err(error) if format!("{error:#}").contains("until they agree") => {
+            Err(error) if is_too_early(&format!("{error:#}")) => {
                 story.daemon()?.not_so().await?;
             }
             Err(error) => return Err(error),
         }
     }
     anyhow::bail!("the daemon sees no agreement after {LOOKS} looks at the whole cluster")
+}
+
+/// The daemon has not looked at everybody since something changed, or since it started.
+fn is_too_early(said: &str) -> bool {
+    ["until they agree", "tells etcd's members now", "do not follow one leader"]
+        .iter()
+        .any(|words| said.contains(words))
 }
 
 /// The cluster is Git's, and these are all ready.
@@ -246,10 +253,17 @@ async fn refused(story: &mut Story, words: &[&str], because: &[&str]) -> Result<
         story.boxes.records().iter().map(|(name, seen)| (name.clone(), seen.calls.clone())).collect()
     };
     let before = calls(story);
-    let said = match story.daemon()?.tell(words).await {
-        Ok(said) => anyhow::bail!("`ichord {}` was not refused, and says {said}", words.join(" ")),
-        Err(error) => format!("{error:#}"),
-    };
+    let mut said = String::new();
+    for _ in 0..LOOKS {
+        said = match story.daemon()?.tell(words).await {
+            Ok(said) => anyhow::bail!("`ichord {}` was not refused, and says {said}", words.join(" ")),
+            Err(error) => format!("{error:#}"),
+        };
+        if !is_too_early(&said) {
+            break;
+        }
+        story.daemon()?.not_so().await?;
+    }
     ensure!(because.iter().all(|because| said.contains(because)), "it says {said}");
     ensure!(calls(story) == before, "something was done, although it was refused: {said}");
     say(&json!({ "event": "refused", "because": said }));

@@ -34,12 +34,14 @@ impl Evidence {
         self.slots = slots;
         self.displaced.follow(&self.slots, &self.sightings, now);
         let seen = self.sightings.machines(now.0);
-        let held = seen.iter().filter(|marks| core.holder_of(&machine(marks)).is_some());
-        held.map(|marks| {
+        let holds = |marks: &&Marks| core.holder_of(&machine(marks)).is_some();
+        let mut events = Vec::new();
+        for marks in seen.iter().filter(holds) {
             let (machine, identity) = self.identify(marks, now);
-            Event::Identified { machine, identity }
-        })
-        .collect()
+            self.look_for(&machine, core, now);
+            events.push(Event::Identified { machine, identity });
+        }
+        events
     }
 
     /// Evidence about this machine came: where it is may be another place than before.
