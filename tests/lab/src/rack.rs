@@ -86,8 +86,7 @@ pub(crate) fn write_firmware_site(kit: &Kit, site: &Path, plan: &[Machine]) -> R
     let flavour = Flavour {
         disk_model: qemu::DISK_MODEL.to_owned(),
         card: CARD.to_owned(),
-        // on a busy machine an emulated timer ticks too late for the kernel's check of it
-        kernel_args: ["console=ttyS0", "no_timer_check"].map(str::to_owned).into(),
+        kernel_args: ["console=ttyS0", qemu::NO_TIMER_CHECK].map(str::to_owned).into(),
         dhcp: Dhcp::Ours,
     };
     site::write(site, plan, &flavour)?;
