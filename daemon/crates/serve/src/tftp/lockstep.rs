@@ -93,6 +93,8 @@ impl Conversation {
                 on_fault(&mut transfer, error, &self.counters)?;
             }
         }
+        // while the client is at work
+        transfer.read_ahead();
         Ok(transfer.next_deadline())
     }
 
