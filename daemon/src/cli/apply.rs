@@ -67,7 +67,8 @@ async fn no_other_kubernetes(loaded: &Loaded) -> Result<(), Failure> {
     };
     match answers.iter().find(|(_, answer)| wants(answer)) {
         Some((node, _)) => Err(anyhow!(
-            "the site wants another minor version of Kubernetes than {node} runs, which comes to every API server before the              first kubelet: `ichord upgrade kubernetes` brings it; nothing was changed"
+            "the site wants another minor version of Kubernetes than {node} runs, which comes to every API server before the \
+             first kubelet: `ichord upgrade kubernetes` brings it; nothing was changed"
         )
         .into()),
         None => Ok(()),

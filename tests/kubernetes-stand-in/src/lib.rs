@@ -23,4 +23,4 @@ mod status;
 mod time;
 
 pub use http::router;
-pub use state::{Counters, Node, State};
+pub use state::{Counters, Node, State, StaticPod};

@@ -66,6 +66,17 @@ pub struct Node {
     pub boot_id: String,
 }
 
+/// A pod that only its kubelet runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticPod {
+    /// What it is, such as `kube-apiserver`.
+    pub component: String,
+    /// What it runs from.
+    pub image: String,
+    /// The condition `Ready`.
+    pub ready: bool,
+}
+
 /// Group, plural, namespace (empty: none), name.
 pub(crate) type Key = (String, String, String, String);
 
@@ -153,6 +164,11 @@ impl State {
 
     /// Adds a node or sets it anew, but for its specification.
     pub fn register_node(&self, node: &Node) {
+        self.register_kubelet(node, VERSION);
+    }
+
+    /// The same with a kubelet of this version.
+    pub fn register_kubelet(&self, node: &Node, version: &str) {
         let (status, reason) =
             if node.ready { ("True", "KubeletReady") } else { ("False", "KubeletNotReady") };
         let addresses: Vec<_> = (node.addresses.iter())
@@ -175,15 +191,16 @@ impl State {
             "status": {
                 "addresses": addresses,
                 "conditions": [{ "type": "Ready", "status": status, "reason": reason }],
-                "nodeInfo": { "bootID": node.boot_id },
+                "nodeInfo": { "bootID": node.boot_id, "kubeletVersion": version },
             },
         });
         inner.add("Node", &object);
     }
 
-    /// The mirrors that a kubelet makes of a control plane's static pods, running and ready.
-    pub fn register_static_pods(&self, node: &str) {
-        for component in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+    /// The mirrors that a kubelet makes of its static pods.
+    pub fn register_static_pods(&self, node: &str, pods: &[StaticPod]) {
+        for StaticPod { component, image, ready } in pods {
+            let (phase, ready) = if *ready { ("Running", "True") } else { ("Pending", "False") };
             let object = json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": {
@@ -191,8 +208,8 @@ impl State {
                     "annotations": { "kubernetes.io/config.mirror": format!("{component}-{node}") },
                     "labels": { "component": component, "tier": "control-plane" },
                 },
-                "spec": { "nodeName": node },
-                "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+                "spec": { "nodeName": node, "containers": [{ "name": component, "image": image }] },
+                "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }] },
             });
             self.lock().add("Pod", &object);
         }

@@ -141,19 +141,18 @@ impl Daemon {
     }
 
     /// A command that goes from node to node (`apply`, or `maintain` with the site between these words), killed as by a power cut
-    /// at the first line of its that `kill` says so of.
+    /// at the first line of its that `kill` says so of. Those that see on the nodes how far they are keep no record.
     pub(crate) async fn roll(
         &self,
         command: &[&str],
-        record: &Path,
+        record: Option<&Path>,
         more: &[&str],
         kill: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Ended> {
         let said = command.join(" ");
         let mut child = Command::new(&self.program)
             .args(command)
-            .arg("--record")
-            .arg(record)
+            .args(record.into_iter().flat_map(|record| [Path::new("--record"), record]))
             .arg(&self.site)
             .args(more)
             .stdout(Stdio::piped())
@@ -184,6 +183,13 @@ impl Daemon {
     /// `ichord talosconfig`: what opens the machine API, in a file.
     pub(crate) async fn talosconfig(&self, out: &Path) -> Result<()> {
         self.command(&["talosconfig", "--out", &out.display().to_string()]).await
+    }
+
+    /// `ichord kubeconfig`: what opens Kubernetes, in a file.
+    pub(crate) async fn kubeconfig(&self, out: &Path) -> Result<()> {
+        // it writes over nothing
+        fs::remove_file(out).ok();
+        self.command(&["kubeconfig", "--out", &out.display().to_string()]).await
     }
 
     /// `ichord health`: what is not so, by the assertion's number, with the reason.

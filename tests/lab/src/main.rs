@@ -3,6 +3,7 @@
 //! `lab up` builds what it starts, leaves the machine's network, lays the wires, starts everything, and follows the
 //! machines down the whole road. It is the first of the two commands in the README.
 
+mod access;
 mod agent;
 mod args;
 mod boxes;

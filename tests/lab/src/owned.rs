@@ -58,7 +58,7 @@ pub(crate) async fn changes(daemon: &Daemon, hands: &Hands) -> Result<()> {
 
     let mut said = String::new();
     let ended = daemon
-        .roll(&["apply"], &record, &[], &mut |line| {
+        .roll(&["apply"], Some(&record), &[], &mut |line| {
             said += &format!("{line}\n");
             false
         })
@@ -93,7 +93,7 @@ pub(crate) async fn changes(daemon: &Daemon, hands: &Hands) -> Result<()> {
     edit(&site, FIXED)?;
     let (code, planned) = daemon.plan_as_text().await?;
     ensure!(code == Some(1) && planned.contains("  refused   "), "not refused ({code:?}): {planned}");
-    let ended = daemon.roll(&["apply"], &record, &[], &mut |_| false).await?;
+    let ended = daemon.roll(&["apply"], Some(&record), &[], &mut |_| false).await?;
     ensure!(
         matches!(&ended, Ended::ByItself { code: Some(1), complaint } if complaint.contains(".spec.selector")),
         "what cannot be changed was not refused: {ended:?}"

@@ -1,8 +1,11 @@
 //! `lab rolling`: what is done to a cluster of three control planes and two workers, one node at a time, by commands that are killed
-//! after every step and given again, the daemon killed with them: a changed label, maintenance, another version of Talos, a node
-//! reset and one installed anew. What must not be done changes nothing.
+//! after every step and given again, the daemon killed with them: a changed label, maintenance, another version of Talos and of
+//! Kubernetes, a node reset and one installed anew. What must not be done changes nothing.
 
+mod booting;
+mod installed_anew;
 mod killed;
+mod kubernetes;
 mod label;
 mod maintenance;
 mod taken_out;
@@ -35,6 +38,9 @@ pub(crate) struct Rolling {
     /// Talos of before LifecycleService, whose machines are told to upgrade themselves
     #[arg(long)]
     elder: bool,
+    /// Only so many control planes, whose etcd cannot spare any
+    #[arg(long, value_name = "CONTROL-PLANES", conflicts_with = "elder")]
+    few: Option<usize>,
     /// Take `ichord` and `machine` from beside the lab's own program instead of building them
     #[arg(long)]
     no_build: bool,
@@ -44,22 +50,30 @@ pub(crate) struct Rolling {
 pub(crate) fn run(arguments: &Rolling) -> Result<bool> {
     let programs = if arguments.no_build { Programs::already_built()? } else { Programs::build()? };
     space::tell(async |folder| {
-        let plan = plan::machines(CONTROL_PLANES, WORKERS);
+        let plan = match arguments.few {
+            Some(count) => plan::machines(count, 0),
+            None => plan::machines(CONTROL_PLANES, WORKERS),
+        };
         let mut story = Story::prepare(&programs, folder, plan, Vec::new(), |_| {}).await?;
         story.restarts = arguments.restarts;
         let versions = upgrade::versions(arguments.elder);
         // after an upgrade to this one they go back to the one before
-        story.boxes.are(&["--doomed", versions.doomed]);
+        story.boxes.are(&["--doomed", versions.doomed, "--doomed", kubernetes::DOOMED]);
         upgrade::begin_with(story.site(), versions.first, versions.kubernetes)?;
         let chapter = "what is done to a running cluster";
         founded(&mut story, chapter).await?;
-        if arguments.elder {
+        if arguments.few.is_some() {
+            installed_anew::few(&mut story).await?;
+        } else if arguments.elder {
             upgrade::upgraded(&mut story, folder, &versions).await?;
         } else {
             label::rolled(&mut story, folder).await?;
+            booting::rolled(&mut story, folder).await?;
             maintenance::maintained(&mut story, folder).await?;
             upgrade::upgraded(&mut story, folder, &versions).await?;
+            kubernetes::upgraded(&mut story, folder).await?;
             taken_out::taken_out(&mut story).await?;
+            installed_anew::installed_anew(&mut story, folder).await?;
         }
         story.founded_once()?;
         story.end(chapter).await?;
@@ -71,7 +85,7 @@ pub(crate) fn run(arguments: &Rolling) -> Result<bool> {
 /// A cluster that is handed over.
 async fn founded(story: &mut Story, chapter: &str) -> Result<()> {
     story.begin(chapter).await?;
-    story.switch_on(&(0..CONTROL_PLANES + WORKERS).collect::<Vec<_>>()).await?;
+    story.switch_on(&(0..story.ports.plan.len()).collect::<Vec<_>>()).await?;
     let names = names(story);
     story
         .until("the cluster to be handed over, and every node to be ready", move |status, _| {
@@ -94,7 +108,7 @@ fn called(boxes: &Boxes, names: &[String], call: &str) -> BTreeMap<String, usize
 /// A command that does not do what it must not, and says why; nothing changes on any box.
 async fn refused(
     story: &mut Story,
-    record: &Path,
+    record: Option<&Path>,
     command: &[&str],
     more: &[&str],
     because: &str,

@@ -182,15 +182,20 @@ pub fn next(wanted: &BTreeMap<String, BTreeMap<Part, String>>, looks: &BTreeMap<
     for part in PARTS {
         let mut nodes: Vec<_> =
             looks.iter().filter(|(_, look)| look.control_plane || part == Part::Kubelet).collect();
-        nodes.sort_by_key(|(name, look)| (!look.control_plane, *name));
+        // who is away with an image that it shall not have comes back only by another one
+        nodes.sort_by_key(|(name, look)| (!look.control_plane, runs(look, part), *name));
         for (name, look) in &nodes {
             let (Some(told), Some(image)) = (&look.told, wanted.get(*name).and_then(|it| it.get(&part)))
             else {
                 continue;
             };
             if told.images.get(&part) != Some(image) {
-                // one at a time: nobody else's is away meanwhile
-                let away = nodes.iter().find(|(_, other)| part != Part::Proxy && !runs(other, part));
+                // one at a time: nobody else's is away meanwhile, as far as that can be seen without the one that an earlier order
+                // has left away, alone with its image: that order may be the reason why Kubernetes says nothing
+                let others = || nodes.iter().filter(|(other, _)| other != name);
+                let is_left = !runs(look, part)
+                    && others().all(|(_, other)| image_of(other, part) != told.images.get(&part));
+                let away = others().find(|(_, other)| part != Part::Proxy && !is_left && !runs(other, part));
                 return match away {
                     Some((away, _)) => Next::Wait(format!("{part} of {away} is not ready")),
                     None => Next::Change { node: (*name).clone(), part, image: image.clone() },
@@ -202,6 +207,10 @@ pub fn next(wanted: &BTreeMap<String, BTreeMap<Part, String>>, looks: &BTreeMap<
         }
     }
     Next::Manifests
+}
+
+fn image_of(look: &Look, part: Part) -> Option<&String> {
+    look.told.as_ref()?.images.get(&part)
 }
 
 fn runs(look: &Look, part: Part) -> bool {
@@ -319,8 +328,34 @@ mod tests {
         looks.get_mut("w1").unwrap().told = None;
         assert_eq!(next(&wanted, &looks), Next::Wait("w1 does not answer".to_owned()));
         let mut looks = cluster("1.35.4");
-        looks.get_mut("cp2").unwrap().told.as_mut().unwrap().runs.remove(&Part::ApiServer);
+        for name in ["cp1", "cp2"] {
+            looks.get_mut(name).unwrap().told.as_mut().unwrap().runs.remove(&Part::ApiServer);
+        }
         assert_eq!(next(&wanted, &looks), Next::Wait("kube-apiserver of cp2 is not ready".to_owned()));
+    }
+
+    #[test]
+    fn who_is_away_with_another_image_is_given_the_wanted_one_before_everybody_else() {
+        let wanted: BTreeMap<_, _> = cluster("1.35.4").into_keys().map(|name| (name, of("1.36.2"))).collect();
+        let mut looks = cluster("1.35.4");
+        let broken = looks.get_mut("cp2").unwrap().told.as_mut().unwrap();
+        broken.images.insert(Part::ApiServer, of("1.36.1")[&Part::ApiServer].clone());
+        broken.runs.remove(&Part::ApiServer);
+        let image = of("1.36.2")[&Part::ApiServer].clone();
+        let change =
+            |node: &str| Next::Change { node: node.to_owned(), part: Part::ApiServer, image: image.clone() };
+        assert_eq!(next(&wanted, &looks), change("cp2"));
+        // also where it was the one that everybody asked
+        let mut silent = looks.clone();
+        silent.values_mut().for_each(|look| look.told.as_mut().unwrap().runs.clear());
+        assert_eq!(next(&wanted, &silent), change("cp2"));
+        let broken = looks.get_mut("cp2").unwrap().told.as_mut().unwrap();
+        broken.images.insert(Part::ApiServer, image.clone());
+        let Next::Wait(reason) = next(&wanted, &looks) else { panic!("nobody waits for it") };
+        assert!(reason.starts_with("kube-apiserver of cp2 is not ready with"), "{reason}");
+        let broken = looks.get_mut("cp2").unwrap().told.as_mut().unwrap();
+        broken.runs.insert(Part::ApiServer, image.clone());
+        assert_eq!(next(&wanted, &looks), change("cp1"));
     }
 
     #[test]

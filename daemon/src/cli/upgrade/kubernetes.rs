@@ -30,9 +30,6 @@ use crate::{
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long nothing may go on.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-
 /// For one word of whoever fetches an image.
 const PULL: Duration = Duration::from_secs(600);
 
@@ -60,6 +57,9 @@ pub(super) struct Kubernetes {
     /// show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// for so long nothing may go on before it ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 15 * 60)]
+    patience: u64,
 }
 
 /// By node, the images of its parts.
@@ -86,7 +86,7 @@ impl Kubernetes {
             let of_manifests = manifests::sync(&loaded, &credentials, true).await?;
             return if changes.is_empty() && !of_manifests { Ok(()) } else { Err(Failure::Changes) };
         }
-        roll(&loaded, &credentials, &wanted).await?;
+        roll(&loaded, &credentials, &wanted, Duration::from_secs(self.patience)).await?;
         manifests::sync(&loaded, &credentials, false).await?;
         print(&format!("everything runs Kubernetes {to}\n"))?;
         if to != of_site {
@@ -124,7 +124,12 @@ fn shown(wanted: &Images, looks: &BTreeMap<String, Look>) -> String {
     text
 }
 
-async fn roll(loaded: &Loaded, credentials: &Credentials, wanted: &Images) -> Result<(), Failure> {
+async fn roll(
+    loaded: &Loaded,
+    credentials: &Credentials,
+    wanted: &Images,
+    patience: Duration,
+) -> Result<(), Failure> {
     let (mut since, mut waiting) = (Instant::now(), String::new());
     loop {
         let reason = match next(wanted, &look(loaded, credentials).await?) {
@@ -141,10 +146,10 @@ async fn roll(loaded: &Loaded, credentials: &Credentials, wanted: &Images) -> Re
                 }
             }
         };
-        if since.elapsed() > PATIENCE {
-            let minutes = PATIENCE.as_secs() / 60;
+        if since.elapsed() > patience {
+            let seconds = patience.as_secs();
             return Err(anyhow!(
-                "{reason}, for {minutes} minutes now; nothing more is changed until you have looked at it, and given the command again"
+                "{reason}, for {seconds} seconds now; nothing more is changed until you have looked at it, and given the command again"
             )
             .into());
         }

@@ -17,13 +17,14 @@ pub(super) struct Steps {
     pub(super) kills: u32,
 }
 
-/// Gives the command until it ends well by itself. Where it says, for the first time, that it waits for a `person`, it is killed
-/// as well, and that one does what it waits for.
+/// Gives the command until it ends well by itself, and kills it at each line that is a step. Where it says, for the first time, that
+/// it waits for a `person`, it is killed as well, and that one does what it waits for.
 pub(super) async fn again_and_again(
     story: &mut Story,
-    record: &Path,
+    record: Option<&Path>,
     command: &[&str],
     more: &[&str],
+    is_step: impl Fn(&str) -> bool,
     person: impl Fn(&str) -> bool,
     mut does: impl AsyncFnMut(&mut Story) -> Result<()>,
 ) -> Result<Steps> {
@@ -34,11 +35,11 @@ pub(super) async fn again_and_again(
         let mut fresh = |line: &str| {
             say(&json!({ "event": command.join(" "), "says": line }));
             is_asked = !has_done && person(line);
-            let is_new = !line.starts_with("waiting: ") && !steps.lines.iter().any(|known| known == line);
+            let is_new = !steps.lines.iter().any(|known| known == line);
             if is_new {
                 steps.lines.push(line.to_owned());
             }
-            is_new || is_asked
+            (is_new && is_step(line)) || is_asked
         };
         match story.daemon()?.roll(command, record, more, &mut fresh).await? {
             Ended::Killed => {
@@ -69,5 +70,10 @@ pub(super) async fn by_itself(
     command: &[&str],
     more: &[&str],
 ) -> Result<Steps> {
-    again_and_again(story, record, command, more, |_| false, async |_| Ok(())).await
+    again_and_again(story, Some(record), command, more, is_step, |_| false, async |_| Ok(())).await
+}
+
+/// Everything that such a command says, but for what it waits for.
+pub(super) fn is_step(line: &str) -> bool {
+    !line.starts_with("waiting: ")
 }

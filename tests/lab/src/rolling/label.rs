@@ -18,7 +18,7 @@ pub(super) async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
     let record = folder.join("apply.json");
     let before = called(&story.boxes, &names, "ApplyConfiguration");
     let kept = edited(story.site(), |site| site["domain"] = json!("rolled.local"))?;
-    refused(story, &record, &["apply"], &[], "cannot be made in place").await?;
+    refused(story, Some(&record), &["apply"], &[], "cannot be made in place").await?;
     fs::write(story.site().join("talconfig.yaml"), kept).context("the site cannot be written")?;
 
     edited(story.site(), |site| {

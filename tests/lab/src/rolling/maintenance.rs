@@ -32,7 +32,16 @@ async fn one(story: &mut Story, folder: &Path, port: usize, task: &str) -> Resul
         }
     };
     let more = [name.as_str(), "--", task];
-    let steps = killed::again_and_again(story, &record, &["maintain"], &more, is_off, switch_on).await?;
+    let steps = killed::again_and_again(
+        story,
+        Some(&record),
+        &["maintain"],
+        &more,
+        killed::is_step,
+        is_off,
+        switch_on,
+    )
+    .await?;
     let told = if task == "reboot" { "is told to boot again" } else { "is told to go down" };
     let mut expected = vec!["begins", "its pods are moved elsewhere", told, "is back"];
     // simulated control planes have a Kubernetes each, and the shared address moves while the one that has it boots

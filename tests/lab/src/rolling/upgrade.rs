@@ -1,15 +1,19 @@
 //! Another version of Talos comes to every node; what must not come changes nothing, and a node that goes back to its old version is
 //! the last that is touched.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{called, edited, in_order, killed, names, refused};
+use super::{called, edited, in_order, killed, kubernetes, names, refused};
 use crate::daemon::Ended;
 use crate::site::{self, ImageFiles};
 use crate::story::{Story, say};
+
+/// What the lab's network plugin says of kube-proxy.
+const REPLACES_PROXY: &str = "kube-proxy-replacement: \"true\"";
 
 const COMMAND: [&str; 2] = ["upgrade", "talos"];
 
@@ -34,7 +38,7 @@ pub(super) fn versions(elder: bool) -> Versions {
     match elder {
         false => Versions {
             first: site::TALOS,
-            kubernetes: "v1.36.0",
+            kubernetes: kubernetes::FIRST,
             second: "v1.14.0",
             doomed: "v1.14.1",
             never: [("v1.12.11", "rollback"), ("v1.15.0", "not known here")],
@@ -43,7 +47,7 @@ pub(super) fn versions(elder: bool) -> Versions {
         },
         true => Versions {
             first: "v1.12.11",
-            kubernetes: "v1.35.4",
+            kubernetes: kubernetes::FIRST,
             second: "v1.13.0",
             doomed: "v1.13.1",
             never: [("v1.11.6", "rollback"), ("v1.14.0", "one minor version at a time")],
@@ -58,15 +62,20 @@ pub(super) fn begin_with(folder: &Path, version: &str, kubernetes: &str) -> Resu
     site::write_images_of(version, &folder.join("images"), &ImageFiles::stand_ins())?;
     edited(folder, |site| {
         (site["talosVersion"], site["kubernetesVersion"]) = (json!(version), json!(kubernetes));
-    })
-    .map(drop)
+        // Talos brings kube-proxy
+        site["patches"] = json!([]);
+    })?;
+    let path = folder.join("handover/cilium.yaml");
+    let text = fs::read_to_string(&path).context("the network plugin cannot be read")?;
+    fs::write(&path, text.replace(REPLACES_PROXY, &REPLACES_PROXY.replace("true", "false")))
+        .context("the network plugin cannot be written")
 }
 
 pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versions) -> Result<()> {
     let names = names(story);
     let record = folder.join("upgrade.json");
     for (version, because) in versions.never {
-        refused(story, &record, &COMMAND, &["--to", version], because).await?;
+        refused(story, Some(&record), &COMMAND, &["--to", version], because).await?;
     }
     let planned = story.daemon()?.plan().await?;
     ensure!(planned.is_empty(), "there are changes before anything was changed: {planned:#?}");
@@ -74,7 +83,7 @@ pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versio
     let planned = story.daemon()?.plan().await?;
     let reinstalls = planned.values().filter(|node| node["class"] == "reinstall").count();
     ensure!(reinstalls == names.len(), "{planned:#?}");
-    refused(story, &record, &["apply"], &[], "needs Talos's installer").await?;
+    refused(story, Some(&record), &["apply"], &[], "needs Talos's installer").await?;
 
     let (installed, before) = (story.boxes.records().clone(), called(&story.boxes, &names, versions.call));
     let steps = killed::by_itself(story, &record, &COMMAND, &[]).await?;
@@ -117,7 +126,7 @@ pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versio
 async fn goes_back(story: &mut Story, record: &Path, names: &[String], versions: &Versions) -> Result<()> {
     let before = called(&story.boxes, names, versions.call);
     let more = ["--to", versions.doomed];
-    let ended = story.daemon()?.roll(&COMMAND, record, &more, &mut |_| false).await?;
+    let ended = story.daemon()?.roll(&COMMAND, Some(record), &more, &mut |_| false).await?;
     let said = format!("was to run {} of schematic", versions.doomed);
     let Ended::ByItself { code: Some(1), complaint } = &ended else {
         anyhow::bail!("it did not end with a node that went back: {ended:?}")

@@ -210,7 +210,16 @@ impl Machine {
             let text = "the applied machine configuration doesn't contain v1alpha1 config";
             return Err(Status::new(Code::InvalidArgument, text));
         };
-        let used = if mode == ApplyMode::Auto { ApplyMode::NoReboot } else { mode };
+        let needs_boot = !recent && self.node().is_some_and(|node| config.needs_boot_after(&node.config));
+        let used = match mode {
+            ApplyMode::Auto if needs_boot => ApplyMode::Reboot,
+            ApplyMode::Auto => ApplyMode::NoReboot,
+            ApplyMode::NoReboot if needs_boot => {
+                let text = "this config change can't be applied in immediate mode";
+                return Err(Status::new(Code::InvalidArgument, text));
+            }
+            mode => mode,
+        };
         if dry_run {
             return Ok(Response::Applied { mode: used, details: "Dry run summary:".to_owned() });
         }
@@ -233,6 +242,7 @@ impl Machine {
         {
             let before = std::mem::replace(&mut node.config, config);
             node.before_trial = if trial { Some(node.before_trial.take().unwrap_or(before)) } else { None };
+            self.parts_follow(now);
         }
         if trial {
             self.after_exactly(now, TRIAL, super::machine::Timer::Node(Timer::TrialOver));

@@ -4,9 +4,14 @@
 //! in the manner of Talos, one line a fault.
 
 mod documents;
+mod images;
+mod immediate;
 mod parts;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hardware::{Disk, DiskSelector};
@@ -17,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::status::{Code, Status};
 pub(crate) use documents::kernel_parameters;
 use documents::{Documents, text_at, texts};
+pub use images::Part;
 
 /// `machine.type`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +88,10 @@ pub struct Config {
     pub virtual_addresses: Vec<(String, IpAddr)>,
     /// whether Talos brings the CNI itself, so that nodes become Ready without us
     pub brings_cni: bool,
+    /// whether Talos brings kube-proxy
+    pub brings_proxy: bool,
+    /// the images of what of Kubernetes runs on it
+    pub images: BTreeMap<Part, String>,
     /// names of the ExtensionServiceConfig documents
     pub extension_services: BTreeSet<String>,
 }
@@ -203,6 +213,8 @@ impl Config {
             addresses,
             virtual_addresses,
             brings_cni: !matches!(cni.as_deref(), Some("none" | "custom")),
+            brings_proxy: main.pointer("/cluster/proxy/disabled").and_then(Value::as_bool) != Some(true),
+            images: images::images(main, documents),
             extension_services,
         })
     }

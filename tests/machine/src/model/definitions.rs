@@ -45,7 +45,7 @@ impl Definition {
 }
 
 /// All of them.
-pub(super) const DEFINITIONS: [Definition; 23] = [
+pub(super) const DEFINITIONS: [Definition; 24] = [
     kind("BootIDs.runtime.talos.dev", "runtime", &[("BootID", "{.bootID}")]).since(14),
     kind(
         "DiscoveredVolumes.block.talos.dev",
@@ -108,6 +108,7 @@ pub(super) const DEFINITIONS: [Definition; 23] = [
         &[("Stage", "{.stage}"), ("Ready", "{.status.ready}")],
     ),
     kind("MachineTypes.config.talos.dev", "config", &[("Type", "{@}")]),
+    kind("Manifests.kubernetes.talos.dev", "controlplane", &[]),
     kind(
         "Members.cluster.talos.dev",
         "cluster",

@@ -62,6 +62,21 @@ pub struct NodeReport {
     pub control_plane: bool,
     /// the Ready condition as far as the kubelet knows
     pub ready: bool,
+    /// its own version
+    pub kubelet: String,
+    /// what it runs without being told by the API server
+    pub static_pods: Vec<StaticPod>,
+}
+
+/// A pod that only its kubelet runs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StaticPod {
+    /// what it is
+    pub component: String,
+    /// from what
+    pub image: String,
+    /// whether it is up
+    pub ready: bool,
 }
 
 impl PeerCall {

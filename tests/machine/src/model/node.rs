@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{
-    config::{Config, Role},
+    config::{Config, Part, Role},
     etcd::{Cluster, DataDirectory},
     exchange::{NodeReport, PeerCall},
     hardware::Image,
+    kubernetes::Runs,
     machine::{Happening, Machine, Os, State},
     peers::Pending,
 };
@@ -30,7 +31,9 @@ pub(crate) struct Node {
     /// a restart of the etcd service makes the timers and calls of the earlier run void
     pub(crate) generation: u32,
     pub(crate) api_server: bool,
-    api_server_starts: bool,
+    pub(crate) api_server_starts: bool,
+    /// the kubelet and the static pods
+    pub(crate) parts: BTreeMap<Part, Runs>,
     pub(crate) node_ready: bool,
     /// virtual addresses on the link
     pub(crate) held: BTreeSet<IpAddr>,
@@ -110,6 +113,7 @@ pub(crate) enum Timer {
     NodeReport,
     NodeReady,
     ApiServer,
+    PartUp(Part),
     TrialOver,
     Leave,
     ImagePulled(u32),
@@ -150,6 +154,7 @@ impl Machine {
     pub(crate) fn start_node(&mut self, os: Os, config: Config, now: u64) {
         let hostname = config.hostname.clone().unwrap_or_else(|| self.stable_hostname());
         let role = config.role;
+        let parts = self.parts_of(&config);
         let node = Node {
             os,
             config,
@@ -162,6 +167,7 @@ impl Machine {
             generation: 0,
             api_server: false,
             api_server_starts: false,
+            parts,
             node_ready: false,
             held: BTreeSet::new(),
             is_running: false,
@@ -225,11 +231,15 @@ impl Machine {
             Timer::NodeReport => self.report_node(now),
             Timer::NodeReady => self.set(|node| node.node_ready = true),
             Timer::ApiServer => self.api_server_up(now),
-            Timer::TrialOver => self.set(|node| {
-                if let Some(before) = node.before_trial.take() {
-                    node.config = before;
-                }
-            }),
+            Timer::PartUp(part) => self.part_up(part),
+            Timer::TrialOver => {
+                self.set(|node| {
+                    if let Some(before) = node.before_trial.take() {
+                        node.config = before;
+                    }
+                });
+                self.parts_follow(now);
+            }
             Timer::Leave => self.leave(now),
             Timer::ImagePulled(run) if run == generation => self.image_pulled(now),
             Timer::JoinTry(run) if run == generation => self.join(now),
@@ -357,12 +367,17 @@ impl Machine {
         let (Some(node), Some(address)) = (self.node(), self.address()) else {
             return;
         };
+        if !node.is_up(Part::Kubelet) {
+            return;
+        }
         let report = NodeReport {
             name: node.hostname.clone(),
             addresses: vec![address],
             boot_id: node.os.boot_id.clone(),
             control_plane: node.config.role == Role::ControlPlane,
             ready: node.node_ready,
+            kubelet: node.kubelet_version(),
+            static_pods: node.static_pods(),
         };
         let here =
             node.api_server && (!node.held.is_empty() || node.config.endpoint_host == address.to_string());
@@ -386,7 +401,7 @@ impl Machine {
         let healthy = self.etcd_is_healthy(now);
         self.hold_addresses(healthy);
         let starts = self.node_mut().is_some_and(|node| {
-            let starts = healthy && node.apid && !node.api_server_starts;
+            let starts = healthy && node.apid && !node.api_server_starts && node.is_up(Part::ApiServer);
             node.api_server_starts |= starts;
             starts
         });
@@ -439,7 +454,7 @@ impl Machine {
         let Some(node) = self.node_mut() else {
             return;
         };
-        if healthy {
+        if healthy && node.is_up(Part::ApiServer) {
             node.api_server = true;
             self.say(Happening::ApiServer(true));
         } else {

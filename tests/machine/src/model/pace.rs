@@ -41,6 +41,8 @@ pub struct Pace {
     pub virtual_address_lease: u64,
     /// healthy etcd to an answering API server
     pub api_server: u64,
+    /// another image of a static pod or the kubelet to what runs from it
+    pub static_pod: u64,
     /// between two attempts of a worker to get its certificate from trustd
     pub certificate_every: u64,
     /// between two reports of a kubelet to the API server
@@ -73,6 +75,7 @@ impl Pace {
             heartbeat: 100,
             virtual_address_lease: 2_000,
             api_server: 200,
+            static_pod: 200,
             certificate_every: 200,
             node_report: 500,
             node_ready: 100,
@@ -102,6 +105,7 @@ impl Pace {
             heartbeat: 1_000,
             virtual_address_lease: 60_000,
             api_server: 25_000,
+            static_pod: 8_000,
             certificate_every: 5_000,
             node_report: 10_000,
             node_ready: 10_000,

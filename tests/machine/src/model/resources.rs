@@ -10,6 +10,7 @@ use super::{
     config::Role,
     definitions::{DEFINITIONS, Definition, definition},
     machine::{Machine, Stage},
+    manifests::manifests,
     node::{Etcd, Leave},
     request::Resource,
     status::{Code, Status},
@@ -178,6 +179,9 @@ impl Machine {
                     (name, spec)
                 });
                 all(list)
+            }
+            "Manifests.kubernetes.talos.dev" => {
+                all(self.node().map(|node| manifests(&node.config)).unwrap_or_default())
             }
             // a simulated machine has nothing to complain about that a resource could say
             "Diagnostics.runtime.talos.dev" => all([]),

@@ -1,6 +1,11 @@
 //! ServiceList, and what it means for the machine's readiness (talos.md §8.1, §9.1, §9.7).
 
-use super::{config::Role, machine::Machine, node::Etcd, request::Service};
+use super::{
+    config::{Part, Role},
+    machine::Machine,
+    node::Etcd,
+    request::Service,
+};
 
 /// A service as it is told. A machine looks at its services whenever anything happens, so no text is copied here.
 struct Told<'a> {
@@ -71,7 +76,10 @@ impl Machine {
                 told(id, "Waiting", None, "Waiting for extension service config")
             });
         }
-        look(plain("kubelet", node.cri));
+        look(match node.is_up(Part::Kubelet) {
+            true => plain("kubelet", node.cri),
+            false => told("kubelet", "Preparing", None, "Running pre state"),
+        });
         look(plain("machined", true));
         look(plain("syslogd", true));
         if control_plane {

@@ -33,12 +33,10 @@ use super::{
     pki,
     server::{self, Server},
 };
-use crate::model::{Authority, NodeReport};
+use crate::model::{Authority, NodeReport, StaticPod};
 
 /// For one request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What a control plane runs as static pods.
-const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// Everybody who asks this machine's port of the API server is brought to the real one.
 pub(super) async fn pass_on(port: u16, to: SocketAddr) -> anyhow::Result<Server> {
@@ -131,17 +129,20 @@ async fn reported(sender: &mut Sender, report: &NodeReport) -> anyhow::Result<bo
     let (code, node) = send(sender, "GET", &path, &Value::Null).await?;
     if code == 404 {
         must(send(sender, "POST", "/api/v1/nodes", &node_of(report)).await?, &path)?;
-        if report.control_plane {
-            for component in STATIC_PODS {
-                let pod = static_pod(component, &report.name);
-                must(send(sender, "POST", "/api/v1/namespaces/kube-system/pods", &pod).await?, component)?;
-            }
+        for pod in &report.static_pods {
+            let object = static_pod(pod, &report.name);
+            must(
+                send(sender, "POST", "/api/v1/namespaces/kube-system/pods", &object).await?,
+                &pod.component,
+            )?;
         }
         return Ok(false);
     }
     let node = must((code, node), &path)?;
-    if node["status"]["nodeInfo"]["bootID"] != report.boot_id {
-        let booted = json!({ "status": { "nodeInfo": { "bootID": report.boot_id } } });
+    let info = &node["status"]["nodeInfo"];
+    if info["bootID"] != report.boot_id || info["kubeletVersion"] != report.kubelet {
+        let (boot, kubelet) = (&report.boot_id, &report.kubelet);
+        let booted = json!({ "status": { "nodeInfo": { "bootID": boot, "kubeletVersion": kubelet } } });
         must(send(sender, "PATCH", &format!("{path}/status"), &booted).await?, &path)?;
         return Ok(false);
     }
@@ -162,12 +163,13 @@ fn node_of(report: &NodeReport) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node", "metadata": { "name": report.name, "labels": labels },
         "status": { "addresses": addresses, "capacity": room, "allocatable": room,
-            "nodeInfo": { "bootID": report.boot_id } },
+            "nodeInfo": { "bootID": report.boot_id, "kubeletVersion": report.kubelet } },
     })
 }
 
 /// What a kubelet shows of a pod that only it runs.
-fn static_pod(component: &str, node: &str) -> Value {
+fn static_pod(pod: &StaticPod, node: &str) -> Value {
+    let StaticPod { component, image, .. } = pod;
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -176,7 +178,7 @@ fn static_pod(component: &str, node: &str) -> Value {
             "annotations": { "kubernetes.io/config.mirror": component },
         },
         "spec": { "nodeName": node, "hostNetwork": true,
-            "containers": [{ "name": component, "image": format!("registry.test/{component}:1") }] },
+            "containers": [{ "name": component, "image": image }] },
     })
 }
 

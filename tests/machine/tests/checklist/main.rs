@@ -6,6 +6,7 @@ mod access;
 mod boot;
 mod configs;
 mod etcd;
+mod kubernetes;
 mod lldpd;
 mod resources;
 mod support;

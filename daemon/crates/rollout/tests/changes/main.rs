@@ -4,6 +4,7 @@
 
 mod cases;
 mod talos;
+mod versions;
 
 use proptest::prelude::*;
 use rollout::{Change, Class, NodePlan, Phase, plan, upgrade::Image};

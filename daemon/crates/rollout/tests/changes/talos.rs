@@ -84,7 +84,7 @@ fn asked(questions: &[(String, String)]) -> Option<Vec<bool>> {
 }
 
 /// Runs Go in the module of the oracles: what it prints, or nothing where there is no Go.
-fn go(arguments: &[&str]) -> Option<Vec<u8>> {
+pub(crate) fn go(arguments: &[&str]) -> Option<Vec<u8>> {
     let oracles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles");
     let reason = match Command::new("go").args(arguments).current_dir(&oracles).output() {
         Ok(output) if output.status.success() => return Some(output.stdout),

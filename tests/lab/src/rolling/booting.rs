@@ -1,0 +1,71 @@
+//! A change that Talos takes only with another boot comes to a control plane and a worker, and with restarts to every node.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{called, edited, in_order, killed, names};
+use crate::story::{Story, say};
+
+pub(super) async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
+    let all = names(story);
+    let record = folder.join("apply-and-boot.json");
+    edited(story.site(), |site| {
+        let patches = site["patches"].as_array().cloned().unwrap_or_default();
+        let more = [json!("machine: { udev: { rules: ['ATTR{lab}==\"yes\"'] } }")];
+        site["patches"] = patches.into_iter().chain(more).collect();
+    })?;
+    let planned = story.daemon()?.plan().await?;
+    let classes: BTreeMap<&str, &Value> =
+        planned.iter().map(|(name, node)| (name.as_str(), &node["class"])).collect();
+    ensure!(classes.len() == all.len() && classes.values().all(|class| **class == "reboot"), "{planned:#?}");
+
+    let names: Vec<String> = if story.restarts {
+        all.clone()
+    } else {
+        let (first, last) = (all.first().context("no nodes")?, all.last().context("no nodes")?);
+        vec![first.clone(), last.clone()]
+    };
+    let more: Vec<&str> =
+        if story.restarts { Vec::new() } else { names.iter().map(String::as_str).collect() };
+    let (before, boots) = (called(&story.boxes, &all, "ApplyConfiguration"), story.boxes.records().clone());
+    let steps = killed::by_itself(story, &record, &["apply"], &more).await?;
+    in_order(&steps.lines, &names, "has what the site wants")?;
+    for name in &names {
+        for said in ["begins", "its pods are moved elsewhere", "is given its config"] {
+            let line = format!("{name}: {said}");
+            ensure!(steps.lines.contains(&line), "{line:?} is not among {:?}", steps.lines);
+        }
+    }
+    ensure!(!record.exists(), "the record is still there");
+    let planned = story.daemon()?.plan().await?;
+    ensure!(planned.len() == all.len() - names.len(), "something else is to be changed: {planned:#?}");
+    let of = names.clone();
+    story
+        .until(
+            "each of them to write down that it was given its config and has booted once",
+            move |_, boxes| {
+                let now = called(boxes, &all, "ApplyConfiguration");
+                all.iter().all(|name| {
+                    let booted = boots.get(name).map_or(0, |seen| seen.counted.boots);
+                    let (told, booted) =
+                        (now[name] - before[name], boxes.record(name).counted.boots - booted);
+                    match of.contains(name) {
+                        // a command that died after its word was given gives it again
+                        true => (1..=2).contains(&told) && booted == 1,
+                        false => told == 0 && booted == 0,
+                    }
+                })
+            },
+        )
+        .await?;
+    for (name, seen) in story.boxes.records() {
+        ensure!(seen.counted.installs == 1 && seen.wipes == 0, "{name} was installed again");
+    }
+    say(
+        &json!({ "event": "rolled-with-a-boot", "nodes": names, "steps": steps.lines.len(), "command-killed": steps.kills }),
+    );
+    Ok(())
+}
