@@ -17,6 +17,7 @@ use crate::{
     app::Loaded,
     cli::{
         Failure,
+        book::Book,
         credentials::loaded,
         print,
         rolling::{Installer, Options, Rollout, known, now_ms},
@@ -70,6 +71,11 @@ impl Talos {
         let of_site = loaded.site.cluster().talos.clone();
         let to = self.to.clone().unwrap_or_else(|| of_site.clone());
         let installers = installers(&loaded, &to)?;
+        let book = match self.dry_run {
+            true => None,
+            false => Some(self.options.book(&format!("upgrade-talos-{}", loaded.site.name()))?),
+        };
+        let record = book.as_ref().map(Book::read).transpose()?.flatten();
         let answers = each(&loaded, &administrator(&loaded.secrets)?, |client| async move {
             Ok(Runs { image: image_of(&client).await?, config: config_of(&client).await? })
         })
@@ -80,7 +86,14 @@ impl Talos {
             if !self.nodes.is_empty() && !self.nodes.contains(&name) {
                 continue;
             }
-            let runs = answer.with_context(|| format!("{name} cannot be asked, and nothing was changed"))?;
+            // an order that was killed has left it on its way, weighed already: it is waited for
+            let is_on_its_way = record.as_ref().is_some_and(|record| record.is_at(&name));
+            let runs = match answer {
+                Err(_) if is_on_its_way => continue,
+                answer => {
+                    answer.with_context(|| format!("{name} cannot be asked, and nothing was changed"))?
+                }
+            };
             let installer = installers.get(&name).context("a node has no image")?;
             let stays = runs.image.is(&installer.image);
             changes |= !stays;
@@ -95,10 +108,10 @@ impl Talos {
         if !reasons.is_empty() {
             return Err(refused(&reasons));
         }
-        if self.dry_run {
+        let Some(book) = book else {
             return if changes { Err(Failure::Changes) } else { Ok(()) };
-        }
-        self.roll(&loaded, installers, &to).await?;
+        };
+        self.roll(&loaded, installers, &to, &book, record).await?;
         if to != of_site {
             print(&format!(
                 "talconfig.yaml says {of_site}: machines are netbooted, and configs made, by what stands there\n"
@@ -112,10 +125,11 @@ impl Talos {
         loaded: &Loaded,
         installers: BTreeMap<String, Installer>,
         to: &TalosVersion,
+        book: &Book,
+        record: Option<Record>,
     ) -> Result<(), Failure> {
-        let book = self.options.book(&format!("upgrade-talos-{}", loaded.site.name()))?;
         let fresh = || Record { version: Some(to.to_string()), ..Record::new(Task::Upgrade, now_ms()) };
-        let mut record = book.read()?.unwrap_or_else(fresh);
+        let mut record = record.unwrap_or_else(fresh);
         if record.version.as_deref() != Some(&to.to_string()) {
             if let Some(current) = &record.current {
                 let version = record.version.as_deref().unwrap_or_default();
@@ -129,7 +143,7 @@ impl Talos {
         }
         record.nodes = self.nodes.iter().cloned().collect();
         self.options.take_up(&mut record);
-        Rollout::new(loaded, "upgrade talos")?.to(installers).go(&book, record).await
+        Rollout::new(loaded, "upgrade talos")?.to(installers).go(book, record).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{called, edited, in_order, killed, names};
@@ -12,26 +12,26 @@ use crate::story::{Story, say};
 pub(super) async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
     let all = names(story);
     let record = folder.join("apply-and-boot.json");
+    let names: Vec<String> = match story.restarts {
+        true => all.clone(),
+        false => [all.first(), all.last()].into_iter().flatten().cloned().collect(),
+    };
     edited(story.site(), |site| {
-        let patches = site["patches"].as_array().cloned().unwrap_or_default();
-        let more = [json!("machine: { udev: { rules: ['ATTR{lab}==\"yes\"'] } }")];
-        site["patches"] = patches.into_iter().chain(more).collect();
+        let nodes = site["nodes"].as_array_mut().into_iter().flatten();
+        for node in nodes.filter(|node| names.iter().any(|name| node["hostname"] == name.as_str())) {
+            node["patches"] = json!(["machine: { udev: { rules: ['ATTR{lab}==\"yes\"'] } }"]);
+        }
     })?;
     let planned = story.daemon()?.plan().await?;
     let classes: BTreeMap<&str, &Value> =
         planned.iter().map(|(name, node)| (name.as_str(), &node["class"])).collect();
-    ensure!(classes.len() == all.len() && classes.values().all(|class| **class == "reboot"), "{planned:#?}");
+    ensure!(
+        classes.len() == names.len() && classes.values().all(|class| **class == "reboot"),
+        "{planned:#?}"
+    );
 
-    let names: Vec<String> = if story.restarts {
-        all.clone()
-    } else {
-        let (first, last) = (all.first().context("no nodes")?, all.last().context("no nodes")?);
-        vec![first.clone(), last.clone()]
-    };
-    let more: Vec<&str> =
-        if story.restarts { Vec::new() } else { names.iter().map(String::as_str).collect() };
     let (before, boots) = (called(&story.boxes, &all, "ApplyConfiguration"), story.boxes.records().clone());
-    let steps = killed::by_itself(story, &record, &["apply"], &more).await?;
+    let steps = killed::by_itself(story, &record, &["apply"], &[]).await?;
     in_order(&steps.lines, &names, "has what the site wants")?;
     for name in &names {
         for said in ["begins", "its pods are moved elsewhere", "is given its config"] {
@@ -41,7 +41,7 @@ pub(super) async fn rolled(story: &mut Story, folder: &Path) -> Result<()> {
     }
     ensure!(!record.exists(), "the record is still there");
     let planned = story.daemon()?.plan().await?;
-    ensure!(planned.len() == all.len() - names.len(), "something else is to be changed: {planned:#?}");
+    ensure!(planned.is_empty(), "something is still to be changed: {planned:#?}");
     let of = names.clone();
     story
         .until(

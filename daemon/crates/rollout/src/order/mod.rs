@@ -263,6 +263,11 @@ impl Record {
         }
     }
 
+    /// Whether this node is in the middle of it.
+    pub fn is_at(&self, node: &str) -> bool {
+        self.current.as_ref().is_some_and(|current| current.node == node)
+    }
+
     /// A node begins.
     pub fn begin(&mut self, current: Current, now: u64) {
         (self.current, self.since) = (Some(current), now);
