@@ -17,6 +17,9 @@ const REPLACES_PROXY: &str = "kube-proxy-replacement: \"true\"";
 
 const COMMAND: [&str; 2] = ["upgrade", "talos"];
 
+/// How a node is told whose Talos is 1.13 or newer, as all of them have it after their first upgrade.
+const INSTALLS: &str = "LifecycleService.Upgrade";
+
 /// The versions of a story.
 pub(super) struct Versions {
     /// of the cluster when it is founded
@@ -42,7 +45,7 @@ pub(super) fn versions(elder: bool) -> Versions {
             second: "v1.14.0",
             doomed: "v1.14.1",
             never: [("v1.12.11", "rollback"), ("v1.15.0", "not known here")],
-            call: "LifecycleService.Upgrade",
+            call: INSTALLS,
             says: &["its installer runs", "the new image is on its disk", "is told to boot again"],
         },
         true => Versions {
@@ -124,7 +127,7 @@ pub(super) async fn upgraded(story: &mut Story, folder: &Path, versions: &Versio
 
 /// A version that does not come up: its node is back with the one before, and nobody follows.
 async fn goes_back(story: &mut Story, record: &Path, names: &[String], versions: &Versions) -> Result<()> {
-    let before = called(&story.boxes, names, versions.call);
+    let before = called(&story.boxes, names, INSTALLS);
     let more = ["--to", versions.doomed];
     let ended = story.daemon()?.roll(&COMMAND, Some(record), &more, &mut |_| false).await?;
     let said = format!("was to run {} of schematic", versions.doomed);
@@ -134,10 +137,10 @@ async fn goes_back(story: &mut Story, record: &Path, names: &[String], versions:
     let back = format!("has come back with {}", versions.second);
     ensure!(complaint.contains(&said) && complaint.contains(&back), "it says {complaint}");
     ensure!(!record.exists(), "the record is still there");
-    let (names, of) = (names.to_owned(), versions.call);
+    let names = names.to_owned();
     story
         .until("one box to write down that it was told", move |_, boxes| {
-            let now = called(boxes, &names, of);
+            let now = called(boxes, &names, INSTALLS);
             names.iter().map(|name| now[name] - before[name]).sum::<usize>() == 1
         })
         .await
