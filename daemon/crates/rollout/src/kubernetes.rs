@@ -182,20 +182,21 @@ pub fn next(wanted: &BTreeMap<String, BTreeMap<Part, String>>, looks: &BTreeMap<
     for part in PARTS {
         let mut nodes: Vec<_> =
             looks.iter().filter(|(_, look)| look.control_plane || part == Part::Kubelet).collect();
-        // who is away with an image that it shall not have comes back only by another one
-        nodes.sort_by_key(|(name, look)| (!look.control_plane, runs(look, part), *name));
+        let left = left(&nodes, part);
+        nodes.sort_by_key(|(name, look)| {
+            (!look.control_plane, left.as_ref() != Some(*name), runs(look, part), *name)
+        });
         for (name, look) in &nodes {
             let (Some(told), Some(image)) = (&look.told, wanted.get(*name).and_then(|it| it.get(&part)))
             else {
                 continue;
             };
             if told.images.get(&part) != Some(image) {
-                // one at a time: nobody else's is away meanwhile, as far as that can be seen without the one that an earlier order
-                // has left away, alone with its image: that order may be the reason why Kubernetes says nothing
-                let others = || nodes.iter().filter(|(other, _)| other != name);
-                let is_left = !runs(look, part)
-                    && others().all(|(_, other)| image_of(other, part) != told.images.get(&part));
-                let away = others().find(|(_, other)| part != Part::Proxy && !is_left && !runs(other, part));
+                // one at a time: nobody else's is away meanwhile
+                let is_away = |(other, look): &&(&String, &Look)| {
+                    part != Part::Proxy && *other != *name && !runs(look, part)
+                };
+                let away = nodes.iter().find(is_away).filter(|_| left.as_ref() != Some(*name));
                 return match away {
                     Some((away, _)) => Next::Wait(format!("{part} of {away} is not ready")),
                     None => Next::Change { node: (*name).clone(), part, image: image.clone() },
@@ -209,8 +210,15 @@ pub fn next(wanted: &BTreeMap<String, BTreeMap<Part, String>>, looks: &BTreeMap<
     Next::Manifests
 }
 
-fn image_of(look: &Look, part: Part) -> Option<&String> {
-    look.told.as_ref()?.images.get(&part)
+/// Whom an earlier order has left away, alone with an image newer than everybody else's. Another one brings it back, and whether the
+/// others are there cannot be seen where it is the one that everybody asks.
+fn left(nodes: &[(&String, &Look)], part: Part) -> Option<String> {
+    let version = |look: &Look| version_of(look.told.as_ref()?.images.get(&part)?);
+    let is_alone = |name: &String, look: &Look| {
+        nodes.iter().all(|(other, its)| *other == name || version(its) < version(look))
+    };
+    let found = nodes.iter().find(|(name, look)| !runs(look, part) && is_alone(name, look));
+    found.map(|(name, _)| (*name).clone())
 }
 
 fn runs(look: &Look, part: Part) -> bool {
