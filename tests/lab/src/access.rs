@@ -1,4 +1,4 @@
-//! An administrator's way to the machines and to Kubernetes, by what `ichord` makes for a person.
+//! An administrator's way to Kubernetes, by what `ichord` makes for a person.
 
 use std::path::Path;
 
@@ -6,19 +6,9 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use kubernetes::{Access, Client};
-use talos_api::Credentials;
 
 use crate::plan::VIRTUAL_ADDRESS;
 use crate::story::Story;
-
-/// By `ichord talosconfig`.
-pub(crate) async fn machine_api(story: &mut Story, folder: &Path) -> Result<Credentials> {
-    let path = folder.join("talosconfig");
-    story.daemon()?.talosconfig(&path).await?;
-    let text = std::fs::read_to_string(&path).context("there is no talosconfig")?;
-    let pem = |key: &str| pem(&text, key).context("in the talosconfig");
-    Ok(Credentials::from_pem(&pem("ca")?, &pem("crt")?, &pem("key")?)?)
-}
 
 /// By `ichord kubeconfig`.
 pub(crate) async fn kubernetes(story: &mut Story, folder: &Path) -> Result<Client> {

@@ -19,6 +19,7 @@ use super::{called, names};
 use crate::access;
 use crate::plan::{Machine, VIRTUAL_ADDRESS};
 use crate::story::{Story, say, state_of};
+use crate::witness::credentials;
 
 const ADDRESSES: Kind = Kind { namespace: "network", name: "NodeAddresses.net.talos.dev" };
 /// Between two questions of the witness.
@@ -34,7 +35,7 @@ const STEPS: [&str; 4] = [
 
 pub(super) async fn installed_anew(story: &mut Story, folder: &Path) -> Result<()> {
     let names = names(story);
-    let credentials = access::machine_api(story, folder).await?;
+    let credentials = credentials(story, folder).await?;
     let (taken, other) = chosen(&story.ports.plan, &credentials).await?;
     let name = taken.name.clone();
     let old = member(&other, &credentials, &name).await?.context("it is no member of etcd")?;
