@@ -51,6 +51,10 @@ pub enum Tool {
     Schema,
     /// Talos's rule of what is taken without a reboot, asked by lines of JSON; read from the source that it is given.
     Immediate,
+    /// Which Kubernetes a Talos runs and which Talos may follow which, by Talos 1.13, asked by lines of JSON.
+    Compatibility,
+    /// The same by the newest Talos whose modules are published.
+    NewestCompatibility,
 }
 
 /// Why there is no tool.
@@ -77,7 +81,7 @@ pub enum Error {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Talosctl,
         Self::Talhelper,
         Self::ControlPlane,
@@ -93,6 +97,8 @@ impl Tool {
         Self::Validate,
         Self::Schema,
         Self::Immediate,
+        Self::Compatibility,
+        Self::NewestCompatibility,
     ];
 
     /// The name of the program.
@@ -113,6 +119,8 @@ impl Tool {
             Self::Validate => "validate",
             Self::Schema => "schema",
             Self::Immediate => "immediate",
+            Self::Compatibility => "compatibility",
+            Self::NewestCompatibility => "newest-compatibility",
         }
     }
 
@@ -125,7 +133,9 @@ impl Tool {
             | Self::HelmClient
             | Self::Kwok
             | Self::Values => "flux",
-            Self::Validate | Self::Schema | Self::Immediate => ".",
+            Self::Validate | Self::Schema | Self::Immediate | Self::Compatibility => ".",
+            // what it depends on pins the newest one
+            Self::NewestCompatibility => "talhelper",
             own => own.name(),
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
@@ -146,6 +156,8 @@ impl Tool {
             Self::Validate => "./validate",
             Self::Schema => "./schema",
             Self::Immediate => "./immediate",
+            Self::Compatibility => "./compatibility",
+            Self::NewestCompatibility => "../compatibility/main.go",
         }
     }
 
@@ -165,6 +177,8 @@ impl Tool {
             Self::Validate => &["go.mod", "go.sum", "validate/main.go"],
             Self::Schema => &["go.mod", "go.sum", "schema/main.go"],
             Self::Immediate => &["go.mod", "go.sum", "immediate/main.go"],
+            Self::Compatibility => &["go.mod", "go.sum", "compatibility/main.go"],
+            Self::NewestCompatibility => &["go.mod", "go.sum", "../compatibility/main.go"],
             _ => &["go.mod", "go.sum"],
         }
     }

@@ -1,10 +1,7 @@
 //! The rule in Talos's own source: whether a change needs a reboot. A small Go program reads it there (`tests/oracles/immediate`).
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use serde_json::{Value, json};
+use oracles::{Judge, Tool};
+use serde_json::json;
 
 use super::planned;
 use crate::cases::{BASE, CASES};
@@ -55,43 +52,14 @@ fn without(section: &str) -> String {
 
 /// Asks the rule whether each change is taken without a reboot; nothing where there is no Go.
 fn asked(questions: &[(String, String)]) -> Option<Vec<bool>> {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("talos-immediate");
-    let module = go(&["-C", "talosctl", "mod", "download", "-json", "github.com/siderolabs/talos"])?;
-    go(&["build", "-o", program.to_str().expect("a path"), "./immediate"])?;
-    let module: Value = serde_json::from_slice(&module).expect("go speaks JSON");
-    let source = PathBuf::from(module["Dir"].as_str().expect("a folder")).join(SOURCE);
-    let mut child = Command::new(&program)
-        .arg(&source)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the judge starts");
-    let (mut input, mut output) =
-        (child.stdin.take().expect("piped"), BufReader::new(child.stdout.take().expect("piped")));
+    // who cannot build it cannot unpack the source either
+    Tool::Immediate.for_test()?;
+    let source = Tool::Talosctl.unpacked().expect("Talos's module").join(SOURCE);
+    let mut judge = Judge::of(Tool::Immediate, &[source.as_os_str()])?;
     let answers = questions.iter().map(|(what, changed)| {
-        writeln!(input, "{}", json!({"current": BASE, "wanted": changed})).expect("the judge listens");
-        let mut line = String::new();
-        output.read_line(&mut line).expect("the judge answers");
-        let answer: Value =
-            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{what}: {error}: {line}"));
+        let answer = judge.ask(&json!({"current": BASE, "wanted": changed}));
         assert_eq!(answer["error"], "", "{what}");
         answer["live"].as_bool().expect("yes or no")
     });
-    let answers = answers.collect();
-    drop(input);
-    assert!(child.wait().expect("it ends").success());
-    Some(answers)
-}
-
-/// Runs Go in the module of the oracles: what it prints, or nothing where there is no Go.
-pub(crate) fn go(arguments: &[&str]) -> Option<Vec<u8>> {
-    let oracles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/oracles");
-    let reason = match Command::new("go").args(arguments).current_dir(&oracles).output() {
-        Ok(output) if output.status.success() => return Some(output.stdout),
-        Ok(output) => panic!("go {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => format!("`go` does not run ({error})"),
-    };
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and CI must not skip");
-    eprintln!("skipped: {reason}, so Talos's own rule cannot judge");
-    None
+    Some(answers.collect())
 }
