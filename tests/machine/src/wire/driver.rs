@@ -268,7 +268,8 @@ impl Driver {
             });
             return;
         }
-        let runs = self.servers.cluster.has_network();
+        // control planes share no objects here: the plugin may have been given to another one, as whose nodes are ready shows
+        let runs = self.servers.cluster.has_network() || self.reported.values().any(|other| other.ready);
         self.world.turn(|machine, _| machine.network_of(&report.name, runs));
         // only news: every registration is a write that others see
         if self.reported.get(&report.name) != Some(&report) {
