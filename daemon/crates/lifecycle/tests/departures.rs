@@ -55,12 +55,26 @@ fn a_node_is_installed_anew_step_by_step() {
     let ticket = told_to_wipe(&mut bench);
     ends(&mut bench, "cp2", ticket, done());
     let (ticket, clear) = bench.departing();
-    assert_eq!(clear, Task::Clear { boot_id: Some("after".into()) });
+    assert_eq!(clear, Task::Forget);
     ends(&mut bench, "cp2", ticket, done());
     // it wiped itself: no boot of ours does it again
     assert!(matches!(bench.ask(2, "cp2", true), BootAnswer::Deploy { .. }));
     bench.look("cp2", maintenance(2, "anew"));
     assert!(bench.is_applying(), "{}", bench.waiting("cp2"));
+}
+
+#[test]
+fn who_may_have_a_config_again_keeps_its_node_of_kubernetes() {
+    let mut bench = founded();
+    let ticket = told_to_wipe(&mut bench);
+    ends(&mut bench, "cp2", ticket, done());
+    assert_eq!(bench.departing().1, Task::Forget);
+    // whether Kubernetes has heard that the daemon does not live to learn
+    assert!(matches!(bench.ask(2, "cp2", true), BootAnswer::Deploy { .. }));
+    bench.look("cp2", maintenance(2, "anew"));
+    assert!(bench.is_applying(), "{}", bench.waiting("cp2"));
+    bench.restart();
+    assert_eq!(bench.departing().1, Task::Clear { boot_id: Some("after".into()) });
 }
 
 #[test]
@@ -170,6 +184,8 @@ fn a_dead_member_leaves_before_its_successor_comes_and_an_old_disk_in_that_is_fe
     ends(&mut bench, "cp2", ticket, done());
     others_tell(&mut bench, "cp2", &["cp1", "cp3"]);
     assert!(matches!(bench.ask(9, "cp2", true), BootAnswer::Deploy { .. }));
+    let (_, clear) = bench.departing();
+    assert_eq!(clear, Task::Forget, "its successor has no config yet");
     // it was given nothing, and answers as one of ours
     bench.look("cp2", configured(9, "own disk", members(&["cp1", "cp3"])));
     assert!(matches!(bench.state("cp2"), NodeState::Fenced { .. }), "{:?}", bench.state("cp2"));

@@ -120,7 +120,7 @@ pub enum Task {
         /// the boot that is gone, as far as it is known
         boot_id: Option<String>,
     },
-    /// a node of Kubernetes goes, whatever boot it tells of: its machine does not come back
+    /// a node of Kubernetes goes, whatever boot it tells of: nothing of its name runs
     Forget,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Departure, DepartureWork, Going, Task, TaskOutcome, Wiped};
-use crate::{Claim, Core, Effect, Erase, Guards, NodeName, NodeState, Ticket, Time, loss::Loss};
+use crate::{Claim, Core, Effect, Erase, Guards, NodeName, NodeState, Progress, Ticket, Time, loss::Loss};
 
 /// A machine that has not answered for so many intervals between looks is gone.
 const GONE: u32 = 15;
@@ -96,10 +96,22 @@ impl<G: Guards> Core<G> {
         silent.is_some_and(|since| now.since(since) >= self.plan.timing.observe.saturating_mul(GONE))
     }
 
-    /// The boot that runs is never the one that is gone.
+    /// As long as nothing can run there, any node of Kubernetes is stale, whatever boot it tells of: Talos before 1.14 does not
+    /// tell its own in Kubernetes's words. Later only that of the boot that is gone is, and the boot that runs is never that one.
     fn clear(&mut self, name: &NodeName, departure: Departure) {
-        let nobody = self.node(name).is_none_or(|state| state.claim().is_none());
-        if nobody && matches!(departure.cause, Cause::Removed { .. }) {
+        let nothing_runs = match self.node(name) {
+            Some(NodeState::Leaving { .. }) => departure.step == Going::Clear,
+            Some(NodeState::Deploying { progress, .. }) => {
+                let may_have_a_config =
+                    matches!(progress, Progress::Applying { .. } | Progress::Installing { .. });
+                departure.step == Going::Clear && !may_have_a_config
+            }
+            state => {
+                matches!(departure.cause, Cause::Removed { .. })
+                    && state.is_none_or(|state| state.claim().is_none())
+            }
+        };
+        if nothing_runs {
             return self.tell_world(name, Task::Forget);
         }
         let runs = self.node(name).and_then(NodeState::boot_id);

@@ -132,7 +132,7 @@ async fn clear(cluster: &Cluster, node: &NodeName, boot_id: Option<&str>) -> Res
     }
 }
 
-/// Kubernetes's node of a machine that does not come back. Which boot it tells of says nothing: older Talos does not tell its
+/// Kubernetes's node where nothing of that name runs. Which boot it tells of says nothing: older Talos does not tell its
 /// own in Kubernetes's words.
 async fn forget(cluster: &Cluster, node: &NodeName) -> Result<TaskOutcome, String> {
     let client = api_server(cluster, None)?;
