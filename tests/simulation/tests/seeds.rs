@@ -180,7 +180,7 @@ fn what_was_mended_of_the_second_day_stays_mended() {
 }
 
 /// Lost memories that broke a promise once.
-const LOST_MEMORIES: [(u64, &str); 11] = [
+const LOST_MEMORIES: [(u64, &str); 10] = [
     (29, "a machine in maintenance waited for a config of a life that was forgotten"),
     (133, "the store of before the founding came back, and nobody was told to take the cluster over"),
     (245, "the same with a store that was lost"),
@@ -193,7 +193,6 @@ const LOST_MEMORIES: [(u64, &str); 11] = [
     (702, "whoever was the node since the backup was to be switched off as a stranger"),
     (817, "a node that runs was held in its firmware, because an old store knew another machine"),
     (886, "the same"),
-    (1566, "a node that an old store knew as about to be given its config was fenced off, to be wiped"),
     (329, "etcd had no quorum to replace anybody by, and the status spoke of the old store only"),
 ];
 

@@ -95,7 +95,7 @@ impl<G: Guards> Core<G> {
         match observation {
             Observation::Silent { detail } => {
                 self.missed(name, now);
-                self.saw_silence(name, &detail);
+                self.saw_silence(name, &detail, now);
             }
             Observation::Foreign { address, subject } => {
                 self.missed(name, now);

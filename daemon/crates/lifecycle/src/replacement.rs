@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    BootAnswer, Cause, Claim, Core, EtcdObservation, Going, Guards, Machine, NodeName, NodeState,
+    BootAnswer, Cause, Claim, Core, Departure, EtcdObservation, Going, Guards, Machine, NodeName, NodeState,
     ReplacePolicy, State, Time, claims::Replacement, loss::Loss,
 };
 
@@ -161,9 +161,7 @@ impl<G: Guards> Core<G> {
             return Err(format!("{held}, and {other} is taken out and not back yet: one at a time"));
         }
         if recent().count() >= usize::from(per_day) {
-            return Err(format!(
-                "{held}, and {per_day} machines were replaced within a day: `ichord slot approve {name}`"
-            ));
+            return Err(format!("{held}, and {}", enough(name, per_day)));
         }
         Ok(Ground::Site)
     }
@@ -195,7 +193,7 @@ impl<G: Guards> Core<G> {
     }
 
     /// What a machine that is plugged in where a dead one was waits for, beyond that one's death.
-    pub(crate) fn rival_waits(&self, name: &NodeName) -> Option<String> {
+    pub(crate) fn rival_waits(&self, name: &NodeName, now: Time) -> Option<String> {
         let slot = self.slots.get(name)?;
         let rival = slot.rival.as_ref()?;
         if self.ledger.departures.contains_key(name) {
@@ -208,10 +206,33 @@ impl<G: Guards> Core<G> {
         {
             return waits(reason);
         }
-        let by_itself = self.plan.replace != ReplacePolicy::Ask && slot.approved.is_none();
-        let holder = slot.state.claim().filter(|_| by_itself && self.ledger.unsure)?;
-        waits(format!("{name} is held by {}, {}", holder.machine, of_a_backup(name)))
+        let ReplacePolicy::SamePort { per_day, .. } = self.plan.replace else { return None };
+        let holder = slot.state.claim().filter(|_| slot.approved.is_none())?;
+        let held = format!("{name} is held by {}", holder.machine);
+        if self.ledger.unsure {
+            return waits(format!("{held}, {}", of_a_backup(name)));
+        }
+        let recent = self.ledger.replacements.iter().filter(|it| now.since(it.at) < DAY).count();
+        if recent >= usize::from(per_day) {
+            waits(format!("{held}, and {}", enough(name, per_day)))
+        } else {
+            None
+        }
     }
+
+    /// Nobody was replaced: the next one may be.
+    pub(crate) fn uncount_replacement(&mut self, name: &NodeName, departure: &Departure) {
+        let of_this = |it: &Replacement| it.node == *name && it.at >= departure.since;
+        if self.ledger.replacements.iter().any(of_this) {
+            self.ledger.replacements.retain(|it| !of_this(it));
+            self.write_cluster();
+        }
+    }
+}
+
+/// Why a site's own permission to replace does not count any more today.
+fn enough(name: &NodeName, per_day: u8) -> String {
+    format!("{per_day} machines were replaced within a day: `ichord slot approve {name}`")
 }
 
 /// Why a site's own permission to replace does not count.

@@ -496,6 +496,9 @@ fn one_automatic_replacement_at_a_time_and_two_a_day() {
     bench.dies("w3");
     bench.now += 10 * MINUTE;
     assert!(bench.refused(7, "w3").contains("2 machines were replaced within a day"));
+    bench.dies("w3");
+    let waiting = bench.node("w3").waiting.clone().unwrap_or_default();
+    assert!(waiting.contains("2 machines were replaced within a day: `ichord slot approve w3`"), "{waiting}");
     bench.now += 24 * 60 * MINUTE;
     assert!(matches!(bench.asks(7, "w3", true), BootAnswer::Deploy { .. }));
 }

@@ -4,7 +4,10 @@
 mod bench;
 
 use bench::{ALL, Bench, configured, founded, maintenance, members};
-use lifecycle::{BootAnswer, Effect, Event, NodeState, Observation, Order, Task, TaskOutcome, Ticket, Wiped};
+use lifecycle::{
+    BootAnswer, Effect, Event, Identity, NodeState, Observation, Order, ReplacePolicy, Task, TaskOutcome,
+    Ticket, Wiped,
+};
 
 fn reprovision(node: &str, undrained: bool) -> Order {
     Order::Reprovision { node: node.into(), undrained }
@@ -199,6 +202,27 @@ fn a_dead_member_leaves_before_its_successor_comes_and_an_old_disk_in_that_is_fe
     assert!(matches!(bench.ask(9, "cp2", true), BootAnswer::Wipe { .. }));
     bench.now += 60_000;
     assert!(matches!(bench.ask(9, "cp2", true), BootAnswer::Deploy { .. }));
+}
+
+#[test]
+fn a_replacement_that_was_not_needed_after_all_leaves_the_day_s_number_as_it_was() {
+    let mut plan = bench::three_control_planes().plan();
+    plan.replace = ReplacePolicy::SamePort { after: std::time::Duration::ZERO, per_day: 1 };
+    let mut bench = Bench::new(plan);
+    bench.found();
+    for _ in 0..3 {
+        bench.look("cp2", Observation::Silent { detail: "no route".into() });
+        others_tell(&mut bench, "cp2", &ALL);
+        let (port, evidence) = ("sw1/2".parse().ok(), vec!["the switch sees it".to_owned()]);
+        let there = Identity::Slot { node: "cp2".into(), port, attested: true, evidence };
+        let BootAnswer::Retry { reason, .. } = bench.ask_as(9, there, 0) else { panic!("it was installed") };
+        assert!(reason.ends_with("becomes cp2 when the dead one is out of etcd"), "{reason}");
+        bench.look("cp2", configured(2, "after", members(&ALL)));
+        assert_eq!(leaving(&bench, "cp2").split("; ").last(), Some("it is waited for"));
+        others_tell(&mut bench, "cp2", &ALL);
+        let (ticket, _) = bench.departing();
+        ends(&mut bench, "cp2", ticket, done());
+    }
 }
 
 #[test]

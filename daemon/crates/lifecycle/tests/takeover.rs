@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use bench::{ALL, Bench, configured, members};
 use lifecycle::{
     BootAnswer, DeployPolicy, Effect, EtcdObservation, Event, Identity, NodeState, Observation, Order,
-    ReplacePolicy, Role, Runner, Sighted, StepOutcome, Survey, Task, TaskOutcome, Ticket,
+    ReplacePolicy, Role, Runner, Sighted, StepOutcome, Survey, Task, Ticket,
 };
 
 /// A site of three control planes and a worker, whose store is empty.
@@ -246,35 +246,4 @@ fn the_machine_in_a_dead_one_s_port_waits_for_a_person_while_the_store_is_an_old
     others(&mut bench, &ALL);
     assert!(!bench.waiting("cp2").contains("backup"), "{}", bench.waiting("cp2"));
     assert!(matches!(bench.departing().1, Task::Snapshot { .. }), "the dead member leaves first");
-}
-
-/// When the backup was made, another machine had just begun to take cp2's place; since then it has become cp2.
-#[test]
-fn who_was_installed_since_the_backup_is_no_old_disk() {
-    let mut bench = bench::founded();
-    bench.look("cp2", Observation::Silent { detail: "no route".into() });
-    for _ in 0..2 {
-        bench.ask(9, "cp2", true);
-        bench.order(Order::Admit { node: "cp2".into() });
-    }
-    let others = |bench: &mut Bench, told: &[&str]| {
-        for (last, name) in [(1, "cp1"), (3, "cp3")] {
-            bench.look(name, configured(last, "after", members(told)));
-        }
-    };
-    for told in [&ALL[..], &ALL[..], &["cp1", "cp3"][..]] {
-        others(&mut bench, told);
-        if bench.is_departing() {
-            let (ticket, _) = bench.departing();
-            let outcome = TaskOutcome::Done { summary: "so it is".into() };
-            bench.step(Event::Departed { node: "cp2".into(), ticket, outcome });
-        }
-    }
-    others(&mut bench, &["cp1", "cp3"]);
-    assert!(matches!(bench.ask(9, "cp2", true), BootAnswer::Deploy { .. }), "{}", bench.waiting("cp2"));
-    bench.records.is_older = true;
-    bench.restart();
-    bench.records.is_older = false;
-    bench.look("cp2", configured(9, "since", members(&ALL)));
-    assert_eq!(bench.state("cp2").name(), "ready", "{}", bench.waiting("cp2"));
 }

@@ -313,6 +313,8 @@ impl<G: Guards> Core<G> {
         self.note(&name.0, "stays", words);
         if let Some(departure) = self.ledger.departures.get_mut(name) {
             departure.boot_id = None;
+            let departure = departure.clone();
+            self.uncount_replacement(name, &departure);
         }
         self.go(name, Going::Return);
     }

@@ -25,10 +25,7 @@ impl<G: Guards> Core<G> {
     /// Whether a machine that has a config and was given none by us can only have it from a disk of before: the slot had
     /// another machine once.
     pub(crate) fn has_an_old_disk(&self, name: &NodeName) -> bool {
-        // an old store does not know whether this one was given its config since, and is the node by now
-        self.guards.on(Guard::BlankDisk)
-            && !self.ledger.unsure
-            && self.ledger.retired.iter().any(|retired| retired.node == *name)
+        self.guards.on(Guard::BlankDisk) && self.ledger.retired.iter().any(|retired| retired.node == *name)
     }
 
     /// A machine took the place of another one and has that one's disk in it, or another node's.

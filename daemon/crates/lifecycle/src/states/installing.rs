@@ -1,7 +1,7 @@
 //! Installing: Talos took the config, installs, and boots into it.
 
 use super::{Facts, Limit, State};
-use crate::{Core, Guards, NodeName, NodeState, Permit, Progress};
+use crate::{Core, Guards, NodeName, NodeState, Permit, Progress, Time};
 
 pub(super) const FACTS: Facts = Facts {
     name: "installing",
@@ -23,7 +23,7 @@ pub(super) const FACTS: Facts = Facts {
 
 impl<G: Guards> Core<G> {
     /// The machine API does not answer anywhere where the machine could be.
-    pub(crate) fn saw_silence(&mut self, name: &NodeName, detail: &str) {
+    pub(crate) fn saw_silence(&mut self, name: &NodeName, detail: &str, now: Time) {
         self.forget_look(name);
         let reason = match self.slots.get(name).map(|slot| &slot.state) {
             // rebooting into the disk: silence is how it goes
@@ -35,7 +35,7 @@ impl<G: Guards> Core<G> {
                  `ichord deploy {name}` grants a new one"
             ),
             Some(NodeState::Failed { reason, .. } | NodeState::Fenced { reason, .. }) => reason.clone(),
-            Some(_) => match self.rival_waits(name) {
+            Some(_) => match self.rival_waits(name, now) {
                 Some(waits) => format!("the machine API does not answer ({detail}); {waits}"),
                 None => format!("the machine API does not answer ({detail})"),
             },
