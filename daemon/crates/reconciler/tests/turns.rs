@@ -290,7 +290,11 @@ async fn a_switch_that_the_site_calls_otherwise_is_told_until_the_site_follows()
     let [told] = ports.told.as_slice() else { panic!("{ports:?}") };
     assert!(told.switch && told.what.contains("old is called sw1 now"), "{told:?}");
     assert!(told.what.contains("`ichord ports --rename-switch old=sw1 "), "{told:?}");
-    assert_eq!(ports.displaced["mini02"].to_string(), "sw1/Eth1/2");
+    assert_eq!(
+        ports.displaced["mini02"].to_string(),
+        "sw1/Ethernet1/2",
+        "as the switch calls it, of which the site names no port"
+    );
     for (name, _, words) in &displaced()[..2] {
         let words = words.as_deref().unwrap_or_default();
         assert!(words.contains(&format!("the machine of {name} is seen on sw1/")), "{words}");
