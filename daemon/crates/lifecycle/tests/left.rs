@@ -211,6 +211,29 @@ fn of_three_voters_none_is_taken_out_for_good_and_of_four_one() {
     assert!(bench.core.weigh(&Order::Reprovision { node: "cp3".into(), undrained: true }).is_ok());
 }
 
+/// etcd refuses a member that wants to leave while it misses another one, and the machine wipes itself all the same.
+#[test]
+fn who_wiped_itself_without_leaving_etcd_is_taken_out_by_the_others() {
+    let (all, witnesses) = (["cp1", "cp2", "cp3", "cp4"], ["cp1", "cp2", "cp3"]);
+    let mut bench = founded(&all);
+    changed(&mut bench, &witnesses);
+    bench.order(remove("cp4"));
+    let mut told = Vec::new();
+    while !told.iter().any(|task| matches!(task, Task::Remove { member, .. } if member == "id-cp4")) {
+        assert!(told.len() < 10, "{told:?}");
+        tell(&mut bench, &witnesses, &all);
+        if !told.iter().any(|task| matches!(task, Task::Reset { .. })) {
+            bench.look("cp4", configured(4, "after", members(&all)));
+        }
+        told.push(done(&mut bench, "cp4"));
+    }
+    assert!(told.contains(&Task::Forget), "{told:?}");
+    tell(&mut bench, &witnesses, &witnesses);
+    while view(&bench, "cp4").is_some() {
+        assert_eq!(done(&mut bench, "cp4"), Task::Forget);
+    }
+}
+
 #[test]
 fn a_machine_that_forgot_what_it_was_is_out_although_its_answer_was_lost() {
     let mut bench = founded(&["cp1", "cp2", "cp3", "w1"]);

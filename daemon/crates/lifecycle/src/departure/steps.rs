@@ -261,6 +261,13 @@ impl<G: Guards> Core<G> {
             }
             (Going::Reset, _) => pause(self, "it was not told".to_owned()),
             (Going::Clear, _) => self.go(name, Going::Return),
+            // it wiped itself, and could not leave etcd before that: nobody comes back who would see to it
+            (Going::Return, Cause::Removed { .. })
+                if self.node(name).is_none_or(|it| it.claim().is_none())
+                    && self.is_no_member(name).is_err() =>
+            {
+                self.go(name, Going::Remove);
+            }
             (Going::Return, _) => {
                 if !matches!(departure.cause, Cause::Removed { .. })
                     || self.node(name).is_some_and(|it| it.claim().is_some())
