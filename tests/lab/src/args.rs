@@ -20,6 +20,7 @@ use crate::racing::Racing;
 use crate::relay::Relay;
 use crate::relay::agent::RelayAgent;
 use crate::replacement::Replacement;
+use crate::reprovision::Reprovision;
 use crate::rolling::Rolling;
 use crate::shell;
 use crate::speed::Speed;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     Memory(Memory),
     /// Judges that a rack comes back when its power does, the daemon last, and nothing is installed
     Outage(Outage),
+    /// Judges that a control plane is installed anew by a person's order, and that its service processor (sushy-tools') is told
+    /// before that it boots from the network next
+    Reprovision(Reprovision),
     /// Judges that what is done to a running cluster (a label, maintenance, another Talos, a reset) is done one node at a time,
     /// though whoever does it is killed at each step
     Rolling(Rolling),

@@ -37,6 +37,7 @@ mod rack;
 mod relay;
 mod replacement;
 mod report;
+mod reprovision;
 mod rolling;
 mod shell;
 mod site;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Command::Replacement(replacement) => replacement::run(&replacement),
         Command::Memory(memory) => memory::run(&memory),
         Command::Outage(outage) => outage::run(&outage),
+        Command::Reprovision(reprovision) => reprovision::run(&reprovision),
         Command::Rolling(rolling) => rolling::run(&rolling),
         Command::Growing(growing) => growing::run(&growing),
         Command::Moving(moving) => moving::run(&moving),
