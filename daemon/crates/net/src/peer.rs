@@ -88,7 +88,7 @@ impl PeerSocket {
 
 /// A [`PeerSocket`] on which one thread waits without a timer, while others may send, or hang up.
 ///
-/// A timer for each wait is a twentieth of what a small datagram costs the kernel, and is hardly ever needed.
+/// A timer for each wait is work for the kernel with every datagram, and is hardly ever needed.
 #[derive(Debug)]
 pub struct BlockingPeer {
     socket: UdpSocket,

@@ -1,4 +1,5 @@
 //! What of Kubernetes a config makes its node run, and from which images: in a document of its own, or in a section of the main one.
+//! As Talos reads it, and not as the crate `rollout` does, which is judged here.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! Whether a running machine takes another config without a boot: Talos's own rule up to 1.13 (`CanApplyImmediate`).
+//! Written down a second time on purpose: a machine that asked the crate `rollout` would agree with whatever that says.
 
 use serde_json::{Map, Value};
 
